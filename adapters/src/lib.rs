@@ -1,0 +1,1 @@
+//! Stacks behind one trait: in-process engine and HTTP servers

@@ -1,0 +1,264 @@
+//! What a run leaves on disk: `manifest.json` and `rows.jsonl`. Nothing else is kept, and everything published is
+//! recomputed from these two.
+
+use serde::{Deserialize, Serialize};
+
+use crate::preset::{Preset, SpecDecode, StackKind};
+use crate::stack::{FailureKind, FinishReason, SpecCounts, StackInfo, Usage};
+
+/// Version of both documents, raised when a field changes its meaning.
+pub const RECORD_SCHEMA: u32 = 1;
+
+/// Everything about a run that is not a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunManifest {
+    /// Always [`RECORD_SCHEMA`].
+    pub schema: u32,
+    /// Unique: start time and a random part.
+    pub run_id: String,
+    /// Version of this suite.
+    pub suite_version: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// Start, milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// End; `None` while running and after a crash.
+    pub end: Option<RunEnd>,
+    /// The experiment, whole.
+    pub preset: Preset,
+    /// SHA-256 of the preset's canonical JSON, hex.
+    pub preset_sha256: String,
+    /// The machine.
+    pub host: HostInfo,
+    /// Every arm the preset asks for, in report order, those that could not run included.
+    pub arms: Vec<ArmManifest>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Stopped by the user before all was measured.
+    pub interrupted: bool,
+    /// Rows written.
+    pub rows: u64,
+}
+
+/// The machine a run was made on. What cannot be read is `None`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostInfo {
+    /// Operating system and version.
+    pub os: Option<String>,
+    /// Kernel version.
+    pub kernel: Option<String>,
+    /// CPU brand.
+    pub cpu: Option<String>,
+    /// Logical CPUs.
+    pub cpu_count: Option<u32>,
+    /// Instruction sets that matter to us: `avx2`, `fma`, `f16c`, `avx512f`.
+    pub cpu_features: Vec<String>,
+    /// Physical memory.
+    pub memory_bytes: Option<u64>,
+    /// One-minute load average when the run began, our own work not yet included.
+    pub load_before: Option<f64>,
+}
+
+/// One arm: a stack with one way of speculating.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArmManifest {
+    /// `STACK/VARIANT`, unique in the run.
+    pub label: String,
+    /// The stack.
+    pub stack: StackKind,
+    /// Label of the variant.
+    pub variant: String,
+    /// Speculation as asked.
+    pub spec: SpecDecode,
+    /// What became of it before the first request.
+    pub status: ArmStatus,
+    /// Configuration read back; `None` unless ready.
+    pub info: Option<StackInfo>,
+}
+
+/// What became of an arm before its first request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum ArmStatus {
+    /// It was measured.
+    Ready,
+    /// An optional stack that this machine does not have.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// It should have run and could not; there is a row of phase `setup` too.
+    Failed {
+        /// Kind of failure.
+        kind: FailureKind,
+        /// The message.
+        detail: String,
+    },
+}
+
+/// When in a run a row was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Starting or reaching the stack.
+    Setup,
+    /// Before measuring.
+    Warmup,
+    /// Counted.
+    Measured,
+}
+
+/// One request, one line of `rows.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// Always [`RECORD_SCHEMA`].
+    pub schema: u32,
+    /// The run.
+    pub run_id: String,
+    /// The arm's label.
+    pub arm: String,
+    /// When in the run.
+    pub phase: Phase,
+    /// Block, from 0.
+    pub block: u32,
+    /// Position among all requests of the run, from 0.
+    pub request_index: u64,
+    /// The prompt's id; empty for rows of phase `setup`.
+    pub prompt_id: String,
+    /// The prompt's category; empty for rows of phase `setup`.
+    pub category: String,
+    /// SHA-256 of the prompt's text (system, a zero byte, user), hex.
+    pub prompt_sha256: String,
+    /// Sent, milliseconds since 1970.
+    pub sent_unix_ms: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Stamps, in nanoseconds after the send.
+    pub timing: Timing,
+    /// Token counts as the stack reports them.
+    pub usage: Usage,
+    /// Output tokens we believe in, and why.
+    pub output: OutputCount,
+    /// Speculation of this request, where the stack tells.
+    pub spec: Option<SpecCounts>,
+    /// Ids of the output, where the stack tells all of them.
+    pub token_ids: Option<Vec<u32>>,
+    /// The text that came.
+    pub text: String,
+    /// The stack's own timings, as they came.
+    pub stack_timings: Option<serde_json::Value>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The stack said that it finished.
+    Completed {
+        /// Why.
+        reason: FinishReason,
+    },
+    /// It did not.
+    Failed {
+        /// Kind of failure.
+        kind: FailureKind,
+        /// The message.
+        detail: String,
+        /// What the user can do about it.
+        hint: Option<String>,
+    },
+    /// The deadline passed.
+    TimedOut {
+        /// The deadline.
+        limit_ms: u64,
+    },
+    /// The user stopped the run.
+    Cancelled,
+}
+
+impl Outcome {
+    /// Whether the stack said that it finished.
+    #[must_use]
+    pub fn is_completed(&self) -> bool {
+        matches!(self, Self::Completed { .. })
+    }
+}
+
+/// Stamps of a request, in nanoseconds after the send, taken when a chunk was read and before it was parsed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Timing {
+    /// The stack took the request.
+    pub opened_ns: Option<u64>,
+    /// The first chunk with output: TTFT.
+    pub first_token_ns: Option<u64>,
+    /// The last chunk with output.
+    pub last_token_ns: Option<u64>,
+    /// The end, whichever it was.
+    pub ended_ns: u64,
+    /// Every chunk with output: stamp and tokens in it (`None` where the stack does not tell).
+    pub chunks: Vec<Chunk>,
+}
+
+/// One chunk with output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Nanoseconds after the send.
+    pub at_ns: u64,
+    /// Tokens in it.
+    pub tokens: Option<u32>,
+}
+
+/// How many tokens came, and who says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputCount {
+    /// `None` where nobody tells.
+    pub tokens: Option<u32>,
+    /// Who says so.
+    pub source: CountSource,
+    /// `true` if two sources disagree (both are in the record).
+    pub disputed: bool,
+}
+
+/// Who counted the output tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CountSource {
+    /// The token ids that came.
+    TokenIds,
+    /// The stack's usage report.
+    Usage,
+    /// The sum of per-chunk counts.
+    Chunks,
+    /// Nobody.
+    Unknown,
+}
+
+impl RequestRecord {
+    /// Seconds between the first and the last chunk, and the tokens that came after the first chunk: what decode
+    /// throughput and TPOT are made of. `None` unless the request completed, at least two chunks came, and the
+    /// first chunk's token count is known.
+    #[must_use]
+    pub fn decode_span(&self) -> Option<DecodeSpan> {
+        if !self.outcome.is_completed() {
+            return None;
+        }
+        let first = self.timing.chunks.first()?;
+        let span_ns = self.timing.last_token_ns?.checked_sub(first.at_ns)?;
+        let tokens = self.output.tokens?.checked_sub(first.tokens?)?;
+        (span_ns > 0 && tokens > 0).then_some(DecodeSpan { tokens, span_ns })
+    }
+}
+
+/// Tokens after the first chunk, and the time they took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeSpan {
+    /// Tokens after the first chunk.
+    pub tokens: u32,
+    /// First chunk to last chunk.
+    pub span_ns: u64,
+}

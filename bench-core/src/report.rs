@@ -1,0 +1,148 @@
+//! The report: aggregates of one or more runs, derived from rows, never edited. Unknown values are `None`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::preset::{SpecDecode, StackKind};
+use crate::record::HostInfo;
+
+/// Version of `report.json`.
+pub const REPORT_SCHEMA: u32 = 1;
+
+/// What is shown of one or more runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Always [`REPORT_SCHEMA`].
+    pub schema: u32,
+    /// Preset name.
+    pub preset: String,
+    /// Preset description.
+    pub preset_description: String,
+    /// SHA-256 of the preset, hex.
+    pub preset_sha256: String,
+    /// Runs it was made from.
+    pub run_ids: Vec<String>,
+    /// Start of the first run, milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// Whether some run was stopped by the user.
+    pub interrupted: bool,
+    /// Version of the suite that measured.
+    pub suite_version: String,
+    /// The machine.
+    pub host: HostInfo,
+    /// Blocks in which every arm was asked every prompt.
+    pub blocks: u32,
+    /// Coverage of every interval, for example 0.95.
+    pub confidence: f64,
+    /// One entry an arm, in report order.
+    pub arms: Vec<ArmReport>,
+    /// Every candidate against its baseline.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// A value with its interval. `low` and `high` are `None` when there are too few blocks to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Best single value.
+    pub point: f64,
+    /// Lower end of the interval.
+    pub low: Option<f64>,
+    /// Upper end of the interval.
+    pub high: Option<f64>,
+}
+
+/// One arm in numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArmReport {
+    /// The stack.
+    pub stack: StackKind,
+    /// Preset name.
+    pub preset: String,
+    /// `STACK/VARIANT`.
+    pub label: String,
+    /// Speculation as asked.
+    pub speculation: SpecDecode,
+    /// Measured requests, failures included.
+    pub n_requests: u64,
+    /// Requests that did not complete, and set-ups that failed.
+    pub failures: u64,
+    /// Each kind of failure once: kind, count, first message.
+    pub failure_kinds: Vec<FailureSummary>,
+    /// Whether its numbers may be compared.
+    pub valid: bool,
+    /// Why not.
+    pub invalid_reasons: Vec<String>,
+    /// An optional stack this machine does not have: not measured, not a failure.
+    pub skipped: Option<String>,
+    /// Decode throughput of one stream: tokens after the first chunk, summed, over their time, summed.
+    pub tokens_per_s: Option<Estimate>,
+    /// Output tokens over send-to-last-token time, both summed: prefill included.
+    pub e2e_tokens_per_s: Option<Estimate>,
+    /// Median time to first token, milliseconds.
+    pub ttft_ms: Option<Estimate>,
+    /// Median over requests of decode time per token, milliseconds.
+    pub tpot_ms: Option<Estimate>,
+    /// Output tokens of completed requests.
+    pub output_tokens: Option<u64>,
+    /// Prompt tokens of completed requests.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens proposed.
+    pub drafted: Option<u64>,
+    /// Tokens kept.
+    pub accepted: Option<u64>,
+    /// Target passes after prefill.
+    pub verify_steps: Option<u64>,
+    /// accepted / drafted.
+    pub acceptance_rate: Option<Estimate>,
+    /// Mean tokens a verify step emits, bonus token included.
+    pub acceptance_length: Option<Estimate>,
+    /// Rounds whose draft at position i was accepted.
+    pub accepted_per_position: Option<Vec<u64>>,
+    /// Rounds that drafted at position i.
+    pub drafted_per_position: Option<Vec<u64>>,
+    /// Configuration read back, as words.
+    pub effective: Vec<(String, String)>,
+}
+
+/// One kind of failure of an arm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureSummary {
+    /// `aborted`, `timed_out`, `http_status`, ...
+    pub kind: String,
+    /// How often.
+    pub count: u64,
+    /// The first message of that kind.
+    pub first_message: String,
+}
+
+/// A candidate against a baseline, on one metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Label of the baseline arm.
+    pub baseline: String,
+    /// Label of the candidate arm.
+    pub candidate: String,
+    /// `tokens_per_s`, ...
+    pub metric: String,
+    /// candidate / baseline, paired by block and prompt.
+    pub ratio: Option<Estimate>,
+    /// Pairs used.
+    pub pairs: u64,
+    /// The ratio in a word.
+    pub verdict: Verdict,
+    /// Greedy output equal to the baseline's in every pair; `None` if sampled or texts are missing.
+    pub same_output: Option<bool>,
+}
+
+/// What a paired ratio says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The interval lies above 1.
+    Faster,
+    /// The interval lies below 1.
+    Slower,
+    /// The interval holds 1.
+    NotResolved,
+    /// There is no interval: an arm is invalid, skipped, or has too few pairs.
+    NotComparable,
+}

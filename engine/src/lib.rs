@@ -1,0 +1,1 @@
+//! Native Gemma 4 inference with speculative decoding

@@ -1,0 +1,1 @@
+//! Reads runs, aggregates them with polars, compares
