@@ -1,1 +1,10 @@
-//! Native Gemma 4 inference with speculative decoding
+//! Native Gemma 4 inference with speculative decoding: from token ids to accepted token ids.
+//!
+//! One decode round: a [`spec::Proposer`] drafts up to K tokens, the target verifies K + 1 rows in one pass over its
+//! weights ([`spec::Target::forward`]), `spec::accept` decides how many drafts stand, the caches roll back to the
+//! accepted length. This crate does not know that it is being benchmarked.
+
+mod error;
+pub mod spec;
+
+pub use error::EngineError;

@@ -1,0 +1,45 @@
+//! The one error type of the crate.
+
+/// Why the engine could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The sequence would outgrow the context it was given.
+    #[error("{needed} tokens do not fit into a context of {capacity}")]
+    ContextFull {
+        /// Tokens that were to be held.
+        needed: usize,
+        /// Tokens that can be held.
+        capacity: usize,
+    },
+    /// A token id that the vocabulary does not have.
+    #[error("token id {id} is outside the vocabulary of {vocab_size}")]
+    UnknownToken {
+        /// The id.
+        id: u32,
+        /// Ids run from 0 to this, exclusive.
+        vocab_size: usize,
+    },
+    /// An argument that makes no sense.
+    #[error("{what}: got {got}, expected {expected}")]
+    InvalidArgument {
+        /// Which argument.
+        what: &'static str,
+        /// Its value.
+        got: String,
+        /// What would do.
+        expected: String,
+    },
+}
+
+impl EngineError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::ContextFull { needed, .. } => {
+                Some(format!("set the context to at least {needed} tokens, or shorten the request"))
+            }
+            Self::UnknownToken { .. } | Self::InvalidArgument { .. } => None,
+        }
+    }
+}

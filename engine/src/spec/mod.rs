@@ -1,0 +1,11 @@
+//! Speculative decoding: propose, verify, accept.
+//!
+//! The driver and the acceptance rules see the models only through the two traits here, so they are tested with
+//! scripted models; the CPU and later the CUDA backend implement [`Target`].
+
+mod proposer;
+pub mod sampler;
+mod target;
+
+pub use proposer::{Draft, DraftRequest, Proposer};
+pub use target::{LogitRows, Target};

@@ -1,0 +1,5 @@
+//! Chooses tokens from logits.
+
+/// A seeded sampler.
+#[derive(Debug)]
+pub struct Sampler {}

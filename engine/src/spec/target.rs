@@ -1,0 +1,44 @@
+//! What the driver needs of a target model and its caches.
+
+use crate::EngineError;
+
+/// Rows of a forward pass whose logits are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitRows {
+    /// Only the last row (prefill).
+    Last,
+    /// Every row (verify).
+    All,
+}
+
+/// A target model with the caches of one sequence.
+///
+/// Invariant: `len()` tokens are cached; `truncate(n)` makes it exactly as if only the first n had ever been seen.
+pub trait Target {
+    /// Token ids run from 0 to this, exclusive.
+    fn vocab_size(&self) -> usize;
+
+    /// Tokens the caches can hold.
+    fn capacity(&self) -> usize;
+
+    /// Tokens cached now.
+    fn len(&self) -> usize;
+
+    /// Whether nothing is cached.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends `tokens` at positions `len()..` and computes their logits, all rows in one pass over the weights.
+    ///
+    /// # Errors
+    /// [`EngineError::ContextFull`], [`EngineError::UnknownToken`]; nothing was appended then.
+    fn forward(&mut self, tokens: &[u32], rows: LogitRows) -> Result<(), EngineError>;
+
+    /// Logits `[vocab_size]` of a row of the last [`Target::forward`] (softcap applied, before temperature). With
+    /// [`LogitRows::Last`] only row 0 exists, and it is the last token's.
+    fn logits(&self, row: usize) -> &[f32];
+
+    /// Forgets every token at position `len` and later.
+    fn truncate(&mut self, len: usize);
+}
