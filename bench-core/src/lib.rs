@@ -32,5 +32,6 @@ pub mod report;
 pub mod run_dir;
 pub mod runner;
 pub mod stack;
+pub mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -3,7 +3,7 @@
 //! Our own, because intervals are published: a library may change its generator with a version, and then the same
 //! rows and seed would give other intervals.
 
-/// SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators").
+/// `SplitMix64` (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators").
 #[derive(Debug, Clone)]
 pub(crate) struct SplitMix64 {
     state: u64,
@@ -27,7 +27,6 @@ impl SplitMix64 {
     /// An index below `len`, which is not 0. The multiply-shift bias is at most len / 2^64, far below anything a
     /// bootstrap can show.
     #[expect(clippy::cast_possible_truncation, reason = "the product shifted by 64 is below len, a usize")]
-    #[cfg(test)]
     pub(crate) fn index(&mut self, len: usize) -> usize {
         ((u128::from(self.next_u64()) * len as u128) >> 64) as usize
     }

@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
                 in_flight.spawn(measure(job, self.cancel.clone()));
             }
             let Some(ended) = in_flight.join_next().await else { break };
-            let measured = ended.unwrap_or_else(|error| resume(error));
+            let measured = ended.unwrap_or_else(resume);
             quiet = measured.record.outcome.is_completed();
             self.store(&arm.label, measured)?;
         }
