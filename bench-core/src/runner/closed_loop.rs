@@ -1,0 +1,201 @@
+//! The closed loop: as many requests in flight on one arm as the preset says, the next one sent when one ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::request::{Identity, Job, Measured, measure};
+use super::seed::request_seed;
+use super::{Observer, RunEvent, RunPlan, RunSummary, RunnableArm};
+use crate::jsonl::{RowError, RowSink};
+use crate::preset::{Preset, PromptSpec, Route};
+use crate::record::{Phase, RequestRecord};
+use crate::run_dir::prompt_sha256;
+use crate::stack::{GenerateRequest, Prompt};
+
+/// One arm over the prompts once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pass {
+    pub(super) arm: usize,
+    pub(super) phase: Phase,
+    pub(super) block: u32,
+    pub(super) ends_block: bool,
+}
+
+/// How a pass ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PassEnd {
+    Done,
+    Cancelled,
+}
+
+/// The state of a run between its passes.
+pub(super) struct Session<'a> {
+    plan: RunPlan<'a>,
+    prompt_hashes: Vec<String>,
+    sink: &'a mut dyn RowSink,
+    observer: &'a mut dyn Observer,
+    cancel: &'a CancellationToken,
+    total: u64,
+    sent: u64,
+    done: u64,
+    failures: u64,
+    speed: BTreeMap<String, Speed>,
+}
+
+/// Sums of an arm's measured decode spans.
+#[derive(Debug, Clone, Copy, Default)]
+struct Speed {
+    tokens: u64,
+    span_ns: u64,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        plan: RunPlan<'a>,
+        arm_count: usize,
+        sink: &'a mut dyn RowSink,
+        observer: &'a mut dyn Observer,
+        cancel: &'a CancellationToken,
+    ) -> Self {
+        let prompts = &plan.preset.workload.prompts;
+        let run = &plan.preset.run;
+        let per_arm = u64::from(run.warmup_requests) + u64::from(run.blocks.get()) * prompts.len() as u64;
+        Self {
+            plan,
+            prompt_hashes: prompts.iter().map(prompt_sha256).collect(),
+            sink,
+            observer,
+            cancel,
+            total: per_arm * arm_count as u64,
+            sent: 0,
+            done: 0,
+            failures: 0,
+            speed: BTreeMap::new(),
+        }
+    }
+
+    /// Sends the requests of one pass and stores their rows.
+    pub(super) async fn run_pass(&mut self, arm: &RunnableArm, pass: Pass) -> Result<PassEnd, RowError> {
+        self.observer.on_event(&RunEvent::PassStarted {
+            arm: &arm.label,
+            phase: pass.phase,
+            block: pass.block,
+        });
+        let mut waiting = self.prompt_order(pass.phase);
+        let concurrency = usize::try_from(self.plan.preset.run.concurrency.get()).unwrap_or(usize::MAX);
+        let mut in_flight = JoinSet::new();
+        // Counters are only this request's if the one before it is surely over.
+        let mut quiet = true;
+        loop {
+            while in_flight.len() < concurrency && !self.cancel.is_cancelled() {
+                let Some(prompt_index) = waiting.next() else { break };
+                let job = self.job(arm, pass, prompt_index, quiet && concurrency == 1);
+                in_flight.spawn(measure(job, self.cancel.clone()));
+            }
+            let Some(ended) = in_flight.join_next().await else { break };
+            let measured = ended.unwrap_or_else(resume);
+            quiet = measured.record.outcome.is_completed();
+            self.store(&arm.label, measured)?;
+        }
+        Ok(if self.done < self.total && self.cancel.is_cancelled() {
+            PassEnd::Cancelled
+        } else {
+            PassEnd::Done
+        })
+    }
+
+    pub(super) fn block_finished(&mut self, block: u32) {
+        let blocks = self.plan.preset.run.blocks.get();
+        self.observer.on_event(&RunEvent::BlockFinished { block, blocks });
+    }
+
+    pub(super) fn summary(&self) -> RunSummary {
+        RunSummary { rows: self.done, failures: self.failures, interrupted: self.done < self.total }
+    }
+
+    /// Prompt indices of a pass: each once, or for warm-up as many as asked, around and around.
+    fn prompt_order(&self, phase: Phase) -> impl Iterator<Item = usize> + use<> {
+        let prompt_count = self.plan.preset.workload.prompts.len();
+        let requests = match phase {
+            Phase::Warmup => usize::try_from(self.plan.preset.run.warmup_requests).unwrap_or(usize::MAX),
+            Phase::Measured | Phase::Setup => prompt_count,
+        };
+        (0..prompt_count).cycle().take(requests)
+    }
+
+    fn job(&mut self, arm: &RunnableArm, pass: Pass, prompt_index: usize, read_counters: bool) -> Job {
+        let preset = self.plan.preset;
+        let prompt = &preset.workload.prompts[prompt_index];
+        let identity = Identity {
+            run_id: self.plan.run_id.to_owned(),
+            arm: arm.label.clone(),
+            phase: pass.phase,
+            block: pass.block,
+            request_index: self.plan.first_request_index + self.sent,
+            prompt_id: prompt.id.clone(),
+            category: prompt.category.clone(),
+            prompt_sha256: self.prompt_hashes[prompt_index].clone(),
+        };
+        self.sent += 1;
+        let request = generate_request(preset, prompt, pass, prompt_index);
+        Job { stack: arm.stack.clone(), request, read_counters, identity }
+    }
+
+    fn store(&mut self, arm: &str, measured: Measured) -> Result<(), RowError> {
+        let Measured { record, counters_error } = measured;
+        self.sink.append(&record)?;
+        self.done += 1;
+        if let Some(error) = counters_error {
+            self.observer.on_event(&RunEvent::CountersUnreadable { arm, message: error.to_string() });
+        }
+        let tokens_per_s = self.add_up(&record);
+        let (done, total) = (self.done, self.total);
+        self.observer.on_event(&RunEvent::RequestFinished { record: &record, done, total, tokens_per_s });
+        Ok(())
+    }
+
+    /// Adds a row to the running sums; the arm's decode throughput so far.
+    fn add_up(&mut self, record: &RequestRecord) -> Option<f64> {
+        if record.phase != Phase::Measured {
+            return None;
+        }
+        self.failures += u64::from(!record.outcome.is_completed());
+        let speed = self.speed.entry(record.arm.clone()).or_default();
+        if let Some(span) = record.decode_span() {
+            speed.tokens += u64::from(span.tokens);
+            speed.span_ns += span.span_ns;
+        }
+        (speed.span_ns > 0).then(|| speed.tokens as f64 * 1e9 / speed.span_ns as f64)
+    }
+}
+
+fn generate_request(
+    preset: &Preset,
+    prompt: &PromptSpec,
+    pass: Pass,
+    prompt_index: usize,
+) -> GenerateRequest {
+    let block = (pass.phase == Phase::Measured).then_some(pass.block);
+    let slot = u32::try_from(prompt_index).unwrap_or(u32::MAX);
+    let mut sampling = preset.sampling.clone();
+    sampling.seed = request_seed(sampling.seed, block, slot);
+    GenerateRequest {
+        prompt: match preset.serving.route {
+            Route::Completion => Prompt::Text(prompt.text.clone()),
+            Route::Chat => Prompt::Chat { system: prompt.system.clone(), user: prompt.text.clone() },
+        },
+        max_tokens: preset.workload.max_tokens.get(),
+        ignore_eos: preset.workload.ignore_eos,
+        sampling,
+        timeout: Duration::from_millis(preset.run.request_timeout_ms),
+    }
+}
+
+/// A request's task ends by returning or by a panic, since nobody aborts it. A panic is a bug in a stack, and must
+/// not pass for a failed request.
+fn resume(error: JoinError) -> Measured {
+    std::panic::resume_unwind(error.into_panic())
+}
