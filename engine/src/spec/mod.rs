@@ -5,6 +5,7 @@
 
 mod proposer;
 pub mod sampler;
+mod select;
 mod target;
 
 pub use proposer::{Draft, DraftRequest, Proposer};
