@@ -3,6 +3,7 @@
 //! The driver and the acceptance rules see the models only through the two traits here, so they are tested with
 //! scripted models; the CPU and later the CUDA backend implement [`Target`].
 
+pub mod accept;
 mod proposer;
 pub mod sampler;
 mod select;
