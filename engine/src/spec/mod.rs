@@ -4,6 +4,9 @@
 //! scripted models; the CPU and later the CUDA backend implement [`Target`].
 
 pub mod accept;
+pub mod driver;
+pub mod generation;
+pub mod ngram;
 mod proposer;
 pub mod sampler;
 mod select;
