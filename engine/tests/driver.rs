@@ -287,6 +287,61 @@ fn rejection_sampling_runs_through_the_driver() {
     assert!(totals.accepted > 0 && totals.accepted < totals.drafted, "{totals:?}");
 }
 
+/// Draws its drafts with the sampler it is given, from logits that are not quite the target's.
+#[derive(Debug, Default)]
+struct Sampling {
+    rounds_with_sampler: usize,
+    rounds_without: usize,
+}
+
+impl Proposer<Toy> for Sampling {
+    fn name(&self) -> &'static str {
+        "sampling"
+    }
+
+    fn reset(&mut self) {}
+
+    fn propose(
+        &mut self,
+        toy: &mut Toy,
+        request: DraftRequest<'_>,
+        draft: &mut Draft,
+    ) -> Result<(), EngineError> {
+        let Some(sampler) = request.sampler else {
+            self.rounds_without += 1;
+            return Ok(());
+        };
+        self.rounds_with_sampler += 1;
+        let mut text = request.tokens.to_vec();
+        for _ in 0..request.max {
+            let logits: Vec<f32> = toy.logits_after(&text).iter().map(|x| 0.7 * x).collect();
+            let mut q = Vec::new();
+            sampler.distribution(&logits, &mut q)?;
+            text.push(sampler.draw(&q)?);
+            draft.probs.push(q);
+        }
+        draft.tokens = text.split_off(request.tokens.len());
+        Ok(())
+    }
+}
+
+#[test]
+fn only_rejection_of_sampled_tokens_lends_the_sampler_to_the_drafter() {
+    let run = |temperature, acceptance| {
+        let sampling = SamplingParams { temperature, seed: 8, ..SamplingParams::greedy() };
+        let params = GenerateParams { max_tokens: 64, ignore_eos: false, sampling };
+        let mut proposer = Sampling::default();
+        let case = Case { params, acceptance, ..Case::drafted_by(8, &mut proposer, 3) };
+        let mut toy = Toy::new(8);
+        let output = case.run(&mut toy).unwrap();
+        check_counts(&output, &toy);
+        (proposer.rounds_with_sampler > 0, proposer.rounds_without > 0, output.summary.totals.accepted > 0)
+    };
+    assert_eq!(run(0.9, AcceptanceRule::Rejection), (true, false, true));
+    assert_eq!(run(0.9, AcceptanceRule::SampleAndCompare), (false, true, false));
+    assert_eq!(run(0.0, AcceptanceRule::Rejection), (false, true, false));
+}
+
 #[test]
 fn a_perfect_drafter_gives_the_counts_of_the_plan() {
     // 20 tokens: 1 from the prefill, four rounds of 3 + 1, and for the last 3 a round that drafts only 2.
