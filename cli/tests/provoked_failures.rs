@@ -105,7 +105,14 @@ fn patched(file: &Path, from: &str, to: &str) -> std::path::PathBuf {
 fn a_missing_model_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     refuses(
-        bench(dir.path()).args(["run", "smoke", "--stack", "native", "--set", "models.target=\"no/such.gguf\""]),
+        bench(dir.path()).args([
+            "run",
+            "smoke",
+            "--stack",
+            "native",
+            "--set",
+            "models.target=\"no/such.gguf\"",
+        ]),
         &["no/such.gguf", "does not exist", "hint: "],
     );
 }
@@ -154,7 +161,10 @@ fn an_assistant_of_another_width_is_refused_with_both_widths() {
 #[test]
 fn an_unknown_preset_key_names_the_nearest() {
     let dir = tempfile::tempdir().unwrap();
-    refuses(bench(dir.path()).args(["run", "smoke", "--set", "workload.max_token=5"]), &["max_token", "max_tokens"]);
+    refuses(
+        bench(dir.path()).args(["run", "smoke", "--set", "workload.max_token=5"]),
+        &["max_token", "max_tokens"],
+    );
 }
 
 #[test]
@@ -196,7 +206,10 @@ fn half_an_sse_line_is_an_aborted_row() {
         Arc::new(|stream| {
             stream_chunks(
                 stream,
-                &["data: {\"content\":\"a\",\"tokens\":[5],\"stop\":false}\n\n", "data: {\"content\":\"b\",\"to"],
+                &[
+                    "data: {\"content\":\"a\",\"tokens\":[5],\"stop\":false}\n\n",
+                    "data: {\"content\":\"b\",\"to",
+                ],
             );
             // The terminating chunk: HTTP is complete, the event is not.
             drop(stream.write_all(b"0\r\n\r\n"));
@@ -223,7 +236,14 @@ fn a_server_that_dies_in_mid_stream_is_an_aborted_row() {
 fn a_full_disk_ends_the_run_and_keeps_whole_rows() {
     let dir = tempfile::tempdir().unwrap();
     // First once without a limit, so that the models are there.
-    assert!(bench(dir.path()).args(["run", "smoke", "--stack", "native", "--out", "first"]).output().unwrap().status.success());
+    assert!(
+        bench(dir.path())
+            .args(["run", "smoke", "--stack", "native", "--out", "first"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     // A file size limit with its signal ignored makes write() fail as a full disk does.
     let mut limited = Command::new("sh");
     limited

@@ -5,6 +5,7 @@
 //! accepted length. This crate does not know that it is being benchmarked.
 
 mod error;
+pub mod gguf;
 pub mod spec;
 
 pub use error::EngineError;

@@ -36,7 +36,10 @@ fn machine(host: &HostInfo) -> Vec<[String; 2]> {
         row("cpu", host.cpu.clone().unwrap_or_else(unknown)),
         row("logical cpus", host.cpu_count.map_or_else(unknown, |n| n.to_string())),
         row("instructions", features),
-        row("memory", host.memory_bytes.map_or_else(unknown, |n| format!("{:.1} GiB", n as f64 / f64::from(1 << 30)))),
+        row(
+            "memory",
+            host.memory_bytes.map_or_else(unknown, |n| format!("{:.1} GiB", n as f64 / f64::from(1 << 30))),
+        ),
         row("load, 1 min", host.load_before.map_or_else(unknown, |load| format!("{load:.2}"))),
     ]
 }

@@ -84,11 +84,8 @@ async fn measure(
 
     let set_up_rows = rows.rows();
     let mut progress = Progress::new();
-    let plan = RunPlan {
-        run_id: &manifest.run_id,
-        preset: &manifest.preset,
-        first_request_index: set_up_rows,
-    };
+    let plan =
+        RunPlan { run_id: &manifest.run_id, preset: &manifest.preset, first_request_index: set_up_rows };
     let outcome = runner::run(plan, &arms, &mut rows, &mut progress, &cancel).await;
     progress.finish();
     for arm in &arms {

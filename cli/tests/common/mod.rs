@@ -53,7 +53,14 @@ fn serve(mut stream: TcpStream, script: &Script) {
         "/slots" => r#"[{"id":0,"n_ctx":1024,"speculative":false,"is_processing":false}]"#,
         "/v1/models" => r#"{"data":[{"id":"scripted","meta":{"n_ctx":1024}}]}"#,
         "/completion" => return script(&mut stream),
-        _ => return respond(&mut stream, "404 Not Found", "application/json", r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#),
+        _ => {
+            return respond(
+                &mut stream,
+                "404 Not Found",
+                "application/json",
+                r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#,
+            );
+        }
     };
     respond(&mut stream, "200 OK", "application/json", body);
 }
