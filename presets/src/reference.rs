@@ -1,7 +1,7 @@
 //! docs/presets.md, made from the shipped presets and the table of keys. A test keeps the file equal to this.
 
 use crate::fields::{FIELDS, Field};
-use crate::{load, shipped};
+use crate::{Shipped, shipped};
 
 const HEAD: &str = "\
 <!-- Made from presets/src/fields.rs and presets/presets/*.toml. To renew: BLESS=1 cargo test --release -p bench-presets -->
@@ -38,8 +38,8 @@ pub fn reference_markdown() -> String {
     let mut text = HEAD.to_owned();
     text.push_str("\n## Shipped presets\n");
     for preset in shipped() {
-        let description = load(preset.name, &[]).map(|preset| preset.description).unwrap_or_default();
-        text.push_str(&format!("\n### `{}`\n\n{description}\n\n```toml\n{}```\n", preset.name, preset.toml));
+        let Shipped { name, description, toml } = preset;
+        text.push_str(&format!("\n### `{name}`\n\n{description}\n\n```toml\n{toml}```\n"));
     }
     text.push_str("\n## Keys\n");
     let mut section = None;

@@ -8,6 +8,8 @@ use crate::fields::nearest;
 pub struct Shipped {
     /// What `bench run` calls it.
     pub name: &'static str,
+    /// What it is for; equal to the description in its text.
+    pub description: &'static str,
     /// Its text.
     pub toml: &'static str,
 }
@@ -16,8 +18,18 @@ pub struct Shipped {
 #[must_use]
 pub fn shipped() -> &'static [Shipped] {
     &[
-        Shipped { name: "quickstart", toml: include_str!("../presets/quickstart.toml") },
-        Shipped { name: "smoke", toml: include_str!("../presets/smoke.toml") },
+        Shipped {
+            name: "quickstart",
+            description: "Tiny synthetic Gemma-4 pair with planted acceptance 0.7: every way of speculating against \
+                          plain decoding, in well under a minute.",
+            toml: include_str!("../presets/quickstart.toml"),
+        },
+        Shipped {
+            name: "smoke",
+            description: "Two prompts, two blocks, a few seconds: shows that a set-up works. Too few blocks for \
+                          intervals.",
+            toml: include_str!("../presets/smoke.toml"),
+        },
     ]
 }
 

@@ -16,7 +16,7 @@ fn every_shipped_preset_loads_under_its_name() {
     for preset in shipped() {
         let loaded = load(preset.name, &[]).unwrap_or_else(|error| panic!("{}: {error}", preset.name));
         assert_eq!(loaded.name, preset.name);
-        assert!(!loaded.description.is_empty(), "{}", preset.name);
+        assert_eq!(loaded.description, preset.description);
         assert_eq!(loaded.variants[0].spec, SpecDecode::None, "the first variant is the baseline");
         let optional: Vec<_> = loaded.stacks.iter().map(|stack| (stack.kind, stack.required)).collect();
         assert_eq!(optional, [(StackKind::Native, true), (StackKind::LlamaServer, false)]);

@@ -11,7 +11,7 @@ use super::seed::request_seed;
 use super::{Observer, RunEvent, RunPlan, RunSummary, RunnableArm};
 use crate::jsonl::{RowError, RowSink};
 use crate::preset::{Preset, PromptSpec, Route};
-use crate::record::{Phase, RequestRecord};
+use crate::record::{Outcome, Phase, RequestRecord};
 use crate::run_dir::prompt_sha256;
 use crate::stack::{GenerateRequest, Prompt};
 
@@ -162,13 +162,20 @@ impl<'a> Session<'a> {
         if record.phase != Phase::Measured {
             return None;
         }
-        self.failures += u64::from(!record.outcome.is_completed());
+        self.failures += u64::from(is_failure(&record.outcome));
         let speed = self.speed.entry(record.arm.clone()).or_default();
         if let Some(span) = record.decode_span() {
             speed.tokens += u64::from(span.tokens);
             speed.span_ns += span.span_ns;
         }
         (speed.span_ns > 0).then(|| speed.tokens as f64 * 1e9 / speed.span_ns as f64)
+    }
+}
+
+fn is_failure(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed { .. } | Outcome::TimedOut { .. } => true,
+        Outcome::Completed { .. } | Outcome::Cancelled => false,
     }
 }
 

@@ -69,7 +69,7 @@ impl std::fmt::Debug for RunnableArm {
 pub struct RunSummary {
     /// Rows stored by this call.
     pub rows: u64,
-    /// Measured requests that did not complete.
+    /// Measured requests that did not complete; those cancelled by the user are none.
     pub failures: u64,
     /// Cancelled before all was measured.
     pub interrupted: bool,

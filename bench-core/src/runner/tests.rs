@@ -186,7 +186,7 @@ async fn cancelling_keeps_what_was_in_flight_and_sends_no_more() {
     assert_eq!(ran.rows.len(), 3, "two of 110 ms, one cancelled at 105 ms");
     assert_eq!(ran.rows[2].outcome, Outcome::Cancelled);
     assert_eq!((ran.rows[2].timing.ended_ns, ran.rows[2].output.tokens), (105_000_000, Some(1)));
-    assert!(ran.summary.interrupted);
+    assert_eq!(ran.summary, RunSummary { rows: 3, failures: 0, interrupted: true });
     assert_eq!(stack.in_flight(), 0);
 }
 
@@ -297,4 +297,13 @@ fn a_setup_row_says_what_failed() {
     let row = setup_row("run", "a", 3, &error);
     assert_eq!((row.phase, row.request_index, row.prompt_id.as_str()), (Phase::Setup, 3, ""));
     assert!(matches!(row.outcome, Outcome::Failed { kind: FailureKind::Unreachable, .. }));
+}
+
+#[tokio::test]
+async fn a_run_can_be_a_task_of_its_own() {
+    let task = tokio::spawn(async {
+        let stack = scripted(vec![Script::new().tokens(&[1]).finish(1)]);
+        run_preset(&preset(), &[arm("a", &stack)], &CancellationToken::new()).await.summary.rows
+    });
+    assert_eq!(task.await.unwrap(), 2);
 }
