@@ -180,3 +180,12 @@ proptest! {
         drop(load("smoke", &[key]));
     }
 }
+
+#[test]
+fn deep_nesting_is_an_error_and_not_an_overflow() {
+    for text in [format!("name = {}", "[".repeat(200_000)), format!("name = {}", "{a=".repeat(200_000))] {
+        assert!(parse(&text, "deep", &[]).is_err());
+        drop(parse("name = \"x\"", "deep", &[text]));
+    }
+    assert!(parse(&format!("name{} = 1", ".a".repeat(100_000)), "deep", &[]).is_err());
+}
