@@ -1,6 +1,5 @@
 //! The closed loop: as many requests in flight on one arm as the preset says, the next one sent when one ends.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
@@ -11,7 +10,7 @@ use super::seed::request_seed;
 use super::{Observer, RunEvent, RunPlan, RunSummary, RunnableArm};
 use crate::jsonl::{RowError, RowSink};
 use crate::preset::{Preset, PromptSpec, Route};
-use crate::record::{Phase, RequestRecord};
+use crate::record::{Outcome, Phase, RequestRecord};
 use crate::run_dir::prompt_sha256;
 use crate::stack::{GenerateRequest, Prompt};
 
@@ -32,7 +31,7 @@ pub(super) enum PassEnd {
 }
 
 /// The state of a run between its passes.
-pub(super) struct Session<'a> {
+pub(super) struct RunState<'a> {
     plan: RunPlan<'a>,
     prompt_hashes: Vec<String>,
     sink: &'a mut dyn RowSink,
@@ -42,17 +41,22 @@ pub(super) struct Session<'a> {
     sent: u64,
     done: u64,
     failures: u64,
-    speed: BTreeMap<String, Speed>,
+    arms: Vec<ArmState>,
 }
 
-/// Sums of an arm's measured decode spans.
+/// What is remembered of an arm from request to request.
 #[derive(Debug, Clone, Copy, Default)]
-struct Speed {
+struct ArmState {
+    /// Tokens of its measured decode spans.
     tokens: u64,
+    /// Time of its measured decode spans.
     span_ns: u64,
+    /// Its last request did not complete and may still be running in the stack: the stack's counters are not the
+    /// next request's alone.
+    unsettled: bool,
 }
 
-impl<'a> Session<'a> {
+impl<'a> RunState<'a> {
     pub(super) fn new(
         plan: RunPlan<'a>,
         arm_count: usize,
@@ -73,7 +77,7 @@ impl<'a> Session<'a> {
             sent: 0,
             done: 0,
             failures: 0,
-            speed: BTreeMap::new(),
+            arms: vec![ArmState::default(); arm_count],
         }
     }
 
@@ -87,18 +91,16 @@ impl<'a> Session<'a> {
         let mut waiting = self.prompt_order(pass.phase);
         let concurrency = usize::try_from(self.plan.preset.run.concurrency.get()).unwrap_or(usize::MAX);
         let mut in_flight = JoinSet::new();
-        // Counters are only this request's if the one before it is surely over.
-        let mut quiet = true;
         loop {
             while in_flight.len() < concurrency && !self.cancel.is_cancelled() {
                 let Some(prompt_index) = waiting.next() else { break };
-                let job = self.job(arm, pass, prompt_index, quiet && concurrency == 1);
+                let read_counters = concurrency == 1 && !self.arms[pass.arm].unsettled;
+                let job = self.job(arm, pass, prompt_index, read_counters);
                 in_flight.spawn(measure(job, self.cancel.clone()));
             }
             let Some(ended) = in_flight.join_next().await else { break };
             let measured = ended.unwrap_or_else(resume);
-            quiet = measured.record.outcome.is_completed();
-            self.store(&arm.label, measured)?;
+            self.store(pass.arm, measured)?;
         }
         Ok(if self.done < self.total && self.cancel.is_cancelled() {
             PassEnd::Cancelled
@@ -144,31 +146,40 @@ impl<'a> Session<'a> {
         Job { stack: arm.stack.clone(), request, read_counters, identity }
     }
 
-    fn store(&mut self, arm: &str, measured: Measured) -> Result<(), RowError> {
+    fn store(&mut self, arm: usize, measured: Measured) -> Result<(), RowError> {
         let Measured { record, counters_error } = measured;
         self.sink.append(&record)?;
         self.done += 1;
         if let Some(error) = counters_error {
-            self.observer.on_event(&RunEvent::CountersUnreadable { arm, message: error.to_string() });
+            self.observer
+                .on_event(&RunEvent::CountersUnreadable { arm: &record.arm, message: error.to_string() });
         }
-        let tokens_per_s = self.add_up(&record);
+        let tokens_per_s = self.add_up(arm, &record);
         let (done, total) = (self.done, self.total);
         self.observer.on_event(&RunEvent::RequestFinished { record: &record, done, total, tokens_per_s });
         Ok(())
     }
 
     /// Adds a row to the running sums; the arm's decode throughput so far.
-    fn add_up(&mut self, record: &RequestRecord) -> Option<f64> {
+    fn add_up(&mut self, arm: usize, record: &RequestRecord) -> Option<f64> {
+        let arm = &mut self.arms[arm];
+        arm.unsettled = !record.outcome.is_completed();
         if record.phase != Phase::Measured {
             return None;
         }
-        self.failures += u64::from(!record.outcome.is_completed());
-        let speed = self.speed.entry(record.arm.clone()).or_default();
+        self.failures += u64::from(is_failure(&record.outcome));
         if let Some(span) = record.decode_span() {
-            speed.tokens += u64::from(span.tokens);
-            speed.span_ns += span.span_ns;
+            arm.tokens += u64::from(span.tokens);
+            arm.span_ns += span.span_ns;
         }
-        (speed.span_ns > 0).then(|| speed.tokens as f64 * 1e9 / speed.span_ns as f64)
+        (arm.span_ns > 0).then(|| arm.tokens as f64 * 1e9 / arm.span_ns as f64)
+    }
+}
+
+fn is_failure(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed { .. } | Outcome::TimedOut { .. } => true,
+        Outcome::Completed { .. } | Outcome::Cancelled => false,
     }
 }
 

@@ -32,7 +32,7 @@ pub use self::counters::{merge_counts, subtract_counts};
 pub use self::request::setup_row;
 pub use self::seed::request_seed;
 
-use self::closed_loop::{Pass, PassEnd, Session};
+use self::closed_loop::{Pass, PassEnd, RunState};
 use crate::jsonl::{RowError, RowSink};
 use crate::preset::Preset;
 use crate::record::{Phase, RequestRecord};
@@ -69,7 +69,7 @@ impl std::fmt::Debug for RunnableArm {
 pub struct RunSummary {
     /// Rows stored by this call.
     pub rows: u64,
-    /// Measured requests that did not complete.
+    /// Measured requests that did not complete; those cancelled by the user are none.
     pub failures: u64,
     /// Cancelled before all was measured.
     pub interrupted: bool,
@@ -137,16 +137,16 @@ pub async fn run(
     observer: &mut dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<RunSummary, RowError> {
-    let mut session = Session::new(plan, arms.len(), sink, observer, cancel);
+    let mut state = RunState::new(plan, arms.len(), sink, observer, cancel);
     for pass in passes(plan.preset, arms.len()) {
-        if session.run_pass(&arms[pass.arm], pass).await? == PassEnd::Cancelled {
+        if state.run_pass(&arms[pass.arm], pass).await? == PassEnd::Cancelled {
             break;
         }
         if pass.ends_block {
-            session.block_finished(pass.block);
+            state.block_finished(pass.block);
         }
     }
-    Ok(session.summary())
+    Ok(state.summary())
 }
 
 /// All passes in order: warm-up of every arm, then the blocks, A B B A.

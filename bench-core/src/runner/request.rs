@@ -47,13 +47,13 @@ pub(super) struct Measured {
 pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
     let Job { stack, request, read_counters, identity } = job;
     let limit = request.timeout;
-    let before = if read_counters { counters(&*stack, limit).await } else { Ok(None) };
+    let before = if read_counters { counters(&*stack, limit, &cancel).await } else { Ok(None) };
 
     let sent_unix_ms = clock::unix_ms();
     let (outcome, collected) = exchange(&*stack, request, &cancel).await;
 
     let (delta, counters_error) = match before {
-        Ok(Some(before)) if outcome.is_completed() => match counters(&*stack, limit).await {
+        Ok(Some(before)) if outcome.is_completed() => match counters(&*stack, limit, &cancel).await {
             Ok(after) => (after.and_then(|after| subtract_counts(&before, &after)), None),
             Err(error) => (None, Some(error)),
         },
@@ -120,13 +120,21 @@ async fn read_to_end(
     Ok(())
 }
 
-/// The stack's counters, with a limit: a stack that hangs here must not hang the run.
-async fn counters(stack: &dyn Stack, limit: Duration) -> Result<Option<SpecCounts>, StackError> {
-    let timed_out = |_| StackError::TimedOut {
+/// The stack's counters. With a limit, and given up when the user stops the run: a stack that hangs here must hang
+/// neither the run nor its end.
+async fn counters(
+    stack: &dyn Stack,
+    limit: Duration,
+    cancel: &CancellationToken,
+) -> Result<Option<SpecCounts>, StackError> {
+    let timed_out = |_elapsed| StackError::TimedOut {
         what: "reading the counters".to_owned(),
         limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
     };
-    tokio::time::timeout(limit, stack.spec_counters()).await.map_err(timed_out)?
+    match cancel.run_until_cancelled(tokio::time::timeout(limit, stack.spec_counters())).await {
+        Some(read) => read.map_err(timed_out)?,
+        None => Ok(None),
+    }
 }
 
 fn failed(error: &StackError) -> Outcome {

@@ -186,7 +186,7 @@ async fn cancelling_keeps_what_was_in_flight_and_sends_no_more() {
     assert_eq!(ran.rows.len(), 3, "two of 110 ms, one cancelled at 105 ms");
     assert_eq!(ran.rows[2].outcome, Outcome::Cancelled);
     assert_eq!((ran.rows[2].timing.ended_ns, ran.rows[2].output.tokens), (105_000_000, Some(1)));
-    assert!(ran.summary.interrupted);
+    assert_eq!(ran.summary, RunSummary { rows: 3, failures: 0, interrupted: true });
     assert_eq!(stack.in_flight(), 0);
 }
 
@@ -297,4 +297,66 @@ fn a_setup_row_says_what_failed() {
     let row = setup_row("run", "a", 3, &error);
     assert_eq!((row.phase, row.request_index, row.prompt_id.as_str()), (Phase::Setup, 3, ""));
     assert!(matches!(row.outcome, Outcome::Failed { kind: FailureKind::Unreachable, .. }));
+}
+
+#[tokio::test]
+async fn a_run_can_be_a_task_of_its_own() {
+    let task = tokio::spawn(async {
+        let stack = scripted(vec![Script::new().tokens(&[1]).finish(1)]);
+        run_preset(&preset(), &[arm("a", &stack)], &CancellationToken::new()).await.summary.rows
+    });
+    assert_eq!(task.await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn counters_are_not_read_after_a_request_that_may_still_run() {
+    let metrics = |drafted| Ok(Some(counts(drafted, 0, None, SpecSource::MetricsDelta)));
+    let (hang, fine) = (Script::new().step(Step::Hang), Script::new().tokens(&[1]).wait_ms(1).finish(1));
+    let stack =
+        Arc::new(ScriptedStack::new(vec![hang, fine.clone(), fine.clone(), fine]).with_counters(vec![
+            metrics(1),
+            metrics(2),
+            metrics(5),
+        ]));
+    let mut preset = preset();
+    preset.run.blocks = NonZeroU32::new(2).unwrap();
+    let ran = run_preset(&preset, &[arm("a", &stack)], &CancellationToken::new()).await;
+    let drafted: Vec<_> = ran.rows.iter().map(|row| row.spec.as_ref().map(|spec| spec.drafted)).collect();
+    // The first hangs after one reading; the second is not measured; the third has the other two readings.
+    assert_eq!(drafted, [None, None, Some(3), None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_on_disk_reads_back_whole() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = crate::run_dir::RunDir::create(temporary.path()).unwrap();
+    let stack = scripted(vec![Script::steady(5, 1, 3), Script::new().text("a")]);
+    let preset = preset();
+    let plan = RunPlan { run_id: "run", preset: &preset, first_request_index: 7 };
+    let mut writer = dir.row_writer().unwrap();
+    let summary =
+        run(plan, &[arm("a", &stack)], &mut writer, &mut (), &CancellationToken::new()).await.unwrap();
+    let read = dir.read_rows().unwrap();
+    assert_eq!((read.rows.len() as u64, writer.rows(), read.torn_tail), (summary.rows, 2, None));
+    assert_eq!(read.rows.iter().map(|row| row.request_index).collect::<Vec<_>>(), [7, 8]);
+    assert!(read.rows[0].outcome.is_completed() && !read.rows[1].outcome.is_completed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hanging_counters_hang_neither_the_run_nor_its_end() {
+    let start = tokio::time::Instant::now();
+    let stack = Arc::new(ScriptedStack::new(vec![Script::steady(5, 1, 3)]).with_hanging_counters());
+    let ran = run_preset(&preset(), &[arm("a", &stack)], &CancellationToken::new()).await;
+    assert!(ran.rows.iter().all(|row| row.outcome.is_completed() && row.timing.ended_ns == 7_000_000));
+    assert_eq!(start.elapsed().as_millis(), 2 * (1000 + 7), "each request waits its limit for the counters");
+
+    let (start, cancel) = (tokio::time::Instant::now(), CancellationToken::new());
+    let stop = cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        stop.cancel();
+    });
+    let ran = run_preset(&preset(), &[arm("a", &stack)], &cancel).await;
+    assert!(ran.summary.interrupted);
+    assert_eq!(start.elapsed().as_millis(), 300);
 }

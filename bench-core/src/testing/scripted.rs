@@ -125,6 +125,7 @@ pub struct ScriptedStack {
     info: StackInfo,
     scripts: Vec<Script>,
     counters: Mutex<VecDeque<Result<Option<SpecCounts>, StackError>>>,
+    counters_hang: bool,
     requests: Mutex<Vec<(Instant, GenerateRequest)>>,
     load: Arc<Load>,
 }
@@ -149,6 +150,7 @@ impl ScriptedStack {
             info: stack_info(),
             scripts,
             counters: Mutex::default(),
+            counters_hang: false,
             requests: Mutex::default(),
             load: Arc::default(),
         }
@@ -158,6 +160,12 @@ impl ScriptedStack {
     #[must_use]
     pub fn with_counters(self, readings: Vec<Result<Option<SpecCounts>, StackError>>) -> Self {
         Self { counters: Mutex::new(readings.into()), ..self }
+    }
+
+    /// Never answers `spec_counters`.
+    #[must_use]
+    pub fn with_hanging_counters(self) -> Self {
+        Self { counters_hang: true, ..self }
     }
 
     /// Answers `describe` with this.
@@ -205,6 +213,9 @@ impl Stack for ScriptedStack {
     }
 
     async fn spec_counters(&self) -> Result<Option<SpecCounts>, StackError> {
+        if self.counters_hang {
+            std::future::pending::<()>().await;
+        }
         self.counters.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(Ok(None))
     }
 
