@@ -6,6 +6,7 @@
 
 mod error;
 pub mod gguf;
+pub mod quant;
 pub mod spec;
 
 pub use error::EngineError;
