@@ -7,6 +7,9 @@ use crate::EngineError;
 use crate::gguf::{GgmlType, GgufError, GgufWriter};
 use crate::quant::{self, Q8_0_BYTES};
 
+/// Fills the row of this index.
+pub(super) type RowValues<'a> = Box<dyn FnMut(usize, &mut [f32]) + 'a>;
+
 /// What is in a tensor.
 pub(super) enum Fill<'a> {
     /// One value everywhere.
@@ -14,7 +17,7 @@ pub(super) enum Fill<'a> {
     /// Uniform with this standard deviation.
     Random(f32),
     /// Given values, row by row.
-    Rows(Box<dyn FnMut(usize, &mut [f32]) + 'a>),
+    Rows(RowValues<'a>),
     /// A permutation of 0..n as integers.
     Permutation,
 }
@@ -145,7 +148,7 @@ impl Rows {
     }
 }
 
-/// Q8_0 blocks straight from the generator: quantising floats would take ten times as long, and a model of 30 B
+/// `Q8_0` blocks straight from the generator: quantising floats would take ten times as long, and a model of 30 B
 /// weights is written this way.
 fn random_q8_0(random: &mut Random, deviation: f32, bytes: &mut [u8]) {
     /// Standard deviation of a byte that is uniform from -128 to 127.

@@ -78,10 +78,7 @@ fn one_or_each(values: &[usize]) -> Value {
 
 /// `llama_ftype` of llama.cpp.
 fn file_type(weights: GgmlType) -> u32 {
-    match weights {
-        GgmlType::F32 => 0,
-        GgmlType::F16 => 1,
-        GgmlType::Q8_0 => 7,
-        _ => 32,
-    }
+    const MOSTLY_BF16: u32 = 32;
+    let known = [(GgmlType::F32, 0), (GgmlType::F16, 1), (GgmlType::Q8_0, 7)];
+    known.into_iter().find(|(ty, _)| *ty == weights).map_or(MOSTLY_BF16, |(_, id)| id)
 }
