@@ -4,7 +4,9 @@
 //! weights ([`spec::Target::forward`]), `spec::accept` decides how many drafts stand, the caches roll back to the
 //! accepted length. This crate does not know that it is being benchmarked.
 
+pub mod backend;
 mod error;
+pub mod kv_cache;
 pub mod spec;
 
 pub use error::EngineError;
