@@ -19,6 +19,14 @@ pub enum EngineError {
         /// Ids run from 0 to this, exclusive.
         vocab_size: usize,
     },
+    /// A logit that no token can be chosen by.
+    #[error("the logit of token {id} is {value}, expected a finite number")]
+    BadLogit {
+        /// The first such token.
+        id: u32,
+        /// Its logit: NaN or +inf, or -inf where every logit is.
+        value: f32,
+    },
     /// An argument that makes no sense.
     #[error("{what}: got {got}, expected {expected}")]
     InvalidArgument {
@@ -74,6 +82,9 @@ impl EngineError {
                 Some("set a smaller context, or a smaller KV type (f16, q8_0)".to_owned())
             }
             Self::Threads { .. } => Some("ask for fewer threads".to_owned()),
+            Self::BadLogit { .. } => Some(
+                "check that the weights are undamaged; an f32 KV cache rules out overflow there".to_owned(),
+            ),
             Self::UnknownToken { .. } | Self::InvalidArgument { .. } => None,
         }
     }

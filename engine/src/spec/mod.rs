@@ -3,8 +3,13 @@
 //! The driver and the acceptance rules see the models only through the two traits here, so they are tested with
 //! scripted models; the CPU and later the CUDA backend implement [`Target`].
 
+pub mod accept;
+pub mod driver;
+pub mod generation;
+pub mod ngram;
 mod proposer;
 pub mod sampler;
+mod select;
 mod target;
 
 pub use proposer::{Draft, DraftRequest, Proposer};

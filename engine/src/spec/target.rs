@@ -5,7 +5,7 @@ use crate::EngineError;
 /// Rows of a forward pass whose logits are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogitRows {
-    /// Only the last row (prefill).
+    /// Only the last row (prefill, plain decode). The target may then split the tokens into several passes.
     Last,
     /// Every row (verify).
     All,
@@ -29,7 +29,9 @@ pub trait Target {
         self.len() == 0
     }
 
-    /// Appends `tokens` at positions `len()..` and computes their logits, all rows in one pass over the weights.
+    /// Appends `tokens` at positions `len()..` and computes their logits. With [`LogitRows::All`] every row comes from
+    /// one pass over the weights, and has the very bits it would have had if decoded alone: greedy output with and
+    /// without speculation can only be equal then.
     ///
     /// # Errors
     /// [`EngineError::ContextFull`], [`EngineError::UnknownToken`]; nothing was appended then.

@@ -1,0 +1,145 @@
+//! Accepts or rejects drafted tokens. Pure: no model, no cache, no clock (see [`crate::spec::driver`]).
+//!
+//! Three rules, all for K drafts and the K + 1 rows of logits the target computed over them (row 0 follows the last
+//! emitted token, row i follows draft i - 1):
+//!
+//! * [`greedy`]: accept while a draft is the row's argmax;
+//! * [`sample_and_compare`]: draw a token from each row, accept while it equals the draft (llama.cpp's rule). A draft
+//!   d stands with probability p(d). Draws one number for each emitted token, so that with a seed the output equals
+//!   that of plain decoding token for token;
+//! * [`rejection`]: rejection sampling, Leviathan et al. 2023, algorithm 1. A draft d stands with probability
+//!   min(1, p(d) / q(d)); the most any exact rule can accept. A deterministic drafter is the point mass q(d) = 1.
+//!
+//! Invariants: accepted <= drafted; accepted + 1 tokens come out (`drafts[..accepted]`, then `next`, which is the
+//! correction or, where all drafts stand, the bonus token); the output is distributed exactly as the target alone.
+
+use super::proposer::Draft;
+use super::sampler::{Sampler, argmax};
+use crate::EngineError;
+
+/// How drafts are accepted when tokens are sampled; greedy requests compare argmax whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AcceptanceRule {
+    /// [`sample_and_compare`]; drafts are greedy.
+    #[default]
+    SampleAndCompare,
+    /// [`rejection`]; drafts are sampled from the drafter's own distribution where it has one.
+    Rejection,
+}
+
+/// What became of one round's drafts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// Leading drafts that stand.
+    pub accepted: usize,
+    /// The target's own token after them. It is not in the target's cache yet.
+    pub next: u32,
+}
+
+/// Accepts while a draft is the argmax of its row.
+///
+/// # Errors
+/// [`EngineError::BadLogit`].
+pub fn greedy<'l>(drafts: &[u32], row: impl Fn(usize) -> &'l [f32]) -> Result<Verdict, EngineError> {
+    first_difference(drafts, |i| argmax(row(i)))
+}
+
+/// Accepts while a draft is what the target draws from its row. `probs` is scratch.
+///
+/// # Errors
+/// [`EngineError::BadLogit`].
+pub fn sample_and_compare<'l>(
+    drafts: &[u32],
+    row: impl Fn(usize) -> &'l [f32],
+    sampler: &mut Sampler,
+    probs: &mut Vec<f32>,
+) -> Result<Verdict, EngineError> {
+    first_difference(drafts, |i| {
+        sampler.distribution(row(i), probs)?;
+        sampler.draw(probs)
+    })
+}
+
+/// Rejection sampling of drafts from their own distribution `draft.probs` (a point mass where it has none). `probs`
+/// is scratch.
+///
+/// # Errors
+/// [`EngineError::BadLogit`]; [`EngineError::InvalidArgument`] where a draft's distribution is not over the target's
+/// vocabulary or does not contain the draft.
+pub fn rejection<'l>(
+    draft: &Draft,
+    row: impl Fn(usize) -> &'l [f32],
+    sampler: &mut Sampler,
+    probs: &mut Vec<f32>,
+) -> Result<Verdict, EngineError> {
+    for (i, &token) in draft.tokens.iter().enumerate() {
+        sampler.distribution(row(i), probs)?;
+        let q = draft.probs.get(i).map(Vec::as_slice).filter(|q| !q.is_empty());
+        let p_draft = probs.get(token as usize).copied().ok_or_else(|| unknown_draft(token, probs.len()))?;
+        let q_draft = q.map_or(Ok(1.0), |q| draft_probability(q, token, probs.len()))?;
+        // u < p / q without the division, which would round.
+        if sampler.uniform() * f64::from(q_draft) < f64::from(p_draft) {
+            continue;
+        }
+        match q {
+            Some(q) => subtract(probs, q),
+            None => probs[token as usize] = 0.0,
+        }
+        return Ok(Verdict { accepted: i, next: sampler.draw(probs)? });
+    }
+    let accepted = draft.tokens.len();
+    sampler.distribution(row(accepted), probs)?;
+    Ok(Verdict { accepted, next: sampler.draw(probs)? })
+}
+
+/// Lets the target choose row after row until it disagrees with the drafts or they are used up.
+fn first_difference(
+    drafts: &[u32],
+    mut choose: impl FnMut(usize) -> Result<u32, EngineError>,
+) -> Result<Verdict, EngineError> {
+    let mut accepted = 0;
+    loop {
+        let next = choose(accepted)?;
+        if drafts.get(accepted) != Some(&next) {
+            return Ok(Verdict { accepted, next });
+        }
+        accepted += 1;
+    }
+}
+
+/// p becomes max(p - q, 0), not normalised. Where p and q differ by rounding alone nothing would be left, and p,
+/// which then is the residual's limit, stays.
+fn subtract(p: &mut [f32], q: &[f32]) {
+    if p.iter().zip(q).any(|(p, q)| p > q) {
+        for (p, q) in p.iter_mut().zip(q) {
+            *p = (*p - q).max(0.0);
+        }
+    }
+}
+
+/// q(token), which must be possible: a token that q cannot have produced voids the guarantee.
+fn draft_probability(q: &[f32], token: u32, vocab_size: usize) -> Result<f32, EngineError> {
+    if q.len() != vocab_size {
+        return Err(EngineError::InvalidArgument {
+            what: "distribution of a draft",
+            got: format!("{} tokens", q.len()),
+            expected: format!("the target's vocabulary of {vocab_size}"),
+        });
+    }
+    match q.get(token as usize) {
+        Some(&p) if p > 0.0 => Ok(p),
+        Some(_) | None => Err(EngineError::InvalidArgument {
+            what: "probability of a draft under its own distribution",
+            got: format!("0 for token {token}"),
+            expected: "above 0".to_owned(),
+        }),
+    }
+}
+
+fn unknown_draft(id: u32, vocab_size: usize) -> EngineError {
+    EngineError::UnknownToken { id, vocab_size }
+}
+
+#[cfg(test)]
+#[path = "accept_tests.rs"]
+mod tests;

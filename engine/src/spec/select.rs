@@ -1,0 +1,206 @@
+//! Selection over a whole vocabulary (262144 logits): the largest, the k largest, a quantile.
+//!
+//! One pass each and no full sort, since this runs for every row of every verify step. Knows no sampling parameters.
+
+use std::cmp::Ordering;
+
+use crate::EngineError;
+
+/// A token that is still in the race.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) id: u32,
+    pub(super) logit: f32,
+}
+
+impl Candidate {
+    /// Most likely first, then the lowest id; total, as NaN never gets here.
+    pub(super) fn rank(a: &Self, b: &Self) -> Ordering {
+        b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+    }
+}
+
+/// The id of the largest logit, the lowest on ties.
+///
+/// # Errors
+/// [`EngineError::BadLogit`] if any logit is NaN or +inf, or if all are -inf;
+/// [`EngineError::InvalidArgument`] if there are none.
+pub fn argmax(logits: &[f32]) -> Result<u32, EngineError> {
+    const LANES: usize = 16;
+    // Lane-wise so that the compiler can vectorise; the position is searched once, in a second pass.
+    let mut best = [f32::NEG_INFINITY; LANES];
+    let mut nan = [false; LANES];
+    let chunks = logits.chunks_exact(LANES);
+    let tail = chunks.remainder();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let x = chunk[lane];
+            best[lane] = if x > best[lane] { x } else { best[lane] };
+            nan[lane] |= x.is_nan();
+        }
+    }
+    let max = best.iter().chain(tail).fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
+    let any_nan = nan.contains(&true) || tail.iter().any(|x| x.is_nan());
+    if any_nan || !max.is_finite() {
+        return Err(bad_logit(logits));
+    }
+    let id = logits.iter().position(|&x| x >= max).unwrap_or(0);
+    Ok(as_id(id))
+}
+
+/// Says which logit cannot be worked with.
+fn bad_logit(logits: &[f32]) -> EngineError {
+    let bad = logits.iter().position(|x| x.is_nan() || *x == f32::INFINITY).unwrap_or(0);
+    match logits.get(bad) {
+        Some(&value) => EngineError::BadLogit { id: as_id(bad), value },
+        None => EngineError::InvalidArgument {
+            what: "logits",
+            got: "none".to_owned(),
+            expected: "one for each token of the vocabulary".to_owned(),
+        },
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "an index into a vocabulary, whose ids are u32")]
+fn as_id(index: usize) -> u32 {
+    index as u32
+}
+
+/// Every token that is not suppressed.
+pub(super) fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> {
+    logits
+        .iter()
+        .enumerate()
+        .filter(|&(_, &logit)| logit > f32::NEG_INFINITY)
+        .map(|(id, &logit)| Candidate { id: as_id(id), logit })
+}
+
+/// The k most likely, ordered, in one pass over `logits` and O(k) memory: candidates below the k-th best so far are
+/// dropped by one comparison. Ids rise during the scan, so among equals the earlier (lower) one stays.
+pub(super) fn top_k(logits: &[f32], k: usize, kept: &mut Vec<Candidate>) {
+    let room = 2 * k.max(64);
+    let mut threshold = f32::NEG_INFINITY;
+    for (block, values) in logits.chunks(32).enumerate() {
+        let block_max = values.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
+        if block_max <= threshold {
+            continue;
+        }
+        for (offset, &logit) in values.iter().enumerate().filter(|&(_, &x)| x > threshold) {
+            kept.push(Candidate { id: as_id(block * 32 + offset), logit });
+        }
+        if kept.len() >= room {
+            threshold = kept.select_nth_unstable_by(k - 1, Candidate::rank).1.logit;
+            kept.truncate(k);
+        }
+    }
+    kept.sort_unstable_by(Candidate::rank);
+    kept.truncate(k);
+}
+
+/// The token at quantile `u` of the unnormalised distribution `probs`.
+pub(super) fn pick(probs: &[f32], u: f64) -> Result<u32, EngineError> {
+    const BLOCK: usize = 256;
+    let total: f64 = probs.chunks(BLOCK).map(block_sum).sum();
+    if !(total.is_finite() && total > 0.0) {
+        return Err(EngineError::InvalidArgument {
+            what: "probabilities to draw from",
+            got: format!("a sum of {total}"),
+            expected: "a positive, finite sum".to_owned(),
+        });
+    }
+    let mut left = u * total;
+    for (block, values) in probs.chunks(BLOCK).enumerate() {
+        let sum = block_sum(values);
+        if sum <= left {
+            left -= sum;
+            continue;
+        }
+        for (offset, &p) in values.iter().enumerate().filter(|&(_, &p)| p > 0.0) {
+            left -= f64::from(p);
+            if left < 0.0 {
+                return Ok(as_id(block * BLOCK + offset));
+            }
+        }
+        left = 0.0;
+    }
+    // The two ways of summing round differently; a sliver beyond the end belongs to the last possible token.
+    Ok(as_id(probs.iter().rposition(|&p| p > 0.0).unwrap_or(0)))
+}
+
+/// Sum of a block, lane-wise so that it vectorises.
+fn block_sum(values: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let mut lanes = [0.0f32; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let tail: f32 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += chunk[lane];
+        }
+    }
+    lanes.iter().chain([&tail]).map(|&x| f64::from(x)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn argmax_takes_the_lowest_id_on_ties() {
+        assert_eq!(argmax(&[1.0, 3.0, 3.0, 2.0]).unwrap(), 1);
+        let mut many = vec![0.0; 100];
+        many[37] = 5.0;
+        many[98] = 5.0;
+        assert_eq!(argmax(&many).unwrap(), 37);
+        assert_eq!(argmax(&[f32::NEG_INFINITY, -1e30]).unwrap(), 1);
+    }
+
+    #[test]
+    fn argmax_refuses_what_has_no_maximum() {
+        for bad_at in [0, 15, 16, 33, 39] {
+            for value in [f32::NAN, f32::INFINITY] {
+                let mut logits = vec![0.5; 40];
+                logits[bad_at] = value;
+                let error = argmax(&logits).unwrap_err();
+                let at = u32::try_from(bad_at).unwrap();
+                assert!(matches!(error, EngineError::BadLogit { id, .. } if id == at), "{error}");
+            }
+        }
+        assert!(matches!(argmax(&[f32::NEG_INFINITY; 20]), Err(EngineError::BadLogit { id: 0, .. })));
+        assert!(matches!(argmax(&[]), Err(EngineError::InvalidArgument { .. })));
+    }
+
+    #[test]
+    fn pick_walks_the_quantiles_and_never_takes_an_impossible_token() {
+        let mut probs = vec![0.0; 1000];
+        probs[3] = 0.25;
+        probs[500] = 0.5;
+        probs[900] = 0.25;
+        for (u, id) in [(0.0, 3), (0.2499, 3), (0.25, 500), (0.7499, 500), (0.75, 900), (1.0, 900)] {
+            assert_eq!(pick(&probs, u).unwrap(), id, "at quantile {u}");
+        }
+        assert!(pick(&[0.0; 5], 0.5).is_err());
+        assert!(pick(&[f32::NAN, 1.0], 0.5).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn top_k_is_the_head_of_the_full_sort(
+            // Few distinct values, so that ties are common; -inf is a suppressed token.
+            levels in prop::collection::vec(0u8..40, 1..2000),
+            k in 1usize..300,
+        ) {
+            let logits: Vec<f32> =
+                levels.iter().map(|&l| if l == 0 { f32::NEG_INFINITY } else { f32::from(l) }).collect();
+            let mut all: Vec<Candidate> = candidates(&logits).collect();
+            all.sort_by(Candidate::rank);
+            all.truncate(k);
+            let mut kept = Vec::new();
+            top_k(&logits, k, &mut kept);
+            let ids = |c: &[Candidate]| c.iter().map(|c| c.id).collect::<Vec<_>>();
+            prop_assert_eq!(ids(&kept), ids(&all));
+        }
+    }
+}
