@@ -50,6 +50,36 @@ pub enum EngineError {
         /// What would do.
         expected: String,
     },
+    /// A model file that the engine cannot run.
+    #[error("{what}: got {got}, expected {expected}")]
+    Model {
+        /// Which key or tensor.
+        what: String,
+        /// Its value.
+        got: String,
+        /// What would do.
+        expected: String,
+        /// What the user can do about it, where that is known.
+        hint: Option<&'static str>,
+    },
+    /// The system has not that much memory to give.
+    #[error("no memory for {what}: {bytes} bytes")]
+    OutOfMemory {
+        /// What it was for.
+        what: &'static str,
+        /// How much.
+        bytes: usize,
+        /// Why not.
+        source: std::collections::TryReserveError,
+    },
+    /// The system gave no more threads.
+    #[error("could not start {threads} threads")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// Why not.
+        source: std::io::Error,
+    },
 }
 
 impl EngineError {
@@ -61,12 +91,26 @@ impl EngineError {
             Self::ContextFull { needed, .. } => {
                 Some(format!("set the context to at least {needed} tokens, or shorten the request"))
             }
+            Self::Model { hint, .. } => hint.map(str::to_owned),
+            Self::OutOfMemory { .. } => {
+                Some("set a smaller context, or a smaller KV type (f16, q8_0)".to_owned())
+            }
+            Self::Threads { .. } => Some("ask for fewer threads".to_owned()),
             Self::BadLogit { .. } => Some(
                 "check that the weights are undamaged; an f32 KV cache rules out overflow there".to_owned(),
             ),
             Self::NoSpace { .. } => Some("free some space, or choose another directory".to_owned()),
             Self::UnknownToken { .. } | Self::InvalidArgument { .. } => None,
         }
+    }
+
+    /// The same error with a hint, where it can carry one.
+    #[must_use]
+    pub(crate) fn hint_with(mut self, text: &'static str) -> Self {
+        if let Self::Model { hint, .. } = &mut self {
+            *hint = Some(text);
+        }
+        self
     }
 }
 

@@ -4,8 +4,11 @@
 //! weights ([`spec::Target::forward`]), `spec::accept` decides how many drafts stand, the caches roll back to the
 //! accepted length. This crate does not know that it is being benchmarked.
 
+pub mod backend;
 mod error;
 pub mod gguf;
+pub mod kv_cache;
+pub mod model;
 pub mod quant;
 pub mod spec;
 pub mod synth;

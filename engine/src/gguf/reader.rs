@@ -132,6 +132,12 @@ impl Gguf {
         self.bytes.as_slice().len() as u64
     }
 
+    /// The whole file; what [`TensorView::data`] is a part of.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
     /// All metadata in file order.
     pub fn metadata(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.metadata.iter().map(|(key, value)| (key.as_str(), value))

@@ -1,0 +1,208 @@
+//! Attention of a few query rows over one layer's cache: softmax(q k) v with scale 1, in f32.
+//!
+//! Work is shared by (KV head, tile of queries), so the heads that share a KV head and the rows of a verify step read
+//! the cache once. Invariant: keys are visited in ascending order of position for every query, so a query's bits do
+//! not depend on its tile.
+
+#![expect(unsafe_code, reason = "threads write disjoint heads of one output")]
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::{Element, Isa, Pool, Q8Buffer};
+use crate::kv_cache::LayerCache;
+
+/// Queries that go over the keys together; more would push scores out of the cache for nothing.
+const TILE: usize = 16;
+
+/// Query rows and what each may see.
+#[derive(Debug, Clone, Copy)]
+pub struct Queries<'a> {
+    /// `[rows][heads * head_dim]`, normed and rotated.
+    pub values: &'a [f32],
+    /// Query heads; a multiple of the cache's KV heads.
+    pub heads: usize,
+    /// Positions that each row sees, never empty.
+    pub visible: &'a [Range<usize>],
+}
+
+/// Room for one worker's tile each; made once, for the longest context.
+#[derive(Debug)]
+pub struct AttentionScratch {
+    workers: Vec<Mutex<TileScratch>>,
+}
+
+#[derive(Debug)]
+struct TileScratch {
+    queries: Vec<f32>,
+    scores: Vec<f32>,
+    blended: Vec<f32>,
+    quantized: Q8Buffer,
+}
+
+impl AttentionScratch {
+    /// Bytes of room for these sizes.
+    #[must_use]
+    pub const fn bytes(threads: usize, context_tokens: usize, head_dim: usize) -> usize {
+        threads
+            .saturating_mul(TILE)
+            .saturating_mul(context_tokens.saturating_add(4 * head_dim))
+            .saturating_mul(4)
+    }
+
+    /// Room for `threads` workers, `context_tokens` positions and heads of up to `head_dim`.
+    #[must_use]
+    pub fn new(threads: usize, context_tokens: usize, head_dim: usize) -> Self {
+        let worker = || TileScratch {
+            queries: vec![0.0; TILE * head_dim],
+            scores: vec![0.0; TILE * context_tokens],
+            blended: vec![0.0; TILE * head_dim],
+            quantized: Q8Buffer::with_capacity(TILE * head_dim),
+        };
+        Self { workers: (0..threads).map(|_| Mutex::new(worker())).collect() }
+    }
+}
+
+/// The output, written by head.
+#[derive(Clone, Copy)]
+struct HeadOut(*mut f32);
+
+// SAFETY: every (row, head) is written by exactly one tile and read only after the pool has finished.
+unsafe impl Sync for HeadOut {}
+
+/// `out[row][head] = softmax(q . k) v` over the visible positions; `out` is `[rows][heads * head_dim]`.
+///
+/// # Panics
+/// When shapes do not fit together or a row sees nothing.
+pub fn attend(
+    isa: Isa,
+    pool: &mut Pool,
+    cache: &LayerCache,
+    queries: Queries<'_>,
+    scratch: &AttentionScratch,
+    out: &mut [f32],
+) {
+    let (kv_heads, dim) = (cache.shape().kv_heads, cache.shape().head_dim);
+    let (rows, group) = (queries.visible.len(), queries.heads / kv_heads);
+    assert!(
+        queries.heads == group * kv_heads && queries.values.len() == rows * queries.heads * dim,
+        "query shape"
+    );
+    assert_eq!(out.len(), queries.values.len(), "output shape");
+    assert!(queries.visible.iter().all(|v| !v.is_empty()), "a query that sees nothing has no softmax");
+    let per_head = rows * group;
+    let tile = (per_head * kv_heads).div_ceil(pool.threads()).clamp(1, TILE.min(per_head));
+    let tiles = per_head.div_ceil(tile);
+    let out = HeadOut(out.as_mut_ptr());
+    pool.run(kv_heads * tiles, &|worker, chunk| {
+        let out = &out;
+        let (kv_head, first) = (chunk / tiles, chunk % tiles * tile);
+        let members = first..(first + tile).min(per_head);
+        let mut scratch = scratch.workers[worker].lock().unwrap_or_else(PoisonError::into_inner);
+        // Query i of a KV head is head `i % group` of its group in row `i / group`.
+        let place = |i: usize| (i / group * queries.heads + kv_head * group + i % group) * dim;
+        scratch.tile(isa, cache, kv_head, queries, members.clone(), group, place);
+        for (i, values) in members.zip(scratch.blended.chunks_exact(dim)) {
+            // SAFETY: `place(i)` is a head of the output, which only this tile writes.
+            unsafe { out.0.wrapping_add(place(i)).copy_from_nonoverlapping(values.as_ptr(), dim) };
+        }
+    });
+}
+
+impl TileScratch {
+    /// Attention of the queries `members` of one KV head, into `self.blended` as `[members][head_dim]`.
+    #[expect(clippy::too_many_arguments, reason = "one tile's place in the work, used once")]
+    fn tile(
+        &mut self,
+        isa: Isa,
+        cache: &LayerCache,
+        kv_head: usize,
+        queries: Queries<'_>,
+        members: Range<usize>,
+        group: usize,
+        place: impl Fn(usize) -> usize,
+    ) {
+        let (dim, m) = (cache.shape().head_dim, members.len());
+        for (i, q) in members.clone().zip(self.queries.chunks_exact_mut(dim)) {
+            q.copy_from_slice(&queries.values[place(i)..place(i) + dim]);
+        }
+        // Ranges only move forward from row to row.
+        let start = queries.visible[members.start / group].start;
+        let end = queries.visible[(members.end - 1) / group].end;
+        let span = end - start;
+        self.score(isa, cache.runs(kv_head, start..end), cache.element(), m, dim, span);
+        self.blended[..m * dim].fill(0.0);
+        let mut sums = [0.0; TILE];
+        for ((i, scores), sum) in members.zip(self.scores.chunks_exact_mut(span)).zip(&mut sums) {
+            let visible = &queries.visible[i / group];
+            *sum = softmax_weights(isa, scores, visible.start - start..visible.end - start);
+        }
+        let mut offset = 0;
+        for (_, values) in cache.runs(kv_head, start..end) {
+            isa.blend(
+                cache.element(),
+                values,
+                &self.scores[offset..],
+                span,
+                &mut self.blended[..m * dim],
+                dim,
+            );
+            offset += values.len() / cache.element().row_bytes(dim);
+        }
+        for (values, sum) in self.blended.chunks_exact_mut(dim).zip(&sums[..m]) {
+            values.iter_mut().for_each(|v| *v /= sum);
+        }
+    }
+
+    /// `scores[q][cell] = q . k` for every cell of the runs.
+    fn score(
+        &mut self,
+        isa: Isa,
+        runs: [(&[u8], &[u8]); 2],
+        element: Element,
+        m: usize,
+        dim: usize,
+        span: usize,
+    ) {
+        let queries = &self.queries[..m * dim];
+        let row_bytes = element.row_bytes(dim);
+        let scores = &mut self.scores[..m * span];
+        let quantized = (element == Element::Q8_0).then(|| self.quantized.quantize(isa, queries, dim));
+        let mut offset = 0;
+        for (keys, _) in runs {
+            let cells = keys.len() / row_bytes;
+            let out = scores.as_mut_ptr().wrapping_add(offset);
+            match quantized {
+                // SAFETY: `scores` is `[m][span]` and this run's cells lie in columns offset..offset + cells <= span.
+                Some(x) => unsafe { isa.matmul_q8(keys, cells, x, m, out, span) },
+                // SAFETY: as above.
+                None => unsafe { isa.matmul(element, keys, cells, queries, m, out, span) },
+            }
+            offset += cells;
+        }
+        debug_assert_eq!(offset, span, "the runs cover the span");
+    }
+}
+
+/// Turns scores into `exp(score - max)` within `visible` and 0 outside; the sum of the weights.
+fn softmax_weights(isa: Isa, scores: &mut [f32], visible: Range<usize>) -> f32 {
+    scores[..visible.start].fill(0.0);
+    scores[visible.end..].fill(0.0);
+    let scores = &mut scores[visible];
+    let max = lanes(scores, f32::NEG_INFINITY, f32::max);
+    isa.exp_shifted(scores, max);
+    lanes(scores, 0.0, |a, b| a + b)
+}
+
+/// Folds with eight independent accumulators, which the compiler turns into vectors.
+fn lanes(values: &[f32], start: f32, fold: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut acc = [start; 8];
+    let chunks = values.chunks_exact(8);
+    let tail = chunks.remainder();
+    for chunk in chunks {
+        for (acc, value) in acc.iter_mut().zip(chunk) {
+            *acc = fold(*acc, *value);
+        }
+    }
+    acc.iter().chain(tail).fold(start, |a, b| fold(a, *b))
+}

@@ -1,0 +1,3 @@
+//! Where the arithmetic runs. One module a device; the models call them and never the other way round.
+
+pub mod cpu;

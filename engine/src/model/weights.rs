@@ -1,0 +1,270 @@
+//! Tensors of a file as the forward pass uses them.
+//!
+//! Matrices stay where they are in the mapped file; only one-dimensional tensors (norms, scales) are copied.
+//! Invariant: every name, shape and type is checked here, so the forward pass indexes without asking.
+
+use std::sync::Arc;
+
+use super::config::{DecoderConfig, LayerConfig, bad_model};
+use crate::EngineError;
+use crate::backend::cpu::{Element, Q8_BLOCK, Weights};
+use crate::gguf::{GgmlType, Gguf, TensorView};
+use crate::kv_cache::AttentionKind;
+
+/// A matrix in the file: `[rows][cols]`, one row an output feature.
+#[derive(Debug, Clone)]
+pub(super) struct Matrix {
+    file: Arc<Gguf>,
+    /// Bytes of the file.
+    range: std::ops::Range<usize>,
+    element: Element,
+    rows: usize,
+    cols: usize,
+}
+
+impl Matrix {
+    /// The view that products take.
+    pub(super) fn weights(&self) -> Weights<'_> {
+        Weights::new(&self.file.bytes()[self.range.clone()], self.element, self.rows, self.cols)
+    }
+
+    /// Output features.
+    pub(super) const fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// Finds and checks tensors.
+pub(super) struct Loader<'a> {
+    file: &'a Arc<Gguf>,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) const fn new(file: &'a Arc<Gguf>) -> Self {
+        Self { file }
+    }
+
+    fn tensor(&self, name: &str, dims: &[usize]) -> Result<TensorView<'_>, EngineError> {
+        self.optional(name, dims)?.ok_or_else(|| {
+            bad_model(format!("tensor `{name}`"), "nothing", &format!("a tensor of shape {dims:?}"))
+                .hint_with("the file is incomplete or was made for another architecture")
+        })
+    }
+
+    fn optional(&self, name: &str, dims: &[usize]) -> Result<Option<TensorView<'_>>, EngineError> {
+        let Some(tensor) = self.file.tensor(name) else { return Ok(None) };
+        if tensor.dims.iter().map(|d| usize::try_from(*d).ok()).eq(dims.iter().map(|d| Some(*d))) {
+            return Ok(Some(tensor));
+        }
+        let got = format!("shape {:?}", tensor.dims);
+        Err(bad_model(format!("tensor `{name}`"), got, &format!("shape {dims:?}")))
+    }
+
+    /// A matrix of `rows` rows of `cols`.
+    pub(super) fn matrix(&self, name: &str, cols: usize, rows: usize) -> Result<Matrix, EngineError> {
+        let tensor = self.tensor(name, &[cols, rows])?;
+        self.view(name, &tensor, cols, rows)
+    }
+
+    /// A matrix that may be absent.
+    pub(super) fn optional_matrix(
+        &self,
+        name: &str,
+        cols: usize,
+        rows: usize,
+    ) -> Result<Option<Matrix>, EngineError> {
+        self.optional(name, &[cols, rows])?.map(|tensor| self.view(name, &tensor, cols, rows)).transpose()
+    }
+
+    fn view(
+        &self,
+        name: &str,
+        tensor: &TensorView<'_>,
+        cols: usize,
+        rows: usize,
+    ) -> Result<Matrix, EngineError> {
+        let element = element_of(name, tensor.ty)?;
+        if element == Element::Q8_0 && !cols.is_multiple_of(Q8_BLOCK) {
+            let expected = format!("a multiple of {Q8_BLOCK} for Q8_0");
+            return Err(bad_model(format!("row length of tensor `{name}`"), cols, &expected));
+        }
+        let start = tensor.data.as_ptr().addr() - self.file.bytes().as_ptr().addr();
+        let range = start..start + tensor.data.len();
+        if tensor.data.len() != rows * element.row_bytes(cols) {
+            let expected = format!("{} bytes", rows * element.row_bytes(cols));
+            return Err(bad_model(format!("size of tensor `{name}`"), tensor.data.len(), &expected));
+        }
+        Ok(Matrix { file: Arc::clone(self.file), range, element, rows, cols })
+    }
+
+    /// A one-dimensional tensor, copied.
+    pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, EngineError> {
+        let tensor = self.tensor(name, &[len])?;
+        widen(name, &tensor, len)
+    }
+
+    /// A single number that may be absent.
+    pub(super) fn optional_scalar(&self, name: &str) -> Result<Option<f32>, EngineError> {
+        let Some(tensor) = self.optional(name, &[1])? else { return Ok(None) };
+        Ok(widen(name, &tensor, 1)?.first().copied())
+    }
+
+    /// Integers of a tensor of `len` entries that may be absent.
+    pub(super) fn optional_ids(&self, name: &str, len: usize) -> Result<Option<Vec<u32>>, EngineError> {
+        let Some(tensor) = self.file.tensor(name) else { return Ok(None) };
+        let bad = |got: String, expected: &str| bad_model(format!("tensor `{name}`"), got, expected);
+        if tensor.dims.iter().try_fold(1_u64, |n, d| n.checked_mul(*d)) != Some(len as u64) {
+            return Err(bad(format!("shape {:?}", tensor.dims), &format!("{len} entries")));
+        }
+        if tensor.ty != GgmlType::I32 {
+            return Err(bad(format!("type {:?}", tensor.ty), "type I32").hint_with(
+                "the token order is a table of ids and must not be quantised; convert the file again",
+            ));
+        }
+        let id = |bytes: &[u8; 4]| {
+            let id = i32::from_le_bytes(*bytes);
+            u32::try_from(id).ok().ok_or_else(|| bad(format!("id {id}"), "ids of at least 0"))
+        };
+        tensor.data.as_chunks::<4>().0.iter().map(id).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Columns and rows of a matrix, if it is there.
+    pub(super) fn shape(&self, name: &str) -> Option<(usize, usize)> {
+        match self.file.tensor(name)?.dims {
+            [cols, rows] => Some((usize::try_from(*cols).ok()?, usize::try_from(*rows).ok()?)),
+            _ => None,
+        }
+    }
+}
+
+fn element_of(name: &str, ty: GgmlType) -> Result<Element, EngineError> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other types are refused alike")]
+    match ty {
+        GgmlType::F32 => Ok(Element::F32),
+        GgmlType::F16 => Ok(Element::F16),
+        GgmlType::Bf16 => Ok(Element::Bf16),
+        GgmlType::Q8_0 => Ok(Element::Q8_0),
+        other => {
+            Err(bad_model(format!("type of tensor `{name}`"), format!("{other:?}"), "F32, F16, BF16 or Q8_0")
+                .hint_with("take the F16, BF16 or Q8_0 file of this model"))
+        }
+    }
+}
+
+fn widen(name: &str, tensor: &TensorView<'_>, len: usize) -> Result<Vec<f32>, EngineError> {
+    let element = element_of(name, tensor.ty)?;
+    if element == Element::Q8_0 || tensor.data.len() != element.row_bytes(len) {
+        return Err(bad_model(format!("tensor `{name}`"), format!("{:?}", tensor.ty), "unquantised numbers"));
+    }
+    let mut values = vec![0.0; len];
+    crate::backend::cpu::Isa::detect().widen(element, tensor.data, &mut values);
+    Ok(values)
+}
+
+/// Weights of one layer. An assistant's layers have no `kv` and no `ple`.
+#[derive(Debug)]
+pub(super) struct LayerWeights {
+    pub(super) attn_norm: Vec<f32>,
+    pub(super) q: Matrix,
+    pub(super) q_norm: Vec<f32>,
+    pub(super) kv: Option<KvWeights>,
+    pub(super) attn_output: Matrix,
+    pub(super) post_attention_norm: Vec<f32>,
+    pub(super) ffn_norm: Vec<f32>,
+    pub(super) gate: Matrix,
+    pub(super) up: Matrix,
+    pub(super) down: Matrix,
+    pub(super) post_ffw_norm: Vec<f32>,
+    pub(super) ple: Option<PleWeights>,
+    /// Factor of the whole residual stream after the layer.
+    pub(super) output_scale: f32,
+}
+
+/// Projections of a layer that has keys and values of its own.
+#[derive(Debug)]
+pub(super) struct KvWeights {
+    pub(super) k: Matrix,
+    /// Absent where values are the keys before norm and rotation.
+    pub(super) v: Option<Matrix>,
+    pub(super) k_norm: Vec<f32>,
+}
+
+/// The gate through which per-layer embeddings enter.
+#[derive(Debug)]
+pub(super) struct PleWeights {
+    pub(super) gate: Matrix,
+    pub(super) proj: Matrix,
+    pub(super) norm: Vec<f32>,
+}
+
+/// What a layer has besides the common part.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LayerExtras {
+    /// Keys and values of its own.
+    pub(super) owns_kv: bool,
+    /// Width of the per-layer embeddings, 0 = none.
+    pub(super) ple_width: usize,
+    /// Whether a missing output scale is an error (assistant) or 1 (target).
+    pub(super) scale_required: bool,
+}
+
+impl LayerWeights {
+    pub(super) fn load(
+        loader: &Loader<'_>,
+        index: usize,
+        decoder: &DecoderConfig,
+        extras: LayerExtras,
+    ) -> Result<Self, EngineError> {
+        let LayerConfig { head_dim, ffn_width, .. } = decoder.layers[index];
+        let hidden = decoder.hidden_size;
+        let q_width = decoder.heads * head_dim;
+        let name = |part: &str| format!("blk.{index}.{part}.weight");
+        let scale_name = name("layer_output_scale");
+        let output_scale = match loader.optional_scalar(&scale_name)? {
+            Some(scale) => scale,
+            None if extras.scale_required => {
+                return Err(bad_model(format!("tensor `{scale_name}`"), "nothing", "one number"));
+            }
+            None => 1.0,
+        };
+        Ok(Self {
+            attn_norm: loader.vector(&name("attn_norm"), hidden)?,
+            q: loader.matrix(&name("attn_q"), hidden, q_width)?,
+            q_norm: loader.vector(&name("attn_q_norm"), head_dim)?,
+            kv: if extras.owns_kv { Some(KvWeights::load(loader, index, decoder)?) } else { None },
+            attn_output: loader.matrix(&name("attn_output"), q_width, hidden)?,
+            post_attention_norm: loader.vector(&name("post_attention_norm"), hidden)?,
+            ffn_norm: loader.vector(&name("ffn_norm"), hidden)?,
+            gate: loader.matrix(&name("ffn_gate"), hidden, ffn_width)?,
+            up: loader.matrix(&name("ffn_up"), hidden, ffn_width)?,
+            down: loader.matrix(&name("ffn_down"), ffn_width, hidden)?,
+            post_ffw_norm: loader.vector(&name("post_ffw_norm"), hidden)?,
+            ple: match extras.ple_width {
+                0 => None,
+                width => Some(PleWeights {
+                    gate: loader.matrix(&name("inp_gate"), hidden, width)?,
+                    proj: loader.matrix(&name("proj"), width, hidden)?,
+                    norm: loader.vector(&name("post_norm"), hidden)?,
+                }),
+            },
+            output_scale,
+        })
+    }
+}
+
+impl KvWeights {
+    fn load(loader: &Loader<'_>, index: usize, decoder: &DecoderConfig) -> Result<Self, EngineError> {
+        let LayerConfig { kind, head_dim, kv_heads, .. } = decoder.layers[index];
+        let name = |part: &str| format!("blk.{index}.{part}.weight");
+        let (hidden, width) = (decoder.hidden_size, kv_heads * head_dim);
+        Ok(Self {
+            k: loader.matrix(&name("attn_k"), hidden, width)?,
+            // Only full layers may take their values from the keys.
+            v: match kind {
+                AttentionKind::Full => loader.optional_matrix(&name("attn_v"), hidden, width)?,
+                AttentionKind::Sliding => Some(loader.matrix(&name("attn_v"), hidden, width)?),
+            },
+            k_norm: loader.vector(&name("attn_k_norm"), head_dim)?,
+        })
+    }
+}
