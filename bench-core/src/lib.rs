@@ -22,7 +22,16 @@
 //! * **TTFT**: send to first token. **TPOT**: mean time per output token after the first chunk.
 //! * **arm**: one stack with one way of speculating. **block**: one pass of all arms over all prompts.
 
+pub mod clock;
+pub mod host;
+pub mod jsonl;
 pub mod preset;
+mod random;
 pub mod record;
 pub mod report;
+pub mod run_dir;
+pub mod runner;
 pub mod stack;
+pub mod stats;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -3,6 +3,9 @@
 /// Why the engine could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
+    /// A GGUF file cannot be read or written.
+    #[error(transparent)]
+    Gguf(#[from] crate::gguf::GgufError),
     /// The sequence would outgrow the context it was given.
     #[error("{needed} tokens do not fit into a context of {capacity}")]
     ContextFull {
@@ -74,6 +77,7 @@ impl EngineError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Gguf(error) => error.hint(),
             Self::ContextFull { needed, .. } => {
                 Some(format!("set the context to at least {needed} tokens, or shorten the request"))
             }

@@ -6,7 +6,9 @@
 
 pub mod backend;
 mod error;
+pub mod gguf;
 pub mod kv_cache;
+pub mod model;
 pub mod spec;
 
 pub use error::EngineError;

@@ -1,1 +1,55 @@
-//! Shipped presets and the TOML reader that turns text into a valid Preset
+//! Presets: the shipped ones, and the reader that turns TOML into a valid [`Preset`].
+//!
+//! Text goes through four steps, each in its module: keys are checked against the table of `fields` (so that an
+//! unknown key is named with its line and the key that was probably meant), types by `raw`, layers (`inherits`,
+//! `--set`) are laid over each other by `layers`, and `validate` makes a `Preset` or says which value is wrong.
+//! Invariant: a `Preset` that leaves this crate can be run as it is, on any stack.
+//!
+//! This crate does not know which stacks are installed and reads no file but the preset's own.
+
+mod error;
+mod fields;
+mod layers;
+mod raw;
+mod reference;
+mod shipped;
+mod validate;
+mod write;
+
+use std::path::Path;
+
+use bench_core::preset::Preset;
+
+pub use self::error::{InvalidValue, Place, PresetError};
+pub use self::reference::reference_markdown;
+pub use self::shipped::{Shipped, shipped};
+pub use self::write::to_toml;
+
+/// Loads a shipped preset by name, or a preset file by path (anything with a path separator or ending in `.toml`),
+/// with `--set` overrides (`run.blocks=3`, `variants.mtp-3.draft_max=2`) applied in order.
+pub fn load(name_or_path: &str, overrides: &[String]) -> Result<Preset, PresetError> {
+    if let Some(found) = shipped().iter().find(|preset| preset.name == name_or_path) {
+        return parse(found.toml, found.name, overrides);
+    }
+    let path = Path::new(name_or_path);
+    let is_path =
+        path.extension().is_some_and(|extension| extension == "toml") || path.components().count() > 1;
+    if !is_path {
+        return Err(shipped::unknown(name_or_path));
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| PresetError::Read { path: path.to_owned(), source })?;
+    parse(&text, name_or_path, overrides)
+}
+
+/// Parses a preset's text. `origin` names it in messages. Pure: shipped presets it inherits from are in the binary.
+pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Preset, PresetError> {
+    let table = layers::resolve(text, origin)?;
+    let table = layers::apply_overrides(table, overrides)?;
+    let raw = layers::to_raw(table).map_err(|error| PresetError::Document {
+        origin: origin.to_owned(),
+        place: None,
+        message: error.message().to_owned(),
+    })?;
+    validate::validate(raw).map_err(|source| source.at(origin))
+}

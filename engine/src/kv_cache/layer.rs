@@ -27,7 +27,7 @@ impl LayerCache {
                 source,
             })?;
             cells.resize(bytes, 0);
-            Ok(cells)
+            Ok::<_, EngineError>(cells)
         };
         Ok(Self { shape, element, cells, k: zeros()?, v: zeros()? })
     }

@@ -1,0 +1,269 @@
+//! A run directory: `manifest.json`, `rows.jsonl`, and `report/` once it is reported.
+//!
+//! The manifest is replaced as a whole (written beside, then renamed), so a reader never sees half of one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::jsonl::{RowError, RowWriter, RowsRead, read_rows};
+use crate::preset::{Preset, PromptSpec};
+use crate::record::{RECORD_SCHEMA, RunManifest};
+
+/// The directory of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+impl RunDir {
+    /// Makes the directory for a new run. Refuses one that already holds a run.
+    pub fn create(root: &Path) -> Result<Self, RunDirError> {
+        let dir = Self { root: root.to_owned() };
+        if [dir.rows(), dir.manifest()].iter().any(|path| path.exists()) {
+            return Err(RunDirError::Occupied { root: dir.root });
+        }
+        std::fs::create_dir_all(root)
+            .map_err(|source| RunDirError::Write { path: root.to_owned(), source })?;
+        Ok(dir)
+    }
+
+    /// The directory of a run made before. Nothing is read yet.
+    #[must_use]
+    pub fn existing(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Path of `manifest.json`.
+    #[must_use]
+    pub fn manifest(&self) -> PathBuf {
+        self.root.join("manifest.json")
+    }
+
+    /// Path of `rows.jsonl`.
+    #[must_use]
+    pub fn rows(&self) -> PathBuf {
+        self.root.join("rows.jsonl")
+    }
+
+    /// Path of `report/`.
+    #[must_use]
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report")
+    }
+
+    /// Starts the rows file.
+    pub fn row_writer(&self) -> Result<RowWriter, RowError> {
+        RowWriter::create(&self.rows())
+    }
+
+    /// Reads all rows.
+    pub fn read_rows(&self) -> Result<RowsRead, RowError> {
+        read_rows(&self.rows())
+    }
+
+    /// Writes or replaces the manifest, atomically.
+    pub fn write_manifest(&self, manifest: &RunManifest) -> Result<(), RunDirError> {
+        let path = self.manifest();
+        let beside = self.root.join("manifest.json.tmp");
+        let result = serde_json::to_vec_pretty(manifest)
+            .map_err(io::Error::from)
+            .and_then(|json| std::fs::write(&beside, json))
+            .and_then(|()| std::fs::rename(&beside, &path));
+        result.map_err(|source| RunDirError::Write { path, source })
+    }
+
+    /// Reads the manifest.
+    pub fn read_manifest(&self) -> Result<RunManifest, RunDirError> {
+        let path = self.manifest();
+        match std::fs::read(&path) {
+            Ok(bytes) => parse_manifest(&bytes).map_err(|source| RunDirError::Manifest { path, source }),
+            Err(source) => Err(RunDirError::Read { path, source }),
+        }
+    }
+}
+
+/// Parses the bytes of a `manifest.json`.
+pub fn parse_manifest(bytes: &[u8]) -> Result<RunManifest, ManifestError> {
+    /// Read first, so that another version is called that, and not a missing field.
+    #[derive(Deserialize)]
+    struct Head {
+        schema: u32,
+    }
+    let head: Head = serde_json::from_slice(bytes)?;
+    if head.schema != RECORD_SCHEMA {
+        return Err(ManifestError::Schema { found: head.schema });
+    }
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// SHA-256 of the preset's canonical JSON, hex: equal presets, however written in TOML, have equal hashes.
+///
+/// Canonical means: fields in declaration order, no white space, numbers as serde writes them.
+pub fn preset_sha256(preset: &Preset) -> Result<String, serde_json::Error> {
+    struct Hashing(Sha256);
+    impl io::Write for Hashing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut hashing = Hashing(Sha256::new());
+    serde_json::to_writer(&mut hashing, preset)?;
+    Ok(hex(&hashing.0.finalize()))
+}
+
+/// SHA-256 of a prompt, hex: the system message (empty where there is none), a zero byte, the text.
+#[must_use]
+pub fn prompt_sha256(prompt: &PromptSpec) -> String {
+    let mut hash = Sha256::new();
+    hash.update(prompt.system.as_deref().unwrap_or_default());
+    hash.update([0]);
+    hash.update(&prompt.text);
+    hex(&hash.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Why bytes are not a manifest of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or not the fields of a manifest.
+    #[error("not a manifest: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// Written by another version of the suite.
+    #[error("schema {found}, this version reads {RECORD_SCHEMA}")]
+    Schema {
+        /// The version found.
+        found: u32,
+    },
+}
+
+/// What can go wrong with a run directory.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// It holds a run.
+    #[error("`{root}` already holds a run", root = root.display())]
+    Occupied {
+        /// The directory.
+        root: PathBuf,
+    },
+    /// Something in it cannot be written.
+    #[error("cannot write `{path}`: {source}", path = path.display())]
+    Write {
+        /// File or directory.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Something in it cannot be read.
+    #[error("cannot read `{path}`: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The manifest is not one of ours.
+    #[error("`{path}`: {source}", path = path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ManifestError,
+    },
+}
+
+impl RunDirError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Occupied { .. } => Some("choose another directory with `--out`".to_owned()),
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("is this a run directory, as `bench run` writes it?".to_owned())
+            }
+            Self::Manifest { source: ManifestError::Schema { .. }, .. } => {
+                Some("read it with the version of the suite that wrote it".to_owned())
+            }
+            Self::Write { .. } | Self::Read { .. } | Self::Manifest { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{manifest, preset};
+
+    #[test]
+    fn a_manifest_is_replaced_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&dir.path().join("a/b")).unwrap();
+        let mut expected = manifest(preset());
+        run.write_manifest(&expected).unwrap();
+        expected.run_id = "second".to_owned();
+        run.write_manifest(&expected).unwrap();
+        assert_eq!(run.read_manifest().unwrap(), expected);
+        let names: Vec<_> = std::fs::read_dir(run.root()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["manifest.json"]);
+    }
+
+    #[test]
+    fn an_occupied_directory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(dir.path()).unwrap();
+        drop(run.row_writer().unwrap());
+        let error = RunDir::create(dir.path()).unwrap_err();
+        assert!(matches!(error, RunDirError::Occupied { .. }), "{error}");
+        assert!(error.hint().unwrap().contains("--out"));
+    }
+
+    #[test]
+    fn another_version_and_a_missing_file_say_so() {
+        let error = parse_manifest(b"{\"schema\": 9}").unwrap_err();
+        assert_eq!(error.to_string(), "schema 9, this version reads 1");
+        let dir = tempfile::tempdir().unwrap();
+        let error = RunDir::existing(dir.path()).read_manifest().unwrap_err();
+        assert!(error.hint().unwrap().contains("bench run"), "{error}");
+    }
+
+    #[test]
+    fn the_hash_sees_every_change_and_nothing_else() {
+        let base = preset();
+        let mut changed = base.clone();
+        assert_eq!(preset_sha256(&base).unwrap(), preset_sha256(&changed).unwrap());
+        changed.sampling.seed += 1;
+        assert_ne!(preset_sha256(&base).unwrap(), preset_sha256(&changed).unwrap());
+        assert_eq!(preset_sha256(&base).unwrap().len(), 64);
+    }
+
+    #[test]
+    fn the_prompt_hash_separates_system_from_text() {
+        let prompt = |system: Option<&str>, text: &str| PromptSpec {
+            id: "a".to_owned(),
+            category: "b".to_owned(),
+            system: system.map(str::to_owned),
+            text: text.to_owned(),
+        };
+        assert_ne!(prompt_sha256(&prompt(Some("ab"), "c")), prompt_sha256(&prompt(Some("a"), "bc")));
+        // printf '\0hi' | sha256sum
+        assert_eq!(
+            prompt_sha256(&prompt(None, "hi")),
+            "e6908025cd50ce380feecfeaedb70ba2c2f701cc5e314b7b70ef5e1c04b0ec58"
+        );
+    }
+}

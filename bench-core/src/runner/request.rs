@@ -1,0 +1,193 @@
+//! Sends one request, reads it to its end, and makes its row.
+//!
+//! The deadline and the cancellation of a request are here and nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::collect::{Collected, Collector};
+use super::counters::{merge_counts, subtract_counts};
+use crate::clock;
+use crate::record::{CountSource, Outcome, OutputCount, Phase, RECORD_SCHEMA, RequestRecord, Timing};
+use crate::stack::{GenerateRequest, SpecCounts, Stack, StackError, Usage};
+
+/// One request to send, with everything its row says about it.
+pub(super) struct Job {
+    pub(super) stack: Arc<dyn Stack>,
+    pub(super) request: GenerateRequest,
+    /// Read the stack's counters before and after, outside the timed part.
+    pub(super) read_counters: bool,
+    pub(super) identity: Identity,
+}
+
+/// Which request a row is about.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Identity {
+    pub(super) run_id: String,
+    pub(super) arm: String,
+    pub(super) phase: Phase,
+    pub(super) block: u32,
+    pub(super) request_index: u64,
+    pub(super) prompt_id: String,
+    pub(super) category: String,
+    pub(super) prompt_sha256: String,
+}
+
+/// A request's row, and why its counters could not be read if they could not.
+pub(super) struct Measured {
+    pub(super) record: RequestRecord,
+    pub(super) counters_error: Option<StackError>,
+}
+
+/// Sends the request and reads it to its end, whichever that is.
+pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
+    let Job { stack, request, read_counters, identity } = job;
+    let limit = request.timeout;
+    let before = if read_counters { counters(&*stack, limit, &cancel).await } else { Ok(None) };
+
+    let sent_unix_ms = clock::unix_ms();
+    let (outcome, collected) = exchange(&*stack, request, &cancel).await;
+
+    let (delta, counters_error) = match before {
+        Ok(Some(before)) if outcome.is_completed() => match counters(&*stack, limit, &cancel).await {
+            Ok(after) => (after.and_then(|after| subtract_counts(&before, &after)), None),
+            Err(error) => (None, Some(error)),
+        },
+        Ok(_) => (None, None),
+        Err(error) => (None, Some(error)),
+    };
+    let mut record = identity.into_record(sent_unix_ms, outcome, collected);
+    record.spec = merge_counts(record.spec.take(), delta);
+    Measured { record, counters_error }
+}
+
+/// The timed part: from the send to the end of the stream, the deadline or the cancellation.
+async fn exchange(
+    stack: &dyn Stack,
+    request: GenerateRequest,
+    cancel: &CancellationToken,
+) -> (Outcome, Collected) {
+    let limit = request.timeout;
+    let max_tokens = request.max_tokens;
+    let sent = Instant::now();
+    let mut collector = Collector::new(sent, max_tokens);
+    // Biased: a stack whose stream is always ready must not starve the other two.
+    let end = tokio::select! {
+        biased;
+        () = cancel.cancelled() => End::Cancelled,
+        () = tokio::time::sleep_until(sent + limit) => End::TimedOut,
+        read = read_to_end(stack, request, &mut collector) => End::Read(read),
+    };
+    let collected = collector.finish(Instant::now());
+    let outcome = match (end, collected.reason) {
+        (End::Cancelled, _) => Outcome::Cancelled,
+        (End::TimedOut, _) => {
+            Outcome::TimedOut { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }
+        }
+        (End::Read(Ok(())), Some(reason)) => Outcome::Completed { reason },
+        (End::Read(Ok(())), None) => failed(&StackError::Aborted {
+            events: collected.timing.chunks.len() as u64,
+            detail: "the stream is over".to_owned(),
+        }),
+        (End::Read(Err(error)), _) => failed(&error),
+    };
+    (outcome, collected)
+}
+
+enum End {
+    Cancelled,
+    TimedOut,
+    Read(Result<(), StackError>),
+}
+
+/// Reads events until the stack says that it finished, or until there are no more.
+async fn read_to_end(
+    stack: &dyn Stack,
+    request: GenerateRequest,
+    collector: &mut Collector,
+) -> Result<(), StackError> {
+    let mut events = stack.generate(request).await?;
+    while !collector.is_finished() {
+        match events.next().await {
+            Some(event) => collector.push(event?)?,
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// The stack's counters. With a limit, and given up when the user stops the run: a stack that hangs here must hang
+/// neither the run nor its end.
+async fn counters(
+    stack: &dyn Stack,
+    limit: Duration,
+    cancel: &CancellationToken,
+) -> Result<Option<SpecCounts>, StackError> {
+    let timed_out = |_elapsed| StackError::TimedOut {
+        what: "reading the counters".to_owned(),
+        limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+    };
+    match cancel.run_until_cancelled(tokio::time::timeout(limit, stack.spec_counters())).await {
+        Some(read) => read.map_err(timed_out)?,
+        None => Ok(None),
+    }
+}
+
+fn failed(error: &StackError) -> Outcome {
+    Outcome::Failed { kind: error.kind(), detail: error.to_string(), hint: error.hint() }
+}
+
+impl Identity {
+    fn into_record(self, sent_unix_ms: u64, outcome: Outcome, collected: Collected) -> RequestRecord {
+        RequestRecord {
+            schema: RECORD_SCHEMA,
+            run_id: self.run_id,
+            arm: self.arm,
+            phase: self.phase,
+            block: self.block,
+            request_index: self.request_index,
+            prompt_id: self.prompt_id,
+            category: self.category,
+            prompt_sha256: self.prompt_sha256,
+            sent_unix_ms,
+            outcome,
+            timing: collected.timing,
+            usage: collected.usage,
+            output: collected.output,
+            spec: collected.spec,
+            token_ids: collected.token_ids,
+            text: collected.text,
+            stack_timings: collected.stack_timings,
+        }
+    }
+}
+
+/// The row of an arm that could not be made ready: phase `setup`, no prompt, no time.
+#[must_use]
+pub fn setup_row(run_id: &str, arm: &str, request_index: u64, error: &StackError) -> RequestRecord {
+    let identity = Identity {
+        run_id: run_id.to_owned(),
+        arm: arm.to_owned(),
+        phase: Phase::Setup,
+        block: 0,
+        request_index,
+        prompt_id: String::new(),
+        category: String::new(),
+        prompt_sha256: String::new(),
+    };
+    let nothing = Collected {
+        reason: None,
+        timing: Timing::default(),
+        usage: Usage::default(),
+        output: OutputCount { tokens: None, source: CountSource::Unknown, disputed: false },
+        spec: None,
+        token_ids: None,
+        text: String::new(),
+        stack_timings: None,
+    };
+    identity.into_record(clock::unix_ms(), failed(error), nothing)
+}

@@ -1,0 +1,215 @@
+//! The cluster bootstrap: see the parent module for what is resampled and why.
+
+use std::ops::Range;
+
+use super::distribution::{normal_within, student_quantile_within};
+use super::percentile::percentile_in_place;
+use crate::random::SplitMix64;
+use crate::report::Estimate;
+
+/// Fewest blocks an interval is made of.
+///
+/// Share of 1000 simulated experiments (5 prompts, block noise 3 % and more, request noise 2 %) whose nominal 95 %
+/// interval held the truth, for a paired ratio and for one arm's throughput: 4 blocks 0.947 and 0.905, 5 blocks
+/// 0.942 and 0.931, 6 blocks 0.957 and 0.948, 10 blocks 0.963 and 0.945. Four resample too few different values.
+pub const MIN_BLOCKS: usize = 5;
+
+/// How to resample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BootstrapConfig {
+    /// Resamples drawn.
+    pub resamples: u32,
+    /// Coverage of the interval, inside 0 to 1.
+    pub confidence: f64,
+    /// Equal seeds give equal intervals.
+    pub seed: u64,
+}
+
+impl Default for BootstrapConfig {
+    /// 10 000 resamples, 95 %.
+    fn default() -> Self {
+        Self { resamples: 10_000, confidence: 0.95, seed: 0x5eed }
+    }
+}
+
+/// One request's part in a ratio of sums, such as tokens over seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// The block: the cluster.
+    pub block: u32,
+    /// Index of the prompt.
+    pub prompt: u32,
+    /// Summed above the line.
+    pub numerator: f64,
+    /// Summed below the line.
+    pub denominator: f64,
+}
+
+/// One request's value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clustered {
+    /// The block: the cluster.
+    pub block: u32,
+    /// Index of the prompt.
+    pub prompt: u32,
+    /// The value.
+    pub value: f64,
+}
+
+/// The same prompt in the same block on two arms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PairSample {
+    /// The block: the cluster.
+    pub block: u32,
+    /// Index of the prompt.
+    pub prompt: u32,
+    /// Baseline, above the line.
+    pub a_num: f64,
+    /// Baseline, below the line.
+    pub a_den: f64,
+    /// Candidate, above the line.
+    pub b_num: f64,
+    /// Candidate, below the line.
+    pub b_den: f64,
+}
+
+/// Sum of numerators over sum of denominators.
+///
+/// `None` if the ratio is undefined: no samples, or a denominator sum that is not above 0. The interval is `None`
+/// with fewer than [`MIN_BLOCKS`] blocks.
+#[must_use]
+pub fn estimate_ratio(samples: &[Sample], config: &BootstrapConfig) -> Option<Estimate> {
+    let clusters = Clusters::new(samples, |sample| (sample.block, sample.prompt));
+    clusters.estimate(config, |drawn| {
+        let (mut numerator, mut denominator) = (0.0, 0.0);
+        drawn.for_each(|sample| {
+            numerator += sample.numerator;
+            denominator += sample.denominator;
+        });
+        ratio(numerator, denominator)
+    })
+}
+
+/// The median of all values. `None` and interval as in [`estimate_ratio`].
+#[must_use]
+pub fn estimate_median(values: &[Clustered], config: &BootstrapConfig) -> Option<Estimate> {
+    let clusters = Clusters::new(values, |value| (value.block, value.prompt));
+    let mut room = Vec::with_capacity(values.len());
+    clusters.estimate(config, |drawn| {
+        room.clear();
+        drawn.for_each(|value| room.push(value.value));
+        percentile_in_place(&mut room, 0.5)
+    })
+}
+
+/// Candidate's ratio of sums over the baseline's, both drawn with the same clusters, and the number of pairs.
+/// `None` and interval as in [`estimate_ratio`].
+#[must_use]
+pub fn paired_ratio(pairs: &[PairSample], config: &BootstrapConfig) -> Option<(Estimate, u64)> {
+    let clusters = Clusters::new(pairs, |pair| (pair.block, pair.prompt));
+    let estimate = clusters.estimate(config, |drawn| {
+        let mut sums = [0.0; 4];
+        drawn.for_each(|pair| {
+            for (sum, part) in sums.iter_mut().zip([pair.a_num, pair.a_den, pair.b_num, pair.b_den]) {
+                *sum += part;
+            }
+        });
+        let [a_num, a_den, b_num, b_den] = sums;
+        ratio(ratio(b_num, b_den)?, ratio(a_num, a_den)?)
+    })?;
+    Some((estimate, pairs.len() as u64))
+}
+
+fn ratio(numerator: f64, denominator: f64) -> Option<f64> {
+    (denominator > 0.0).then(|| numerator / denominator).filter(|ratio| ratio.is_finite())
+}
+
+/// Observations in block order.
+struct Clusters<T> {
+    items: Vec<T>,
+    blocks: Vec<Range<usize>>,
+}
+
+impl<T: Copy> Clusters<T> {
+    /// Groups by block. Sorted by (block, prompt), so that the order of the input does not matter.
+    fn new(items: &[T], key: impl Fn(&T) -> (u32, u32)) -> Self {
+        let mut items = items.to_vec();
+        items.sort_by_key(&key);
+        let mut blocks: Vec<Range<usize>> = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            match blocks.last_mut() {
+                Some(range) if key(&items[range.start]).0 == key(item).0 => range.end = index + 1,
+                Some(_) | None => blocks.push(index..index + 1),
+            }
+        }
+        Self { items, blocks }
+    }
+
+    /// The statistic of all observations, and its interval over resamples.
+    fn estimate(
+        &self,
+        config: &BootstrapConfig,
+        mut statistic: impl FnMut(Draw<'_, T>) -> Option<f64>,
+    ) -> Option<Estimate> {
+        let point = statistic(Draw::All(&self.items))?;
+        let bounds = self.bounds(config, statistic);
+        // With skewed data both ends can fall on one side of the point; an interval that leaves its own estimate
+        // out would only confuse.
+        let low = bounds.map(|(low, _)| low.min(point));
+        let high = bounds.map(|(_, high)| high.max(point));
+        Some(Estimate { point, low, high })
+    }
+
+    fn bounds(
+        &self,
+        config: &BootstrapConfig,
+        mut statistic: impl FnMut(Draw<'_, T>) -> Option<f64>,
+    ) -> Option<(f64, f64)> {
+        let tail = tail_level(self.blocks.len(), config.confidence)?;
+        let mut random = SplitMix64::new(config.seed);
+        // A resample whose statistic is undefined (nothing drafted in any drawn block) has nothing to say.
+        let mut replicates: Vec<f64> =
+            (0..config.resamples).filter_map(|_| statistic(Draw::Resample(self, &mut random))).collect();
+        let low = percentile_in_place(&mut replicates, tail)?;
+        let high = percentile_in_place(&mut replicates, 1.0 - tail)?;
+        Some((low, high))
+    }
+}
+
+/// Observations that a statistic is computed of.
+enum Draw<'a, T> {
+    All(&'a [T]),
+    Resample(&'a Clusters<T>, &'a mut SplitMix64),
+}
+
+impl<T: Copy> Draw<'_, T> {
+    fn for_each(self, mut visit: impl FnMut(T)) {
+        match self {
+            Self::All(items) => items.iter().copied().for_each(visit),
+            Self::Resample(clusters, random) => {
+                for _ in 0..clusters.blocks.len() {
+                    let block = clusters.blocks[random.index(clusters.blocks.len())].clone();
+                    for _ in 0..block.len() {
+                        visit(clusters.items[block.start + random.index(block.len())]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Share of resamples to cut off at each end: Phi(-sqrt(n / (n - 1)) t), with Student's t of n - 1 degrees.
+/// `None` with too few blocks, or for a confidence that is not inside 0 to 1.
+fn tail_level(blocks: usize, confidence: f64) -> Option<f64> {
+    if blocks < MIN_BLOCKS || !(confidence > 0.0 && confidence < 1.0) {
+        return None;
+    }
+    let freedom = u32::try_from(blocks - 1).ok()?;
+    let widening = (blocks as f64 / f64::from(freedom)).sqrt();
+    let within = normal_within(widening * student_quantile_within(confidence, freedom));
+    Some((1.0 - within) / 2.0)
+}
+
+#[cfg(test)]
+#[path = "bootstrap_tests.rs"]
+mod tests;

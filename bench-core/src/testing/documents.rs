@@ -1,0 +1,144 @@
+//! Small valid documents for tests to start from.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use crate::preset::{
+    KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams, SamplingParams, ServingParams,
+    SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny, WeightType, Workload,
+};
+use crate::record::{
+    ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
+    RequestRecord, RunManifest, Timing,
+};
+use crate::run_dir::prompt_sha256;
+use crate::stack::{FinishReason, StackInfo, Usage};
+
+/// Two prompts, one block, one variant, greedy, one request at a time, no warm-up, a deadline of one second.
+#[must_use]
+pub fn preset() -> Preset {
+    Preset {
+        schema: PRESET_SCHEMA,
+        name: "test".to_owned(),
+        description: "For tests.".to_owned(),
+        models: ModelSource::SynthTiny(SynthTiny { acceptance: 0.7, weights: WeightType::F16, seed: 1 }),
+        stacks: vec![StackChoice { kind: StackKind::Native, required: true }],
+        variants: vec![SpecVariant { label: "none".to_owned(), spec: SpecDecode::None }],
+        serving: ServingParams {
+            context_tokens: NonZeroU32::MIN.saturating_add(1023),
+            kv_type: KvType::F16,
+            threads: NonZeroU32::MIN,
+            route: Route::Completion,
+        },
+        workload: Workload {
+            prompts: ["a", "b"].map(prompt).to_vec(),
+            max_tokens: NonZeroU32::MIN.saturating_add(7),
+            ignore_eos: true,
+        },
+        sampling: SamplingParams { temperature: 0.0, top_k: None, top_p: None, min_p: None, seed: 42 },
+        run: RunParams {
+            blocks: NonZeroU32::MIN,
+            warmup_requests: 0,
+            concurrency: NonZeroU32::MIN,
+            request_timeout_ms: 1000,
+        },
+    }
+}
+
+fn prompt(id: &str) -> PromptSpec {
+    PromptSpec {
+        id: id.to_owned(),
+        category: "prose".to_owned(),
+        system: None,
+        text: format!("text of {id}"),
+    }
+}
+
+/// A completed request: first token after 250 ms, 4 tokens 10 ms apart.
+#[must_use]
+pub fn record(arm: &str, block: u32, request_index: u64) -> RequestRecord {
+    let chunks: Vec<_> =
+        (0..4).map(|index| Chunk { at_ns: 250_000_000 + index * 10_000_000, tokens: Some(1) }).collect();
+    let asked = prompt("a");
+    RequestRecord {
+        schema: RECORD_SCHEMA,
+        run_id: "run".to_owned(),
+        arm: arm.to_owned(),
+        phase: Phase::Measured,
+        block,
+        request_index,
+        prompt_id: asked.id.clone(),
+        category: asked.category.clone(),
+        prompt_sha256: prompt_sha256(&asked),
+        sent_unix_ms: 1_800_000_000_000,
+        outcome: Outcome::Completed { reason: FinishReason::Length },
+        timing: Timing {
+            opened_ns: Some(1_000_000),
+            first_token_ns: chunks.first().map(|chunk| chunk.at_ns),
+            last_token_ns: chunks.last().map(|chunk| chunk.at_ns),
+            ended_ns: 281_000_000,
+            chunks,
+        },
+        usage: Usage { prompt_tokens: Some(3), cached_tokens: Some(0), output_tokens: Some(4) },
+        output: OutputCount { tokens: Some(4), source: CountSource::TokenIds, disputed: false },
+        spec: None,
+        token_ids: Some(vec![1, 2, 3, 4]),
+        text: "abcd".to_owned(),
+        stack_timings: None,
+    }
+}
+
+/// A finished run of `preset` on one ready native arm.
+#[must_use]
+pub fn manifest(preset: Preset) -> RunManifest {
+    let arm = ArmManifest {
+        label: "native/none".to_owned(),
+        stack: StackKind::Native,
+        variant: "none".to_owned(),
+        spec: SpecDecode::None,
+        status: ArmStatus::Ready,
+        info: Some(stack_info()),
+    };
+    RunManifest {
+        schema: RECORD_SCHEMA,
+        run_id: "run".to_owned(),
+        suite_version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: vec!["bench".to_owned(), "run".to_owned()],
+        started_unix_ms: 1_800_000_000_000,
+        end: None,
+        preset_sha256: "0".repeat(64),
+        preset,
+        host: host(),
+        arms: vec![arm],
+    }
+}
+
+/// A machine of which nothing is known.
+#[must_use]
+pub fn host() -> HostInfo {
+    HostInfo {
+        os: None,
+        kernel: None,
+        cpu: None,
+        cpu_count: None,
+        cpu_features: Vec::new(),
+        memory_bytes: None,
+        load_before: None,
+    }
+}
+
+/// A native stack of which nothing is known.
+#[must_use]
+pub fn stack_info() -> StackInfo {
+    StackInfo {
+        kind: StackKind::Native,
+        build: None,
+        model: None,
+        speculation: None,
+        kv_type: None,
+        context_tokens: None,
+        threads: None,
+        recipe: "scripted".to_owned(),
+        details: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,7 @@
+//! For tests only (feature `testing`): a stack that plays scripts, and small valid documents to start from.
+
+mod documents;
+mod scripted;
+
+pub use self::documents::{host, manifest, preset, record, stack_info};
+pub use self::scripted::{Script, ScriptedStack, Step};

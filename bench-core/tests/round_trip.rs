@@ -1,0 +1,316 @@
+//! Documents survive JSON: whatever can be in one comes back equal.
+
+use std::num::NonZeroU32;
+
+use bench_core::jsonl::parse_rows;
+use bench_core::preset::{
+    AcceptanceRule, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams, SamplingParams,
+    ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny, WeightType, Workload,
+};
+use bench_core::record::{
+    ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
+    RequestRecord, RunEnd, RunManifest, Timing,
+};
+use bench_core::run_dir::parse_manifest;
+use bench_core::stack::{FailureKind, FinishReason, SpecCounts, SpecSource, StackInfo, Usage};
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+fn nonzero() -> impl Strategy<Value = NonZeroU32> {
+    (0..u32::MAX).prop_map(|n| NonZeroU32::MIN.saturating_add(n))
+}
+
+fn failure_kind() -> impl Strategy<Value = FailureKind> {
+    prop_oneof![
+        Just(FailureKind::Unreachable),
+        Just(FailureKind::HttpStatus),
+        Just(FailureKind::Protocol),
+        Just(FailureKind::Aborted),
+        Just(FailureKind::Exited),
+        Just(FailureKind::NotInstalled),
+        Just(FailureKind::Unsupported),
+        Just(FailureKind::Engine),
+        Just(FailureKind::TimedOut),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        prop_oneof![Just(FinishReason::Length), Just(FinishReason::Stop)]
+            .prop_map(|reason| Outcome::Completed { reason }),
+        (failure_kind(), any::<String>(), any::<Option<String>>())
+            .prop_map(|(kind, detail, hint)| Outcome::Failed { kind, detail, hint }),
+        any::<u64>().prop_map(|limit_ms| Outcome::TimedOut { limit_ms }),
+        Just(Outcome::Cancelled),
+    ]
+}
+
+fn spec_counts() -> impl Strategy<Value = SpecCounts> {
+    let source =
+        prop_oneof![Just(SpecSource::Engine), Just(SpecSource::ResponseBody), Just(SpecSource::MetricsDelta)];
+    let positions = || option::of(vec(any::<u64>(), 0..4));
+    (any::<u64>(), any::<u64>(), any::<Option<u64>>(), positions(), positions(), source).prop_map(
+        |(drafted, accepted, verify_steps, accepted_per_position, drafted_per_position, source)| SpecCounts {
+            drafted,
+            accepted,
+            verify_steps,
+            accepted_per_position,
+            drafted_per_position,
+            source,
+        },
+    )
+}
+
+fn timing() -> impl Strategy<Value = Timing> {
+    let chunk = (any::<u64>(), any::<Option<u32>>()).prop_map(|(at_ns, tokens)| Chunk { at_ns, tokens });
+    (any::<Option<u64>>(), any::<Option<u64>>(), any::<Option<u64>>(), any::<u64>(), vec(chunk, 0..5))
+        .prop_map(|(opened_ns, first_token_ns, last_token_ns, ended_ns, chunks)| Timing {
+            opened_ns,
+            first_token_ns,
+            last_token_ns,
+            ended_ns,
+            chunks,
+        })
+}
+
+/// Finite numbers: JSON has no others, and no stack sends them.
+fn stack_timings() -> impl Strategy<Value = serde_json::Value> {
+    btree_map(any::<String>(), prop::num::f64::NORMAL | prop::num::f64::ZERO, 0..4)
+        .prop_map(|map| map.into_iter().map(|(key, value)| (key, serde_json::Value::from(value))).collect())
+}
+
+fn output() -> impl Strategy<Value = OutputCount> {
+    let source = prop_oneof![
+        Just(CountSource::TokenIds),
+        Just(CountSource::Usage),
+        Just(CountSource::Chunks),
+        Just(CountSource::Unknown)
+    ];
+    (any::<Option<u32>>(), source, any::<bool>()).prop_map(|(tokens, source, disputed)| OutputCount {
+        tokens,
+        source,
+        disputed,
+    })
+}
+
+fn record() -> impl Strategy<Value = RequestRecord> {
+    let phase = prop_oneof![Just(Phase::Setup), Just(Phase::Warmup), Just(Phase::Measured)];
+    let names = (any::<String>(), any::<String>(), any::<String>(), any::<String>(), any::<String>());
+    let usage = (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u32>>());
+    let numbers = (phase, any::<u32>(), any::<u64>(), any::<u64>(), usage);
+    let told = (option::of(spec_counts()), option::of(vec(any::<u32>(), 0..5)), any::<String>());
+    (names, numbers, outcome(), timing(), output(), told, option::of(stack_timings())).prop_map(
+        |(names, numbers, outcome, timing, output, told, stack_timings)| {
+            let (run_id, arm, prompt_id, category, prompt_sha256) = names;
+            let (phase, block, request_index, sent_unix_ms, usage) = numbers;
+            let (spec, token_ids, text) = told;
+            let usage = Usage { prompt_tokens: usage.0, cached_tokens: usage.1, output_tokens: usage.2 };
+            RequestRecord {
+                schema: RECORD_SCHEMA,
+                run_id,
+                arm,
+                phase,
+                block,
+                request_index,
+                prompt_id,
+                category,
+                prompt_sha256,
+                sent_unix_ms,
+                outcome,
+                timing,
+                usage,
+                output,
+                spec,
+                token_ids,
+                text,
+                stack_timings,
+            }
+        },
+    )
+}
+
+fn models() -> impl Strategy<Value = ModelSource> {
+    let weights = prop_oneof![
+        Just(WeightType::F32),
+        Just(WeightType::F16),
+        Just(WeightType::Bf16),
+        Just(WeightType::Q8_0)
+    ];
+    prop_oneof![
+        ("[a-z/ .]{1,12}", option::of("[a-z/ .]{1,12}")).prop_map(|(target, assistant)| ModelSource::Files {
+            target: target.into(),
+            assistant: assistant.map(Into::into)
+        }),
+        (0.0_f32..=1.0, weights, any::<u64>()).prop_map(
+            |(acceptance, weights, seed)| ModelSource::SynthTiny(SynthTiny { acceptance, weights, seed })
+        ),
+    ]
+}
+
+fn spec() -> impl Strategy<Value = SpecDecode> {
+    let rule = prop_oneof![Just(AcceptanceRule::SampleAndCompare), Just(AcceptanceRule::Rejection)];
+    prop_oneof![
+        Just(SpecDecode::None),
+        (nonzero(), rule).prop_map(|(draft_max, acceptance)| SpecDecode::Mtp { draft_max, acceptance }),
+        (nonzero(), nonzero(), nonzero()).prop_map(|(draft_max, ngram_min, ngram_max)| SpecDecode::Ngram {
+            draft_max,
+            ngram_min,
+            ngram_max
+        }),
+    ]
+}
+
+fn workload() -> impl Strategy<Value = Workload> {
+    let prompt = (any::<String>(), any::<String>(), any::<Option<String>>(), any::<String>())
+        .prop_map(|(id, category, system, text)| PromptSpec { id, category, system, text });
+    (vec(prompt, 1..4), nonzero(), any::<bool>()).prop_map(|(prompts, max_tokens, ignore_eos)| Workload {
+        prompts,
+        max_tokens,
+        ignore_eos,
+    })
+}
+
+fn sampling() -> impl Strategy<Value = SamplingParams> {
+    (0.0_f32..3.0, option::of(nonzero()), option::of(0.0_f32..=1.0), option::of(0.0_f32..=1.0), any::<u64>())
+        .prop_map(|(temperature, top_k, top_p, min_p, seed)| SamplingParams {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+        })
+}
+
+fn preset() -> impl Strategy<Value = Preset> {
+    let stack = (prop::sample::select(StackKind::ALL.to_vec()), any::<bool>())
+        .prop_map(|(kind, required)| StackChoice { kind, required });
+    let variant = ("[a-z0-9-]{1,8}", spec()).prop_map(|(label, spec)| SpecVariant { label, spec });
+    let kv_type = prop_oneof![Just(KvType::F32), Just(KvType::F16), Just(KvType::Q8_0)];
+    let route = prop_oneof![Just(Route::Completion), Just(Route::Chat)];
+    let serving =
+        (nonzero(), kv_type, nonzero(), route).prop_map(|(context_tokens, kv_type, threads, route)| {
+            ServingParams { context_tokens, kv_type, threads, route }
+        });
+    let run = (nonzero(), any::<u32>(), nonzero(), any::<u64>()).prop_map(
+        |(blocks, warmup_requests, concurrency, request_timeout_ms)| RunParams {
+            blocks,
+            warmup_requests,
+            concurrency,
+            request_timeout_ms,
+        },
+    );
+    let lists = (vec(stack, 1..3), vec(variant, 1..4));
+    (any::<String>(), any::<String>(), models(), lists, serving, workload(), sampling(), run).prop_map(
+        |(name, description, models, (stacks, variants), serving, workload, sampling, run)| Preset {
+            schema: PRESET_SCHEMA,
+            name,
+            description,
+            models,
+            stacks,
+            variants,
+            serving,
+            workload,
+            sampling,
+            run,
+        },
+    )
+}
+
+fn arm() -> impl Strategy<Value = ArmManifest> {
+    let status = prop_oneof![
+        Just(ArmStatus::Ready),
+        any::<String>().prop_map(|reason| ArmStatus::Skipped { reason }),
+        (failure_kind(), any::<String>()).prop_map(|(kind, detail)| ArmStatus::Failed { kind, detail }),
+    ];
+    let words =
+        (any::<Option<String>>(), any::<Option<u32>>(), btree_map(any::<String>(), any::<String>(), 0..3));
+    (any::<String>(), spec(), status, words).prop_map(|(label, spec, status, (word, number, details))| {
+        let info = StackInfo {
+            kind: StackKind::LlamaServer,
+            build: word.clone(),
+            model: word.clone(),
+            speculation: word.clone(),
+            kv_type: word,
+            context_tokens: number,
+            threads: number,
+            recipe: label.clone(),
+            details,
+        };
+        ArmManifest {
+            label,
+            stack: StackKind::LlamaServer,
+            variant: "v".to_owned(),
+            spec,
+            status,
+            info: Some(info),
+        }
+    })
+}
+
+fn manifest() -> impl Strategy<Value = RunManifest> {
+    let end = (any::<u64>(), any::<bool>(), any::<u64>()).prop_map(|(unix_ms, interrupted, rows)| RunEnd {
+        unix_ms,
+        interrupted,
+        rows,
+    });
+    let host = (
+        any::<Option<String>>(),
+        any::<Option<u32>>(),
+        vec(any::<String>(), 0..3),
+        option::of(0.0_f64..99.0),
+    )
+        .prop_map(|(os, cpu_count, cpu_features, load_before)| HostInfo {
+            kernel: os.clone(),
+            cpu: os.clone(),
+            os,
+            cpu_count,
+            cpu_features,
+            memory_bytes: cpu_count.map(u64::from),
+            load_before,
+        });
+    let command = vec(any::<String>(), 0..4);
+    (any::<String>(), command, any::<u64>(), option::of(end), preset(), host, vec(arm(), 0..3)).prop_map(
+        |(run_id, command, started_unix_ms, end, preset, host, arms)| RunManifest {
+            schema: RECORD_SCHEMA,
+            suite_version: "0.1.0".to_owned(),
+            preset_sha256: run_id.clone(),
+            run_id,
+            command,
+            started_unix_ms,
+            end,
+            preset,
+            host,
+            arms,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn rows(rows in vec(record(), 0..4)) {
+        let mut bytes = Vec::new();
+        for row in &rows {
+            serde_json::to_writer(&mut bytes, row).unwrap();
+            bytes.push(b'\n');
+        }
+        let read = parse_rows(&bytes).unwrap();
+        prop_assert_eq!(read.torn_tail, None);
+        prop_assert_eq!(read.rows, rows);
+    }
+
+    #[test]
+    fn manifests(manifest in manifest()) {
+        let bytes = serde_json::to_vec_pretty(&manifest).unwrap();
+        prop_assert_eq!(parse_manifest(&bytes).unwrap(), manifest);
+    }
+
+    #[test]
+    fn no_bytes_panic_a_reader(bytes in vec(any::<u8>(), 0..200)) {
+        // Random bytes are no row; what has to hold is that they are told apart and nothing panics.
+        if let Ok(read) = parse_rows(&bytes) {
+            prop_assert!(read.rows.is_empty());
+        }
+        prop_assert!(parse_manifest(&bytes).is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! The command line as typed; what it means is decided in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use bench_core::preset::StackKind;
+
+/// Measure speculative decoding honestly: the same preset on every stack, counts instead of guesses, ratios with
+/// intervals.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Start here:
+  bench run quickstart               measure a tiny Gemma-4 pair with and without speculation (a minute, no set-up)
+  bench presets list                 what else is shipped
+  bench doctor                       what this machine can run, and what is missing
+
+A run leaves a directory with manifest.json and rows.jsonl, one row a request; report/index.html is made from them.
+
+Exit codes: 0 all arms measured; 1 usage or set-up error; 3 some arm failed or is invalid; 130 stopped by Ctrl-C.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a preset on its stacks, interleaved, and write the report
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Make the report again, from one run or from several of the same preset
+    Report(ReportArgs),
+    /// The shipped presets
+    #[command(subcommand)]
+    Presets(PresetsCommand),
+    /// Look into a GGUF file, or write synthetic models
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// What this machine can run, what is missing, and how to get it
+    Doctor,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  bench run quickstart
+  bench run quickstart --stack native --set run.blocks=10 --set workload.max_tokens=200
+  bench run my-pair.toml --out runs/today
+  BENCH_LLAMA_SERVER=http://127.0.0.1:8080 bench run my-pair.toml --stack llama-server";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// A shipped name (`bench presets list`) or a TOML file
+    pub(crate) preset: String,
+    /// Run on this stack only (repeatable); it must be there. Default: the preset's stacks
+    #[arg(long = "stack", value_name = "STACK", value_parser = parse_stack)]
+    pub(crate) stacks: Vec<StackKind>,
+    /// Directory of the run. Default: bench-runs/PRESET-RUN_ID
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Change a value of the preset: `run.blocks=10`, `variants.mtp-3.draft_max=2`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Print report.json instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// Run directories
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Where to write it. Default: report/ in the first run directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print report.json instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PresetsCommand {
+    /// Names and descriptions
+    List,
+    /// The TOML of a preset, to read or to start your own from
+    Show {
+        /// A shipped name or a TOML file
+        preset: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Architecture, metadata and tensor types of a GGUF file
+    Info {
+        /// The file
+        file: PathBuf,
+    },
+    /// Write a synthetic pair, deterministic by seed
+    #[command(subcommand)]
+    Synth(SynthCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SynthCommand {
+    /// A tiny Gemma-4 pair that follows a planted rule, so that its acceptance is known beforehand
+    Tiny {
+        /// Where to write target, assistant and rule
+        dir: PathBuf,
+        /// Share of tokens whose successor the assistant knows, 0 to 1
+        #[arg(long, default_value_t = 0.7)]
+        acceptance: f32,
+        /// Weight type of the matrices
+        #[arg(long, value_enum, default_value_t = Weights::F16)]
+        weights: Weights,
+        /// Seed of all weights
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Random weights in the real shapes of a Gemma 4 model and its assistant: real speed, meaningless text
+    Real {
+        /// Which model
+        #[arg(value_enum)]
+        size: Size,
+        /// Where to write target and assistant
+        dir: PathBuf,
+        /// Weight type of the matrices
+        #[arg(long, value_enum, default_value_t = Weights::Q8_0)]
+        weights: Weights,
+        /// Seed of all weights
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Weights {
+    F32,
+    F16,
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Size {
+    #[value(name = "e2b")]
+    E2b,
+    #[value(name = "e4b")]
+    E4b,
+    #[value(name = "12b")]
+    B12,
+    #[value(name = "26b-a4b")]
+    B26A4b,
+    #[value(name = "31b")]
+    B31,
+}
+
+fn parse_stack(text: &str) -> Result<StackKind, String> {
+    let known = StackKind::ALL.into_iter().find(|kind| kind.as_str() == text);
+    known.ok_or_else(|| {
+        let names: Vec<_> = StackKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        format!("no such stack; there are: {}", names.join(", "))
+    })
+}

@@ -1,0 +1,23 @@
+//! One module a command.
+
+mod doctor;
+mod model;
+mod presets;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use crate::args::Command;
+use crate::failure::Failure;
+
+/// Runs a command.
+pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Report(args) => report::report(&args),
+        Command::Presets(command) => presets::presets(&command),
+        Command::Model(command) => model::model(&command),
+        Command::Doctor => doctor::doctor(),
+    }
+}

@@ -1,0 +1,48 @@
+//! `bench report`, and the part of `bench run` that reports.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use bench_core::report::Report;
+use bench_core::run_dir::RunDir;
+
+use crate::args::ReportArgs;
+use crate::failure::Failure;
+use crate::table;
+
+pub(crate) fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
+    let out = args.out.clone().unwrap_or_else(|| RunDir::existing(&args.runs[0]).report());
+    let report = write_report(&args.runs, &out)?;
+    print(&report, args.json)?;
+    say_where(&out);
+    Ok(exit_code(&report))
+}
+
+/// Makes the report of these runs and writes every form of it into `out`.
+pub(crate) fn write_report(runs: &[PathBuf], out: &Path) -> Result<Report, Failure> {
+    let loaded = bench_results::load(runs)?;
+    let report = bench_results::aggregate(&loaded)?;
+    bench_results::write_files(&loaded, &report, out)?;
+    bench_plots::write_report(&report, out)?;
+    Ok(report)
+}
+
+/// Data on stdout: the table, or the JSON.
+pub(crate) fn print(report: &Report, json: bool) -> Result<(), Failure> {
+    let text = if json { bench_results::report_json(report)? } else { table::report_table(report) };
+    // A closed pipe is no failure.
+    drop(anstream::stdout().write_all(text.as_bytes()));
+    Ok(())
+}
+
+/// Talk on stderr: where the report is.
+pub(crate) fn say_where(out: &Path) {
+    drop(writeln!(std::io::stderr(), "report: {}", out.join("index.html").display()));
+}
+
+/// 0 if every arm that had to be measured was, 3 otherwise.
+pub(crate) fn exit_code(report: &Report) -> ExitCode {
+    let good = report.arms.iter().all(|arm| arm.skipped.is_some() || (arm.valid && arm.failures == 0));
+    if good { ExitCode::SUCCESS } else { ExitCode::from(3) }
+}

@@ -1,0 +1,201 @@
+//! `bench run`: preset, arms, runner, report.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use bench_adapters::ConnectRequest;
+use bench_core::clock;
+use bench_core::host;
+use bench_core::jsonl::{RowSink, RowWriter};
+use bench_core::preset::{Preset, StackChoice, StackKind};
+use bench_core::record::{ArmManifest, ArmStatus, RECORD_SCHEMA, RunEnd, RunManifest};
+use bench_core::run_dir::{RunDir, preset_sha256};
+use bench_core::runner::{self, RunPlan, RunSummary, RunnableArm};
+use bench_core::stack::StackError;
+use tokio_util::sync::CancellationToken;
+
+use super::report;
+use crate::args::RunArgs;
+use crate::failure::Failure;
+use crate::models;
+use crate::progress::Progress;
+
+/// Exit code after Ctrl-C, as shells have it: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let mut preset = bench_presets::load(&args.preset, &args.overrides)?;
+    if !args.stacks.is_empty() {
+        preset.stacks = args.stacks.iter().map(|&kind| StackChoice { kind, required: true }).collect();
+    }
+    let mut manifest = new_manifest(preset)?;
+    let root = args.out.clone().unwrap_or_else(|| default_dir(&manifest));
+    let dir = RunDir::create(&root)?;
+    let paths = models::resolve(&manifest.preset.models)?;
+    dir.write_manifest(&manifest)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::io("start threads for", &root, &e))?;
+    let summary = runtime.block_on(measure(&mut manifest, &dir, &paths))?;
+
+    let written = report::write_report(std::slice::from_ref(&root), &dir.report())?;
+    report::print(&written, args.json)?;
+    report::say_where(&dir.report());
+    if summary.interrupted {
+        say(&format!("stopped by Ctrl-C; {} rows are kept in {}", summary.rows, dir.rows().display()));
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    Ok(report::exit_code(&written))
+}
+
+fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
+    let started_unix_ms = clock::unix_ms();
+    let sha = preset_sha256(&preset)
+        .map_err(|e| Failure::with_hint(format!("cannot hash the preset: {e}"), "this is a bug"))?;
+    Ok(RunManifest {
+        schema: RECORD_SCHEMA,
+        run_id: clock::new_run_id(started_unix_ms),
+        suite_version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: std::env::args().collect(),
+        started_unix_ms,
+        end: None,
+        preset_sha256: sha,
+        host: host::read_host(),
+        arms: Vec::new(),
+        preset,
+    })
+}
+
+fn default_dir(manifest: &RunManifest) -> PathBuf {
+    Path::new("bench-runs").join(format!("{}-{}", manifest.preset.name, manifest.run_id))
+}
+
+/// Connects the arms, runs the plan, stops the arms, and closes the manifest, whichever way it ends.
+async fn measure(
+    manifest: &mut RunManifest,
+    dir: &RunDir,
+    paths: &bench_adapters::ModelPaths,
+) -> Result<RunSummary, Failure> {
+    let cancel = cancel_on_ctrl_c();
+    let mut rows = dir.row_writer()?;
+    let arms = connect_arms(manifest, dir, paths, &mut rows, &cancel).await?;
+    dir.write_manifest(manifest)?;
+
+    let set_up_rows = rows.rows();
+    let mut progress = Progress::new();
+    let plan =
+        RunPlan { run_id: &manifest.run_id, preset: &manifest.preset, first_request_index: set_up_rows };
+    let outcome = runner::run(plan, &arms, &mut rows, &mut progress, &cancel).await;
+    progress.finish();
+    for arm in &arms {
+        if let Err(error) = arm.stack.shutdown().await {
+            say(&format!("{}: did not stop cleanly: {error}", arm.label));
+        }
+    }
+    let interrupted = cancel.is_cancelled();
+    manifest.end = Some(RunEnd { unix_ms: clock::unix_ms(), interrupted, rows: rows.rows() });
+    dir.write_manifest(manifest)?;
+    Ok(RunSummary { rows: rows.rows(), interrupted, ..outcome? })
+}
+
+/// The first Ctrl-C ends the run and keeps what was measured; the second kills, as the system does by default.
+fn cancel_on_ctrl_c() -> CancellationToken {
+    let cancel = CancellationToken::new();
+    let on_signal = cancel.clone();
+    drop(tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            say("stopping; what was measured is kept (Ctrl-C again to stop at once)");
+            on_signal.cancel();
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::abort();
+            }
+        }
+    }));
+    cancel
+}
+
+/// Every arm the preset asks for goes into the manifest; those that are ready come back.
+async fn connect_arms(
+    manifest: &mut RunManifest,
+    dir: &RunDir,
+    paths: &bench_adapters::ModelPaths,
+    rows: &mut RowWriter,
+    cancel: &CancellationToken,
+) -> Result<Vec<RunnableArm>, Failure> {
+    let preset = manifest.preset.clone();
+    let mut ready = Vec::new();
+    for choice in &preset.stacks {
+        for variant in &preset.variants {
+            if cancel.is_cancelled() {
+                return Ok(ready);
+            }
+            let label = format!("{}/{}", choice.kind, variant.label);
+            let request = ConnectRequest {
+                kind: choice.kind,
+                label: &label,
+                models: paths,
+                spec: &variant.spec,
+                serving: &preset.serving,
+                log_dir: dir.root(),
+            };
+            let mut arm = ArmManifest {
+                label: label.clone(),
+                stack: choice.kind,
+                variant: variant.label.clone(),
+                spec: variant.spec.clone(),
+                status: ArmStatus::Ready,
+                info: None,
+            };
+            match connect(&request).await {
+                Ok((stack, info)) => {
+                    arm.info = Some(info);
+                    ready.push(RunnableArm { label, stack });
+                }
+                Err(StackError::NotInstalled { detail, .. }) if !choice.required => {
+                    arm.status = ArmStatus::Skipped { reason: detail };
+                }
+                Err(error) => {
+                    rows.append(&runner::setup_row(&manifest.run_id, &label, rows.rows(), &error))?;
+                    say(&format!("{label}: {error}"));
+                    arm.status = ArmStatus::Failed { kind: error.kind(), detail: error.to_string() };
+                }
+            }
+            manifest.arms.push(arm);
+        }
+        say_skipped(manifest, choice.kind);
+    }
+    Ok(ready)
+}
+
+type Connected = (std::sync::Arc<dyn bench_core::stack::Stack>, bench_core::stack::StackInfo);
+
+async fn connect(request: &ConnectRequest<'_>) -> Result<Connected, StackError> {
+    let stack = bench_adapters::connect(request).await?;
+    match stack.describe().await {
+        Ok(info) => Ok((stack, info)),
+        Err(error) => {
+            // The first error is the one to tell; a stop that fails too would hide it.
+            drop(stack.shutdown().await);
+            Err(error)
+        }
+    }
+}
+
+/// One line for an optional stack that is not here, not one for each of its arms.
+fn say_skipped(manifest: &RunManifest, kind: StackKind) {
+    let skipped = manifest.arms.iter().filter(|arm| arm.stack == kind);
+    let reasons: Vec<_> = skipped
+        .filter_map(|arm| match &arm.status {
+            ArmStatus::Skipped { reason } => Some(reason),
+            ArmStatus::Ready | ArmStatus::Failed { .. } => None,
+        })
+        .collect();
+    if let Some(reason) = reasons.first() {
+        say(&format!("{kind}: {} arms skipped: {reason} (see `bench doctor`)", reasons.len()));
+    }
+}
+
+fn say(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
+}

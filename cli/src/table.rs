@@ -1,0 +1,141 @@
+//! Text tables for the terminal. Colours are styles; the stream strips them where it is no terminal.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use bench_core::report::{ArmReport, Comparison, Estimate, Report, Verdict};
+
+/// Aligned columns, two spaces apart, no header; a cell may hold styles.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(visible_width(cell));
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line.push_str(cell);
+            line.push_str(&" ".repeat(width - visible_width(cell) + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The table that `bench run` and `bench report` print.
+pub(crate) fn report_table(report: &Report) -> String {
+    let bold = Style::new().bold();
+    let head = ["arm", "tokens/s", "against its baseline", "TTFT ms", "TPOT ms", "accepted", "per step"];
+    let mut rows = vec![head.map(|cell| format!("{bold}{cell}{bold:#}"))];
+    rows.extend(report.arms.iter().map(|arm| arm_row(report, arm)));
+    let mut text = columns(&rows);
+    let percent = report.confidence * 100.0;
+    let _ = writeln!(
+        text,
+        "\nInterval: {percent:.0} %, bootstrap over {} blocks. Accepted: of drafted. Per step: tokens a verify step \
+         emits, bonus token included.",
+        report.blocks
+    );
+    for arm in &report.arms {
+        for line in remarks(arm) {
+            let _ = writeln!(text, "{}: {line}", arm.label);
+        }
+    }
+    text
+}
+
+fn arm_row(report: &Report, arm: &ArmReport) -> [String; 7] {
+    if arm.skipped.is_some() {
+        return [arm.label.clone(), "skipped".to_owned()]
+            .into_iter()
+            .chain(std::iter::repeat_n(String::new(), 5))
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap_or_default();
+    }
+    [
+        arm.label.clone(),
+        arm.tokens_per_s.map_or_else(unknown, |e| interval(e, 0, "")),
+        comparison_of(report, arm).map_or_else(String::new, comparison_cell),
+        arm.ttft_ms.map_or_else(unknown, |e| format!("{:.2}", e.point)),
+        arm.tpot_ms.map_or_else(unknown, |e| format!("{:.3}", e.point)),
+        accepted_cell(arm),
+        arm.acceptance_length.map_or_else(String::new, |e| format!("{:.2}", e.point)),
+    ]
+}
+
+fn accepted_cell(arm: &ArmReport) -> String {
+    match (arm.accepted, arm.drafted) {
+        (Some(accepted), Some(drafted)) => format!("{accepted}/{drafted}"),
+        _ if arm.speculation.draft_max().is_some() => unknown(),
+        _ => String::new(),
+    }
+}
+
+/// What has to be said below the table.
+fn remarks(arm: &ArmReport) -> Vec<String> {
+    let mut lines: Vec<String> = arm.skipped.iter().map(|why| format!("skipped: {why}")).collect();
+    lines.extend(arm.invalid_reasons.iter().map(|why| format!("invalid: {why}")));
+    lines.extend(
+        arm.failure_kinds
+            .iter()
+            .map(|failure| format!("{} x {}: {}", failure.count, failure.kind, failure.first_message)),
+    );
+    lines
+}
+
+/// The comparison of an arm with the baseline of its own stack.
+fn comparison_of<'a>(report: &'a Report, arm: &ArmReport) -> Option<&'a Comparison> {
+    let same_stack = |label: &str| report.arms.iter().any(|a| a.label == label && a.stack == arm.stack);
+    report
+        .comparisons
+        .iter()
+        .find(|c| c.candidate == arm.label && c.metric == "tokens_per_s" && same_stack(&c.baseline))
+}
+
+fn comparison_cell(comparison: &Comparison) -> String {
+    let ratio = comparison.ratio.map_or_else(unknown, |e| interval(e, 2, "x"));
+    let (word, colour) = match comparison.verdict {
+        Verdict::Faster => ("faster", Some(AnsiColor::Green)),
+        Verdict::Slower => ("slower", Some(AnsiColor::Red)),
+        Verdict::NotResolved => ("not resolved", None),
+        Verdict::NotComparable => ("not comparable", Some(AnsiColor::Yellow)),
+    };
+    let style = Style::new().fg_color(colour.map(Into::into));
+    format!("{ratio} {style}{word}{style:#}")
+}
+
+/// `812 [790, 830]`, or the point alone where there is no interval.
+fn interval(estimate: Estimate, digits: usize, unit: &str) -> String {
+    let point = estimate.point;
+    match (estimate.low, estimate.high) {
+        (Some(low), Some(high)) => format!("{point:.digits$}{unit} [{low:.digits$}, {high:.digits$}]"),
+        _ => format!("{point:.digits$}{unit}"),
+    }
+}
+
+fn unknown() -> String {
+    "?".to_owned()
+}
+
+/// Characters a terminal shows: escape sequences of styles count nothing.
+fn visible_width(cell: &str) -> usize {
+    anstream::adapter::strip_str(cell).to_string().chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn styles_do_not_shift_columns() {
+        let red = Style::new().fg_color(Some(AnsiColor::Red.into()));
+        let rows = [["a".to_owned(), "b".to_owned()], [format!("{red}long{red:#}"), "c".to_owned()]];
+        let text = anstream::adapter::strip_str(&columns(&rows)).to_string();
+        assert_eq!(text, "a     b\nlong  c\n");
+    }
+}

@@ -1,0 +1,107 @@
+//! A preset as it is written: every key optional, numbers not yet checked.
+
+use bench_core::preset::{AcceptanceRule, KvType, Route, StackKind, WeightType};
+use serde::{Deserialize, Serialize};
+
+/// The whole text. Keys and defaults are described in `fields`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawPreset {
+    pub(crate) name: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) inherits: Option<String>,
+    pub(crate) models: Option<RawModels>,
+    pub(crate) stacks: Option<Vec<RawStack>>,
+    pub(crate) variants: Option<Vec<RawVariant>>,
+    pub(crate) serving: Option<RawServing>,
+    pub(crate) workload: Option<RawWorkload>,
+    pub(crate) sampling: Option<RawSampling>,
+    pub(crate) run: Option<RawRun>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawModels {
+    pub(crate) target: Option<String>,
+    pub(crate) assistant: Option<String>,
+    pub(crate) synth_tiny: Option<RawSynthTiny>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSynthTiny {
+    pub(crate) acceptance: Option<f64>,
+    pub(crate) weights: Option<WeightType>,
+    pub(crate) seed: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawStack {
+    pub(crate) kind: StackKind,
+    pub(crate) required: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawVariant {
+    pub(crate) label: Option<String>,
+    pub(crate) method: Option<Method>,
+    pub(crate) draft_max: Option<i64>,
+    pub(crate) acceptance: Option<AcceptanceRule>,
+    pub(crate) ngram_min: Option<i64>,
+    pub(crate) ngram_max: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Method {
+    None,
+    Mtp,
+    Ngram,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawServing {
+    pub(crate) context_tokens: Option<i64>,
+    pub(crate) kv_type: Option<KvType>,
+    pub(crate) threads: Option<i64>,
+    pub(crate) route: Option<Route>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawWorkload {
+    pub(crate) max_tokens: Option<i64>,
+    pub(crate) ignore_eos: Option<bool>,
+    pub(crate) prompts: Option<Vec<RawPrompt>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawPrompt {
+    pub(crate) id: Option<String>,
+    pub(crate) category: Option<String>,
+    pub(crate) system: Option<String>,
+    pub(crate) text: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSampling {
+    pub(crate) temperature: Option<f64>,
+    pub(crate) top_k: Option<i64>,
+    pub(crate) top_p: Option<f64>,
+    pub(crate) min_p: Option<f64>,
+    pub(crate) seed: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawRun {
+    pub(crate) blocks: Option<i64>,
+    pub(crate) warmup_requests: Option<i64>,
+    pub(crate) concurrency: Option<i64>,
+    pub(crate) request_timeout: Option<String>,
+}

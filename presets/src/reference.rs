@@ -1,0 +1,72 @@
+//! docs/presets.md, made from the shipped presets and the table of keys. A test keeps the file equal to this.
+
+use crate::fields::{FIELDS, Field};
+use crate::{Shipped, shipped};
+
+const HEAD: &str = "\
+<!-- Made from presets/src/fields.rs and presets/presets/*.toml. To renew: BLESS=1 cargo test --release -p bench-presets -->
+
+# Presets
+
+A preset is one experiment: models, stacks, ways of speculating, prompts, sampling, repetition. It is the same for every
+stack; what a stack cannot do is an error, never a silent difference.
+
+```text
+bench run quickstart                      a shipped preset, by name
+bench run ./mine.toml                     a file: anything with a path separator, or ending in .toml
+bench run quickstart --set run.blocks=10  one value changed
+```
+
+Everything in a preset is part of its hash. Runs of different hashes are not compared.
+
+## Changing a value: `--set KEY=VALUE`
+
+`KEY` is the dotted path of a key below. An element of a list goes by its label, kind or id, or by its index from 0:
+`variants.mtp-3.draft_max=2`, `workload.prompts.0.text=Hello`. `VALUE` is read as TOML; what is not TOML is a string, so
+paths need no quotes. Setting `models.target` or `models.assistant` drops `models.synth_tiny`, and the other way round.
+
+## Building on another preset: `inherits`
+
+`inherits = \"quickstart\"` takes every key that is left out from there, except `name` and `description`. Sections merge
+key by key; lists (`stacks`, `variants`, `workload.prompts`) are replaced whole. Model paths are relative to the current
+directory.
+";
+
+/// The text of docs/presets.md.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut text = HEAD.to_owned();
+    text.push_str("\n## Shipped presets\n");
+    for preset in shipped() {
+        let Shipped { name, description, toml } = preset;
+        text.push_str(&format!("\n### `{name}`\n\n{description}\n\n```toml\n{toml}```\n"));
+    }
+    text.push_str("\n## Keys\n");
+    let mut section = None;
+    for field in FIELDS {
+        let (of, name) = split(field);
+        if section != Some(of) {
+            section = Some(of);
+            let title = if of.is_empty() { "Top level".to_owned() } else { format!("`{}`", heading(of)) };
+            text.push_str(&format!(
+                "\n### {title}\n\n| key | values | default | meaning |\n|---|---|---|---|\n"
+            ));
+        }
+        let default = if field.default.is_empty() { "required" } else { field.default };
+        text.push_str(&format!("| `{name}` | {} | {default} | {} |\n", field.values, field.doc));
+    }
+    text
+}
+
+/// Section and name of a key.
+fn split(field: &Field) -> (&'static str, &'static str) {
+    field.path.rsplit_once('.').unwrap_or(("", field.path))
+}
+
+/// A section as TOML writes it.
+fn heading(section: &str) -> String {
+    match section.strip_suffix("[]") {
+        Some(list) => format!("[[{list}]]"),
+        None => format!("[{section}]"),
+    }
+}

@@ -1,0 +1,125 @@
+//! A preset as TOML, every key written out: what `bench presets show` prints, and what loads back equal.
+
+use std::path::Path;
+
+use bench_core::preset::{ModelSource, Preset, PromptSpec, SpecDecode, SpecVariant, StackChoice};
+
+use crate::error::PresetError;
+use crate::raw::{
+    Method, RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawStack, RawSynthTiny,
+    RawVariant, RawWorkload,
+};
+
+/// The preset's TOML.
+///
+/// # Errors
+///
+/// What TOML cannot hold: a seed above `i64::MAX`, a path that is not UTF-8. No preset that was read from TOML has
+/// either.
+pub fn to_toml(preset: &Preset) -> Result<String, PresetError> {
+    raw(preset).and_then(|raw| toml::to_string_pretty(&raw)).map_err(|source| PresetError::Write { source })
+}
+
+fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
+    let Preset { schema: _, name, description, models, stacks, variants, serving, workload, sampling, run } =
+        preset;
+    Ok(RawPreset {
+        name: Some(name.clone()),
+        description: Some(description.clone()),
+        inherits: None,
+        models: Some(raw_models(models)?),
+        stacks: Some(stacks.iter().map(raw_stack).collect()),
+        variants: Some(variants.iter().map(raw_variant).collect()),
+        serving: Some(RawServing {
+            context_tokens: Some(serving.context_tokens.get().into()),
+            kv_type: Some(serving.kv_type),
+            threads: Some(serving.threads.get().into()),
+            route: Some(serving.route),
+        }),
+        workload: Some(RawWorkload {
+            max_tokens: Some(workload.max_tokens.get().into()),
+            ignore_eos: Some(workload.ignore_eos),
+            prompts: Some(workload.prompts.iter().map(raw_prompt).collect()),
+        }),
+        sampling: Some(RawSampling {
+            temperature: Some(widen(sampling.temperature)),
+            top_k: sampling.top_k.map(|k| k.get().into()),
+            top_p: sampling.top_p.map(widen),
+            min_p: sampling.min_p.map(widen),
+            seed: Some(seed(sampling.seed)?),
+        }),
+        run: Some(RawRun {
+            blocks: Some(run.blocks.get().into()),
+            warmup_requests: Some(run.warmup_requests.into()),
+            concurrency: Some(run.concurrency.get().into()),
+            request_timeout: Some(format!("{}ms", run.request_timeout_ms)),
+        }),
+    })
+}
+
+fn raw_models(models: &ModelSource) -> Result<RawModels, toml::ser::Error> {
+    let path_text = |path: &Path| -> Result<String, toml::ser::Error> {
+        match path.to_str() {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(serde::ser::Error::custom(format!("the path `{}` is not UTF-8", path.display()))),
+        }
+    };
+    Ok(match models {
+        ModelSource::Files { target, assistant } => RawModels {
+            target: Some(path_text(target)?),
+            assistant: assistant.as_deref().map(path_text).transpose()?,
+            synth_tiny: None,
+        },
+        ModelSource::SynthTiny(synth) => RawModels {
+            synth_tiny: Some(RawSynthTiny {
+                acceptance: Some(widen(synth.acceptance)),
+                weights: Some(synth.weights),
+                seed: Some(seed(synth.seed)?),
+            }),
+            ..RawModels::default()
+        },
+    })
+}
+
+fn raw_stack(stack: &StackChoice) -> RawStack {
+    RawStack { kind: stack.kind, required: Some(stack.required) }
+}
+
+fn raw_variant(variant: &SpecVariant) -> RawVariant {
+    let blank = RawVariant { label: Some(variant.label.clone()), ..RawVariant::default() };
+    match &variant.spec {
+        SpecDecode::None => RawVariant { method: Some(Method::None), ..blank },
+        SpecDecode::Mtp { draft_max, acceptance } => RawVariant {
+            method: Some(Method::Mtp),
+            draft_max: Some(draft_max.get().into()),
+            acceptance: Some(*acceptance),
+            ..blank
+        },
+        SpecDecode::Ngram { draft_max, ngram_min, ngram_max } => RawVariant {
+            method: Some(Method::Ngram),
+            draft_max: Some(draft_max.get().into()),
+            ngram_min: Some(ngram_min.get().into()),
+            ngram_max: Some(ngram_max.get().into()),
+            ..blank
+        },
+    }
+}
+
+fn raw_prompt(prompt: &PromptSpec) -> RawPrompt {
+    RawPrompt {
+        id: Some(prompt.id.clone()),
+        category: Some(prompt.category.clone()),
+        system: prompt.system.clone(),
+        text: Some(prompt.text.clone()),
+    }
+}
+
+/// The shortest decimal that reads back as this `f32`: 0.7, not 0.699999988079071.
+fn widen(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+}
+
+fn seed(seed: u64) -> Result<i64, toml::ser::Error> {
+    i64::try_from(seed)
+        .map_err(|_too_large| serde::ser::Error::custom(format!("the seed {seed} is above {}", i64::MAX)))
+}
