@@ -30,6 +30,12 @@ pub enum EngineError {
         /// Its logit: NaN or +inf, or -inf where every logit is.
         value: f32,
     },
+    /// Drafting with an assistant was asked for, but none was named.
+    #[error("drafting with MTP for `{}` needs an assistant model, but none was given", target.display())]
+    MissingAssistant {
+        /// The target's file.
+        target: std::path::PathBuf,
+    },
     /// An argument that makes no sense.
     #[error("{what}: got {got}, expected {expected}")]
     InvalidArgument {
@@ -88,6 +94,9 @@ impl EngineError {
             Self::Threads { .. } => Some("ask for fewer threads".to_owned()),
             Self::BadLogit { .. } => Some(
                 "check that the weights are undamaged; an f32 KV cache rules out overflow there".to_owned(),
+            ),
+            Self::MissingAssistant { .. } => Some(
+                "name the GGUF file of the target's own assistant, or choose n-gram lookup or no speculation".to_owned(),
             ),
             Self::UnknownToken { .. } | Self::InvalidArgument { .. } => None,
         }

@@ -9,6 +9,7 @@ mod error;
 pub mod gguf;
 pub mod kv_cache;
 pub mod model;
+pub mod quant;
 pub mod spec;
 
 pub use error::EngineError;
