@@ -40,6 +40,12 @@ pub enum EngineError {
         /// Bytes free.
         free: u64,
     },
+    /// Drafting with an assistant was asked for, but none was named.
+    #[error("drafting with MTP for `{}` needs an assistant model, but none was given", target.display())]
+    MissingAssistant {
+        /// The target's file.
+        target: std::path::PathBuf,
+    },
     /// An argument that makes no sense.
     #[error("{what}: got {got}, expected {expected}")]
     InvalidArgument {
@@ -100,6 +106,10 @@ impl EngineError {
                 "check that the weights are undamaged; an f32 KV cache rules out overflow there".to_owned(),
             ),
             Self::NoSpace { .. } => Some("free some space, or choose another directory".to_owned()),
+            Self::MissingAssistant { .. } => Some(
+                "name the GGUF file of the target's own assistant, or choose n-gram lookup or no speculation"
+                    .to_owned(),
+            ),
             Self::UnknownToken { .. } | Self::InvalidArgument { .. } => None,
         }
     }
