@@ -33,6 +33,9 @@ pub struct Report {
     pub blocks: u32,
     /// Coverage of every interval, for example 0.95.
     pub confidence: f64,
+    /// What a reader has to know before the numbers: a crash, a lost row.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// One entry an arm, in report order.
     pub arms: Vec<ArmReport>,
     /// Every candidate against its baseline.

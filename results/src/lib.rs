@@ -1,1 +1,19 @@
-//! Reads runs, aggregates them with polars, compares
+//! From runs to a report: reads `manifest.json` and `rows.jsonl`, aggregates, compares, writes.
+//!
+//! The only crate that knows polars; no polars type is in a public signature. It measures nothing and draws nothing:
+//! a [`bench_core::report::Report`] is all that leaves. Invariant: every number is a function of the rows alone, by
+//! the formulas of `docs/metrics.md`, so equal rows give an equal report; what is unknown stays `None`.
+
+mod aggregate;
+mod compare;
+mod error;
+mod frame;
+mod load;
+mod markdown;
+mod validity;
+mod write;
+
+pub use self::aggregate::aggregate;
+pub use self::error::ResultsError;
+pub use self::load::{Loaded, load};
+pub use self::write::{report_json, write_files};

@@ -1,0 +1,308 @@
+//! Counts and sums of every arm by polars, intervals by `bench_core::stats`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bench_core::record::{ArmManifest, ArmStatus, Phase, RequestRecord};
+use bench_core::report::{ArmReport, Estimate, FailureSummary, REPORT_SCHEMA, Report};
+use bench_core::stack::{SpecCounts, StackInfo};
+use bench_core::stats::{BootstrapConfig, Clustered, Sample, estimate_median, estimate_ratio};
+use polars::prelude::{DataFrame, IntoLazy, col, len, lit};
+
+use crate::compare::compare;
+use crate::error::ResultsError;
+use crate::frame::{COMPLETED, MEASURED, failure, frame, kind_name, name};
+use crate::load::Loaded;
+use crate::validity::invalid_reasons;
+
+/// Makes the report of loaded runs.
+pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
+    let totals = totals(&frame(loaded)?)?;
+    let config = BootstrapConfig::default();
+    let first = loaded.first();
+    let arms: Vec<_> = loaded
+        .arms
+        .iter()
+        .map(|arm| arm_report(loaded, arm, totals.get(&arm.label).copied().unwrap_or_default(), &config))
+        .collect();
+    Ok(Report {
+        schema: REPORT_SCHEMA,
+        preset: first.preset.name.clone(),
+        preset_description: first.preset.description.clone(),
+        preset_sha256: first.preset_sha256.clone(),
+        run_ids: loaded.manifests.iter().map(|run| run.run_id.clone()).collect(),
+        started_unix_ms: loaded.manifests.iter().map(|run| run.started_unix_ms).min().unwrap_or_default(),
+        interrupted: loaded.manifests.iter().any(|run| run.end.is_none_or(|end| end.interrupted)),
+        suite_version: first.suite_version.clone(),
+        host: first.host.clone(),
+        blocks: full_blocks(loaded),
+        confidence: config.confidence,
+        notes: notes(loaded),
+        comparisons: compare(loaded, &arms, &config),
+        arms,
+    })
+}
+
+/// Counts and sums of one arm's measured requests. A sum is `None` unless every completed request knows its part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) n_requests: u64,
+    pub(crate) completed: u64,
+    pub(crate) disputed: u64,
+    /// Completed requests with a decode span.
+    pub(crate) with_span: u64,
+    /// Completed requests whose output was counted.
+    pub(crate) with_output: u64,
+    /// Completed requests that tell what was drafted.
+    pub(crate) with_drafted: u64,
+    pub(crate) output_tokens: Option<u64>,
+    pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) drafted: Option<u64>,
+    pub(crate) accepted: Option<u64>,
+    pub(crate) verify_steps: Option<u64>,
+}
+
+fn totals(requests: &DataFrame) -> Result<BTreeMap<String, Totals>, ResultsError> {
+    let measured = requests.clone().lazy().filter(col(name::PHASE).eq(lit(MEASURED)));
+    let asked = measured.clone().group_by([col(name::ARM)]).agg([len().alias("n")]).collect()?;
+    let known = |column: &str| col(column).count().alias(format!("known_{column}"));
+    let sum = |column: &str| col(column).sum().alias(format!("sum_{column}"));
+    let summed = [
+        name::OUTPUT_TOKENS,
+        name::PROMPT_TOKENS,
+        name::DRAFTED,
+        name::ACCEPTED,
+        name::VERIFY_STEPS,
+        name::DECODE_TOKENS,
+    ];
+    let mut aggregates = vec![len().alias("n"), sum(name::DISPUTED)];
+    aggregates.extend(summed.iter().flat_map(|column| [known(column), sum(column)]));
+    let completed = measured
+        .filter(col(name::OUTCOME).eq(lit(COMPLETED)))
+        .group_by([col(name::ARM)])
+        .agg(aggregates)
+        .collect()?;
+
+    let mut totals: BTreeMap<String, Totals> = BTreeMap::new();
+    for (arm, row) in labels(&asked)?.into_iter().zip(0..) {
+        totals.entry(arm).or_default().n_requests = cell(&asked, "n", row)?;
+    }
+    for (arm, row) in labels(&completed)?.into_iter().zip(0..) {
+        read_completed(&completed, row, totals.entry(arm).or_default())?;
+    }
+    Ok(totals)
+}
+
+fn read_completed(table: &DataFrame, row: usize, totals: &mut Totals) -> Result<(), ResultsError> {
+    let completed = cell(table, "n", row)?;
+    let known = |column: &str| cell(table, &format!("known_{column}"), row);
+    let whole = |column: &str| -> Result<Option<u64>, ResultsError> {
+        // Polars sums nulls as 0: only a sum without a null is one.
+        if known(column)? < completed {
+            return Ok(None);
+        }
+        cell(table, &format!("sum_{column}"), row).map(Some)
+    };
+    *totals = Totals {
+        n_requests: totals.n_requests,
+        completed,
+        disputed: cell(table, &format!("sum_{}", name::DISPUTED), row)?,
+        with_span: known(name::DECODE_TOKENS)?,
+        with_output: known(name::OUTPUT_TOKENS)?,
+        with_drafted: known(name::DRAFTED)?,
+        output_tokens: whole(name::OUTPUT_TOKENS)?,
+        prompt_tokens: whole(name::PROMPT_TOKENS)?,
+        drafted: whole(name::DRAFTED)?,
+        accepted: whole(name::ACCEPTED)?,
+        verify_steps: whole(name::VERIFY_STEPS)?,
+    };
+    Ok(())
+}
+
+fn labels(table: &DataFrame) -> Result<Vec<String>, ResultsError> {
+    Ok(table.column(name::ARM)?.str()?.iter().map(|label| label.unwrap_or_default().to_owned()).collect())
+}
+
+fn cell(table: &DataFrame, column: &str, row: usize) -> Result<u64, ResultsError> {
+    let value = table.column(column)?.get(row)?.try_extract::<u64>()?;
+    Ok(value)
+}
+
+fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &BootstrapConfig) -> ArmReport {
+    let rows: Vec<_> = completed_rows(loaded, &arm.label);
+    let failure_kinds = failures(loaded, arm);
+    let skipped = match &arm.status {
+        ArmStatus::Skipped { reason } => Some(reason.clone()),
+        ArmStatus::Ready | ArmStatus::Failed { .. } => None,
+    };
+    let invalid_reasons =
+        if skipped.is_some() { Vec::new() } else { invalid_reasons(loaded, arm, &totals, &failure_kinds) };
+    let prompts = PromptIndex::new(loaded);
+    let ratio = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| prompts.ratio(&rows, parts, config);
+    let median = |value: &dyn Fn(&RequestRecord) -> Option<f64>| prompts.median(&rows, value, config);
+    ArmReport {
+        stack: arm.stack,
+        preset: loaded.first().preset.name.clone(),
+        label: arm.label.clone(),
+        speculation: arm.spec.clone(),
+        n_requests: totals.n_requests,
+        failures: failure_kinds.iter().map(|kind| kind.count).sum(),
+        failure_kinds,
+        valid: skipped.is_none() && invalid_reasons.is_empty(),
+        invalid_reasons,
+        skipped,
+        tokens_per_s: ratio(&decode_parts),
+        e2e_tokens_per_s: ratio(&|row| {
+            let tokens = f64::from(row.output.tokens?);
+            Some((tokens * 1e9, row.timing.last_token_ns? as f64))
+        }),
+        ttft_ms: median(&|row| Some(row.timing.first_token_ns? as f64 / 1e6)),
+        tpot_ms: median(&|row| {
+            row.decode_span().map(|span| span.span_ns as f64 / f64::from(span.tokens) / 1e6)
+        }),
+        output_tokens: totals.output_tokens,
+        prompt_tokens: totals.prompt_tokens,
+        drafted: totals.drafted,
+        accepted: totals.accepted,
+        verify_steps: totals.verify_steps,
+        acceptance_rate: totals.drafted.and_then(|_| {
+            ratio(&|row| row.spec.as_ref().map(|spec| (spec.accepted as f64, spec.drafted as f64)))
+        }),
+        acceptance_length: totals.verify_steps.and_then(|_| ratio(&extra_tokens_a_step).map(plus_one)),
+        accepted_per_position: positions(&rows, |spec| spec.accepted_per_position.as_deref()),
+        drafted_per_position: positions(&rows, |spec| spec.drafted_per_position.as_deref()),
+        effective: arm.info.as_ref().map(effective).unwrap_or_default(),
+    }
+}
+
+/// Decode tokens and span, scaled so that their ratio is tokens a second: both parts are whole numbers, so a sum of
+/// them in any order has the same last digit.
+pub(crate) fn decode_parts(row: &RequestRecord) -> Option<(f64, f64)> {
+    row.decode_span().map(|span| (f64::from(span.tokens) * 1e9, span.span_ns as f64))
+}
+
+fn extra_tokens_a_step(row: &RequestRecord) -> Option<(f64, f64)> {
+    let spec = row.spec.as_ref()?;
+    Some((spec.accepted as f64, spec.verify_steps? as f64))
+}
+
+/// The bonus or correction token of each verify step.
+fn plus_one(extra: Estimate) -> Estimate {
+    let plus = |value: f64| 1.0 + value;
+    Estimate { point: plus(extra.point), low: extra.low.map(plus), high: extra.high.map(plus) }
+}
+
+pub(crate) fn completed_rows<'a>(loaded: &'a Loaded, arm: &str) -> Vec<&'a RequestRecord> {
+    loaded
+        .rows
+        .iter()
+        .filter(|row| row.arm == arm && row.phase == Phase::Measured && row.outcome.is_completed())
+        .collect()
+}
+
+/// Numbers the prompts in preset order, as the statistics want them.
+pub(crate) struct PromptIndex<'a>(BTreeMap<&'a str, u32>);
+
+impl<'a> PromptIndex<'a> {
+    pub(crate) fn new(loaded: &'a Loaded) -> Self {
+        Self(
+            loaded.first().preset.workload.prompts.iter().map(|prompt| prompt.id.as_str()).zip(0..).collect(),
+        )
+    }
+
+    pub(crate) fn of(&self, row: &RequestRecord) -> u32 {
+        self.0.get(row.prompt_id.as_str()).copied().unwrap_or(u32::MAX)
+    }
+
+    fn ratio(
+        &self,
+        rows: &[&RequestRecord],
+        parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>,
+        config: &BootstrapConfig,
+    ) -> Option<Estimate> {
+        let sample = |row: &&RequestRecord| {
+            let (numerator, denominator) = parts(row)?;
+            Some(Sample { block: row.block, prompt: self.of(row), numerator, denominator })
+        };
+        estimate_ratio(&rows.iter().filter_map(sample).collect::<Vec<_>>(), config)
+    }
+
+    fn median(
+        &self,
+        rows: &[&RequestRecord],
+        value: &dyn Fn(&RequestRecord) -> Option<f64>,
+        config: &BootstrapConfig,
+    ) -> Option<Estimate> {
+        let clustered = |row: &&RequestRecord| {
+            Some(Clustered { block: row.block, prompt: self.of(row), value: value(row)? })
+        };
+        estimate_median(&rows.iter().filter_map(clustered).collect::<Vec<_>>(), config)
+    }
+}
+
+/// Position by position; `None` if some request does not tell, since a sum without it would be of something else.
+fn positions(rows: &[&RequestRecord], of: impl Fn(&SpecCounts) -> Option<&[u64]>) -> Option<Vec<u64>> {
+    let mut sums: Vec<u64> = Vec::new();
+    for row in rows {
+        let counts = of(row.spec.as_ref()?)?;
+        sums.resize(sums.len().max(counts.len()), 0);
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            *sum += count;
+        }
+    }
+    (!sums.is_empty()).then_some(sums)
+}
+
+/// Requests that did not complete, and set-ups that failed, by kind in order of appearance. Warm-up is not counted.
+fn failures(loaded: &Loaded, arm: &ArmManifest) -> Vec<FailureSummary> {
+    let mut kinds: Vec<FailureSummary> = Vec::new();
+    let counted = loaded.rows.iter().filter(|row| row.arm == arm.label && row.phase != Phase::Warmup);
+    for (kind, message) in counted.filter_map(|row| failure(&row.outcome)) {
+        match kinds.iter_mut().find(|known| known.kind == kind) {
+            Some(known) => known.count += 1,
+            None => kinds.push(FailureSummary { kind, count: 1, first_message: message }),
+        }
+    }
+    // The row of a failed set-up may be the one that a crash tore off.
+    if let (true, ArmStatus::Failed { kind, detail }) = (kinds.is_empty(), &arm.status) {
+        kinds.push(FailureSummary { kind: kind_name(*kind), count: 1, first_message: detail.clone() });
+    }
+    kinds
+}
+
+/// Blocks in which every arm that was measured was asked every prompt.
+fn full_blocks(loaded: &Loaded) -> u32 {
+    let ready: Vec<_> = loaded.arms.iter().filter(|arm| arm.status == ArmStatus::Ready).collect();
+    let whole = ready.len() * loaded.first().preset.workload.prompts.len();
+    let mut asked: BTreeMap<u32, BTreeSet<(&str, &str)>> = BTreeMap::new();
+    for row in loaded.rows.iter().filter(|row| row.phase == Phase::Measured) {
+        asked.entry(row.block).or_default().insert((&row.arm, &row.prompt_id));
+    }
+    let full = asked.values().filter(|pairs| pairs.len() == whole).count();
+    u32::try_from(full).unwrap_or(u32::MAX)
+}
+
+fn notes(loaded: &Loaded) -> Vec<String> {
+    let crashed = loaded.manifests.iter().filter(|run| run.end.is_none());
+    let mut notes: Vec<_> = crashed
+        .map(|run| format!("run {} has no end in its manifest: it crashed or is still running", run.run_id))
+        .collect();
+    notes.extend(loaded.notes.iter().cloned());
+    notes
+}
+
+fn effective(info: &StackInfo) -> Vec<(String, String)> {
+    let unknown = || "unknown".to_owned();
+    let number = |value: Option<u32>| value.map_or_else(unknown, |value| value.to_string());
+    let word = |value: &Option<String>| value.clone().unwrap_or_else(unknown);
+    let named = [
+        ("build", word(&info.build)),
+        ("model", word(&info.model)),
+        ("speculation", word(&info.speculation)),
+        ("KV type", word(&info.kv_type)),
+        ("context tokens", number(info.context_tokens)),
+        ("threads", number(info.threads)),
+        ("recipe", info.recipe.clone()),
+    ];
+    let named = named.into_iter().map(|(name, value)| (name.to_owned(), value));
+    named.chain(info.details.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
+}

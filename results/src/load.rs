@@ -1,0 +1,135 @@
+//! Reads runs and decides whether they are repetitions of one experiment.
+
+use std::path::{Path, PathBuf};
+
+use bench_core::record::{ArmManifest, ArmStatus, HostInfo, RequestRecord, RunManifest};
+use bench_core::run_dir::RunDir;
+
+use crate::error::ResultsError;
+
+/// One or more runs of the same preset on the same machine.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// In the order given; at least one.
+    pub(crate) manifests: Vec<RunManifest>,
+    /// The arms of all runs, each once, in report order.
+    pub(crate) arms: Vec<ArmManifest>,
+    /// The rows of all runs. Blocks are renumbered so that no two runs share one: a block is one moment of one run.
+    pub(crate) rows: Vec<RequestRecord>,
+    /// What a reader has to be told: a torn last line.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Loaded {
+    /// The first run: what all have in common is read from it.
+    pub(crate) fn first(&self) -> &RunManifest {
+        &self.manifests[0]
+    }
+}
+
+/// Reads run directories and merges them.
+///
+/// Fails if nothing is given, if something cannot be read, if a row does not belong to its manifest, and if two runs
+/// differ in preset, machine or version of the suite.
+pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
+    let [first, others @ ..] = runs else { return Err(ResultsError::NoRuns) };
+    let mut loaded = Loaded { manifests: Vec::new(), arms: Vec::new(), rows: Vec::new(), notes: Vec::new() };
+    add(&mut loaded, first)?;
+    for root in others {
+        add(&mut loaded, root).map_err(|error| match error {
+            ResultsError::Unlike { second, what, .. } => {
+                ResultsError::Unlike { first: first.clone(), second, what }
+            }
+            other => other,
+        })?;
+    }
+    Ok(loaded)
+}
+
+fn add(loaded: &mut Loaded, root: &Path) -> Result<(), ResultsError> {
+    let dir = RunDir::existing(root);
+    let manifest = dir.read_manifest()?;
+    if let Some(what) = loaded.manifests.first().and_then(|first| difference(first, &manifest)) {
+        return Err(ResultsError::Unlike { first: PathBuf::new(), second: root.to_owned(), what });
+    }
+    if loaded.manifests.iter().any(|other| other.run_id == manifest.run_id) {
+        let what = format!("run ids should differ and do not: both are {}; other things", manifest.run_id);
+        return Err(ResultsError::Unlike { first: PathBuf::new(), second: root.to_owned(), what });
+    }
+    let read = dir.read_rows()?;
+    if let Some(tail) = read.torn_tail {
+        loaded.notes.push(format!(
+            "the last line of {} was cut short ({} bytes): one request is lost",
+            dir.rows().display(),
+            tail.len()
+        ));
+    }
+    let blocks_before = manifest.preset.run.blocks.get().saturating_mul(to_u32(loaded.manifests.len()));
+    for mut row in read.rows {
+        check(root, &manifest, &row)?;
+        row.block = row.block.saturating_add(blocks_before);
+        loaded.rows.push(row);
+    }
+    merge_arms(&mut loaded.arms, &manifest.arms);
+    loaded.manifests.push(manifest);
+    Ok(())
+}
+
+/// An arm that was measured in one run and skipped in another was measured.
+fn merge_arms(known: &mut Vec<ArmManifest>, arms: &[ArmManifest]) {
+    for arm in arms {
+        match known.iter_mut().find(|other| other.label == arm.label) {
+            None => known.push(arm.clone()),
+            Some(other) if rank(&arm.status) > rank(&other.status) => *other = arm.clone(),
+            Some(_) => {}
+        }
+    }
+}
+
+/// A failure is shown before a success, and both before an absence.
+fn rank(status: &ArmStatus) -> u8 {
+    match status {
+        ArmStatus::Skipped { .. } => 0,
+        ArmStatus::Ready => 1,
+        ArmStatus::Failed { .. } => 2,
+    }
+}
+
+/// What makes two runs different experiments.
+fn difference(a: &RunManifest, b: &RunManifest) -> Option<String> {
+    if a.preset_sha256 != b.preset_sha256 {
+        return Some(format!("presets ({} and {})", short(&a.preset_sha256), short(&b.preset_sha256)));
+    }
+    if a.suite_version != b.suite_version {
+        return Some(format!("versions of the suite ({} and {})", a.suite_version, b.suite_version));
+    }
+    // The load is of the moment, not of the machine.
+    let machine = |host: &HostInfo| HostInfo { load_before: None, ..host.clone() };
+    (machine(&a.host) != machine(&b.host)).then(|| {
+        let name = |host: &HostInfo| host.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned());
+        format!("machines ({} and {})", name(&a.host), name(&b.host))
+    })
+}
+
+fn check(root: &Path, manifest: &RunManifest, row: &RequestRecord) -> Result<(), ResultsError> {
+    let stray = |what| ResultsError::Stray { root: root.to_owned(), request_index: row.request_index, what };
+    if row.run_id != manifest.run_id {
+        return Err(stray(format!("run `{}`", row.run_id)));
+    }
+    if !manifest.arms.iter().any(|arm| arm.label == row.arm) {
+        return Err(stray(format!("arm `{}`", row.arm)));
+    }
+    let prompts = &manifest.preset.workload.prompts;
+    if !row.prompt_id.is_empty() && !prompts.iter().any(|prompt| prompt.id == row.prompt_id) {
+        return Err(stray(format!("prompt `{}`", row.prompt_id)));
+    }
+    Ok(())
+}
+
+fn short(hash: &str) -> String {
+    hash.chars().take(12).collect()
+}
+
+fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,114 @@
+//! The report as Markdown, for pull requests and issues.
+
+use std::fmt::Write;
+
+use bench_core::report::{ArmReport, Comparison, Estimate, Report, Verdict};
+
+/// The whole report as a document.
+pub(crate) fn markdown(report: &Report) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    write_all(&mut text, report)?;
+    Ok(text)
+}
+
+fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
+    writeln!(text, "# {}\n\n{}\n", report.preset, report.preset_description)?;
+    for note in &report.notes {
+        writeln!(text, "> {note}\n")?;
+    }
+    if report.interrupted {
+        writeln!(text, "> The run did not reach its end.\n")?;
+    }
+    writeln!(
+        text,
+        "| arm | requests | tokens/s | TTFT ms | TPOT ms | accepted / drafted | tokens per verify step |"
+    )?;
+    writeln!(text, "|---|--:|--:|--:|--:|--:|--:|")?;
+    for arm in &report.arms {
+        writeln!(text, "{}", arm_row(arm))?;
+    }
+    writeln!(text, "\n| candidate | baseline | tokens/s ratio | pairs | verdict | same output |")?;
+    writeln!(text, "|---|---|--:|--:|---|---|")?;
+    for comparison in &report.comparisons {
+        writeln!(text, "{}", comparison_row(comparison))?;
+    }
+    write_remarks(text, report)?;
+    let percent = report.confidence * 100.0;
+    writeln!(
+        text,
+        "\nBrackets: {percent:.0} % interval, bootstrap over {} full blocks. Suite {}, preset `{}`, {}.",
+        report.blocks,
+        report.suite_version,
+        report.preset_sha256.chars().take(12).collect::<String>(),
+        report.host.cpu.as_deref().unwrap_or("unknown CPU"),
+    )
+}
+
+fn write_remarks(text: &mut String, report: &Report) -> std::fmt::Result {
+    for arm in &report.arms {
+        let skipped = arm.skipped.iter().map(|why| format!("skipped: {why}"));
+        let invalid = arm.invalid_reasons.iter().map(|why| format!("invalid: {why}"));
+        let failed = arm
+            .failure_kinds
+            .iter()
+            .map(|kind| format!("{} x {}: {}", kind.count, kind.kind, kind.first_message));
+        for (index, line) in skipped.chain(invalid).chain(failed).enumerate() {
+            let gap = if index == 0 { "\n" } else { "" };
+            writeln!(text, "{gap}* `{}`: {}", arm.label, one_line(&line))?;
+        }
+    }
+    Ok(())
+}
+
+fn arm_row(arm: &ArmReport) -> String {
+    if arm.skipped.is_some() {
+        return format!("| `{}` | skipped | | | | | |", arm.label);
+    }
+    let accepted = match (arm.accepted, arm.drafted) {
+        (Some(accepted), Some(drafted)) if drafted > 0 => format!("{accepted} / {drafted}"),
+        _ if arm.speculation.draft_max().is_none() => String::new(),
+        _ => "?".to_owned(),
+    };
+    format!(
+        "| `{}`{} | {} | {} | {} | {} | {accepted} | {} |",
+        arm.label,
+        if arm.valid { "" } else { " (invalid)" },
+        arm.n_requests,
+        cell(arm.tokens_per_s, 1),
+        cell(arm.ttft_ms, 2),
+        cell(arm.tpot_ms, 3),
+        if arm.speculation.draft_max().is_none() { String::new() } else { cell(arm.acceptance_length, 2) },
+    )
+}
+
+fn comparison_row(comparison: &Comparison) -> String {
+    let verdict = match comparison.verdict {
+        Verdict::Faster => "faster",
+        Verdict::Slower => "slower",
+        Verdict::NotResolved => "not resolved",
+        Verdict::NotComparable => "not comparable",
+    };
+    let same = comparison.same_output.map_or("unknown", |same| if same { "yes" } else { "no" });
+    format!(
+        "| `{}` | `{}` | {} | {} | {verdict} | {same} |",
+        comparison.candidate,
+        comparison.baseline,
+        cell(comparison.ratio, 3),
+        comparison.pairs
+    )
+}
+
+fn cell(estimate: Option<Estimate>, digits: usize) -> String {
+    match estimate {
+        None => "?".to_owned(),
+        Some(Estimate { point, low: Some(low), high: Some(high) }) => {
+            format!("{point:.digits$} [{low:.digits$}, {high:.digits$}]")
+        }
+        Some(Estimate { point, .. }) => format!("{point:.digits$}"),
+    }
+}
+
+/// A message of a foreign program must not break the list it stands in.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

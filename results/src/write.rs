@@ -1,0 +1,36 @@
+//! The files of a report: `report.json`, `report.md`, `requests.parquet`.
+
+use std::fs::File;
+use std::path::Path;
+
+use bench_core::report::Report;
+use polars_io::parquet::write::ParquetWriter;
+
+use crate::error::ResultsError;
+use crate::frame::frame;
+use crate::load::Loaded;
+use crate::markdown::markdown;
+
+/// The report as indented JSON, with a newline at its end.
+pub fn report_json(report: &Report) -> Result<String, ResultsError> {
+    let mut json = serde_json::to_string_pretty(report)?;
+    json.push('\n');
+    Ok(json)
+}
+
+/// Writes `report.json`, `report.md` and `requests.parquet` into `out`, which is made if it is missing.
+pub fn write_files(loaded: &Loaded, report: &Report, out: &Path) -> Result<(), ResultsError> {
+    std::fs::create_dir_all(out).map_err(|source| ResultsError::write(out.to_owned(), source))?;
+    write(out, "report.json", &report_json(report)?)?;
+    let text = markdown(report).map_err(|error| ResultsError::Table(error.to_string()))?;
+    write(out, "report.md", &text)?;
+    let path = out.join("requests.parquet");
+    let file = File::create(&path).map_err(|source| ResultsError::write(path, source))?;
+    ParquetWriter::new(file).finish(&mut frame(loaded)?)?;
+    Ok(())
+}
+
+fn write(out: &Path, name: &str, text: &str) -> Result<(), ResultsError> {
+    let path = out.join(name);
+    std::fs::write(&path, text).map_err(|source| ResultsError::write(path, source))
+}

@@ -1,0 +1,303 @@
+//! From a run on disk to its report: a generated run with planted speeds, a failed request and a skipped stack.
+
+#![expect(clippy::float_cmp, reason = "equal to the last digit is what is promised")]
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use bench_core::jsonl::RowSink;
+use bench_core::preset::{AcceptanceRule, Preset, SpecDecode, SpecVariant, StackChoice, StackKind};
+use bench_core::record::{ArmManifest, ArmStatus, Outcome, Phase, RequestRecord, RunEnd, RunManifest};
+use bench_core::report::{ArmReport, Report, Verdict};
+use bench_core::run_dir::{RunDir, prompt_sha256};
+use bench_core::stack::{FailureKind, SpecCounts, SpecSource};
+use bench_core::testing::{manifest, preset, record, stack_info};
+use bench_results::{ResultsError, aggregate, load, report_json, write_files};
+
+const BLOCKS: u32 = 6;
+
+fn experiment() -> Preset {
+    let mut preset = preset();
+    let mtp = |draft_max| SpecDecode::Mtp {
+        draft_max: NonZeroU32::new(draft_max).unwrap(),
+        acceptance: AcceptanceRule::SampleAndCompare,
+    };
+    preset.variants = vec![
+        SpecVariant { label: "none".to_owned(), spec: SpecDecode::None },
+        SpecVariant { label: "mtp-2".to_owned(), spec: mtp(2) },
+        SpecVariant { label: "mtp-4".to_owned(), spec: mtp(4) },
+    ];
+    preset.stacks.push(StackChoice { kind: StackKind::LlamaServer, required: false });
+    let mut third = preset.workload.prompts[0].clone();
+    third.id = "c".to_owned();
+    third.text = "third".to_owned();
+    preset.workload.prompts.push(third);
+    preset.workload.max_tokens = NonZeroU32::new(4).unwrap();
+    preset.run.blocks = NonZeroU32::new(BLOCKS).unwrap();
+    preset
+}
+
+fn arms(preset: &Preset, second: &ArmStatus) -> Vec<ArmManifest> {
+    let mut arms = Vec::new();
+    for stack in &preset.stacks {
+        for variant in &preset.variants {
+            let status = if stack.kind == StackKind::Native { ArmStatus::Ready } else { second.clone() };
+            arms.push(ArmManifest {
+                label: format!("{}/{}", stack.kind, variant.label),
+                stack: stack.kind,
+                variant: variant.label.clone(),
+                spec: variant.spec.clone(),
+                info: (status == ArmStatus::Ready).then(stack_info),
+                status,
+            });
+        }
+    }
+    arms
+}
+
+fn rows(run: &RunManifest) -> Vec<RequestRecord> {
+    let mut rows = Vec::new();
+    let ready = run.arms.iter().filter(|arm| arm.status == ArmStatus::Ready);
+    for (arm, nth) in ready.zip(0_u64..) {
+        for block in 0..BLOCKS {
+            for (prompt, slot) in run.preset.workload.prompts.iter().zip(0_u64..) {
+                let mut row = record(&arm.label, block, rows.len() as u64);
+                row.run_id.clone_from(&run.run_id);
+                row.prompt_id.clone_from(&prompt.id);
+                row.category.clone_from(&prompt.category);
+                row.prompt_sha256 = prompt_sha256(prompt);
+                // Arms 0, 1, 2: gaps of about 10, 7 and 4 ms.
+                let gap = (10 - 3 * (nth % 3)) * 1_000_000 + u64::from(block) * 10_007 + slot * 1_003;
+                for (chunk, index) in row.timing.chunks.iter_mut().zip(0..) {
+                    chunk.at_ns = 250_000_000 + index * gap;
+                }
+                row.timing.last_token_ns = row.timing.chunks.last().map(|chunk| chunk.at_ns);
+                row.spec = arm.spec.draft_max().map(|max| SpecCounts {
+                    drafted: 2 * u64::from(max.get()),
+                    accepted: 1 + slot,
+                    verify_steps: Some(2),
+                    accepted_per_position: Some(vec![1, slot]),
+                    drafted_per_position: Some(vec![2; usize::try_from(max.get()).unwrap()]),
+                    source: SpecSource::Engine,
+                });
+                rows.push(row);
+            }
+        }
+    }
+    rows
+}
+
+fn run(second: &ArmStatus) -> (RunManifest, Vec<RequestRecord>) {
+    let mut run = manifest(experiment());
+    run.arms = arms(&run.preset, second);
+    run.host.cpu = Some("Test CPU".to_owned());
+    let rows = rows(&run);
+    run.end = Some(RunEnd { unix_ms: 1, interrupted: false, rows: rows.len() as u64 });
+    (run, rows)
+}
+
+fn skipped() -> ArmStatus {
+    ArmStatus::Skipped { reason: "llama-server is not installed".to_owned() }
+}
+
+fn store(root: &Path, run: &RunManifest, rows: &[RequestRecord]) -> PathBuf {
+    let dir = RunDir::create(root).unwrap();
+    dir.write_manifest(run).unwrap();
+    let mut writer = dir.row_writer().unwrap();
+    rows.iter().for_each(|row| writer.append(row).unwrap());
+    root.to_owned()
+}
+
+fn report(run: &RunManifest, rows: &[RequestRecord]) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    aggregate(&load(&[store(&dir.path().join("run"), run, rows)]).unwrap()).unwrap()
+}
+
+fn arm<'a>(report: &'a Report, label: &str) -> &'a ArmReport {
+    report.arms.iter().find(|arm| arm.label == label).unwrap()
+}
+
+/// The formulas of docs/metrics.md, word by word.
+#[test]
+fn plain_sums_give_the_same_last_digit() {
+    let (run, rows) = run(&ArmStatus::Ready);
+    let report = report(&run, &rows);
+    assert_eq!((report.arms.len(), report.blocks), (6, BLOCKS));
+    for arm in &report.arms {
+        let mine: Vec<_> = rows.iter().filter(|row| row.arm == arm.label).collect();
+        let (mut tokens, mut span_ns, mut drafted, mut accepted, mut steps) = (0, 0, 0, 0, 0);
+        for row in &mine {
+            tokens += row.output.tokens.unwrap() - row.timing.chunks[0].tokens.unwrap();
+            span_ns += row.timing.last_token_ns.unwrap() - row.timing.chunks[0].at_ns;
+            if let Some(spec) = &row.spec {
+                drafted += spec.drafted;
+                accepted += spec.accepted;
+                steps += spec.verify_steps.unwrap();
+            }
+        }
+        let rate = arm.tokens_per_s.unwrap();
+        assert_eq!(rate.point, f64::from(tokens) * 1e9 / span_ns as f64);
+        assert!(rate.low.unwrap() <= rate.point && rate.point <= rate.high.unwrap());
+        assert_eq!(arm.output_tokens, Some(4 * mine.len() as u64));
+        assert!(arm.valid, "{:?}", arm.invalid_reasons);
+        if drafted > 0 {
+            assert_eq!(
+                (arm.drafted, arm.accepted, arm.verify_steps),
+                (Some(drafted), Some(accepted), Some(steps))
+            );
+            assert_eq!(arm.acceptance_rate.unwrap().point, accepted as f64 / drafted as f64);
+            assert_eq!(arm.acceptance_length.unwrap().point, 1.0 + accepted as f64 / steps as f64);
+            assert_eq!(arm.accepted_per_position, Some(vec![18, 18]));
+        } else {
+            assert_eq!((arm.drafted, arm.acceptance_rate), (None, None));
+        }
+    }
+}
+
+#[test]
+fn comparisons_are_within_a_stack_and_across_equal_variants() {
+    let (run, rows) = run(&ArmStatus::Ready);
+    let report = report(&run, &rows);
+    let pairs: Vec<_> = report.comparisons.iter().map(|c| (&*c.baseline, &*c.candidate, c.verdict)).collect();
+    assert_eq!(
+        pairs,
+        [
+            ("native/none", "native/mtp-2", Verdict::Faster),
+            ("native/none", "native/mtp-4", Verdict::Faster),
+            ("llama-server/none", "llama-server/mtp-2", Verdict::Faster),
+            ("llama-server/none", "llama-server/mtp-4", Verdict::Faster),
+            ("native/none", "llama-server/none", Verdict::NotResolved),
+            ("native/mtp-2", "llama-server/mtp-2", Verdict::NotResolved),
+            ("native/mtp-4", "llama-server/mtp-4", Verdict::NotResolved),
+        ]
+    );
+    assert!(report.comparisons.iter().all(|c| c.pairs == 18 && c.same_output == Some(true)));
+    assert_eq!(report.comparisons[4].ratio.unwrap().point, 1.0);
+}
+
+#[test]
+fn a_failure_invalidates_and_a_missing_stack_does_not() {
+    let (run, mut rows) = run(&skipped());
+    let failed = rows.iter_mut().find(|row| row.arm == "native/mtp-2").unwrap();
+    failed.outcome = Outcome::Failed { kind: FailureKind::Aborted, detail: "cut off".to_owned(), hint: None };
+    let mut warmup = rows[0].clone();
+    warmup.phase = Phase::Warmup;
+    warmup.outcome = Outcome::Cancelled;
+    rows.push(warmup);
+    let report = report(&run, &rows);
+
+    let broken = arm(&report, "native/mtp-2");
+    assert_eq!((broken.n_requests, broken.failures, broken.valid), (18, 1, false));
+    assert_eq!(broken.invalid_reasons, ["1 failures in 18 requests (1 x aborted)"]);
+    assert_eq!(broken.failure_kinds[0].first_message, "cut off");
+    assert_eq!(arm(&report, "native/none").failures, 0, "warm-up was counted");
+    let missing = arm(&report, "llama-server/mtp-4");
+    assert_eq!(missing.skipped.as_deref(), Some("llama-server is not installed"));
+    assert_eq!((missing.failures, missing.n_requests, missing.valid), (0, 0, false));
+    assert!(missing.tokens_per_s.is_none() && missing.invalid_reasons.is_empty());
+    let verdicts: Vec<_> = report.comparisons.iter().map(|c| c.verdict).collect();
+    assert_eq!(verdicts[..2], [Verdict::NotComparable, Verdict::Faster]);
+    assert!(verdicts[2..].iter().all(|verdict| *verdict == Verdict::NotComparable));
+    assert_eq!(report.comparisons[0].ratio, None);
+}
+
+#[test]
+fn every_doubt_is_a_reason() {
+    let doubts: [(fn(&mut RequestRecord), &str); 6] = [
+        (|row| row.output.disputed = true, "disputed by two sources in 1 of 18"),
+        (|row| row.output.tokens = None, "output count unknown in 1 of 18"),
+        (|row| row.output.tokens = Some(3), "1 of 18 requests emitted other than 4 tokens"),
+        (|row| row.spec = None, "drafts unknown in 1 of 18"),
+        (|row| row.prompt_sha256 = "0".repeat(64), "prompt text differs"),
+        (|row| row.timing.chunks.truncate(1), "no decode time"),
+    ];
+    for (spoil, reason) in doubts {
+        let (run, mut rows) = run(&skipped());
+        let row = rows.iter_mut().find(|row| row.arm == "native/mtp-4").unwrap();
+        spoil(row);
+        row.timing.last_token_ns = row.timing.chunks.last().map(|chunk| chunk.at_ns);
+        let report = report(&run, &rows);
+        let reasons = arm(&report, "native/mtp-4").invalid_reasons.join("; ");
+        assert!(reasons.contains(reason), "{reason}: {reasons}");
+        assert!(arm(&report, "native/none").valid);
+    }
+}
+
+#[test]
+fn what_the_stack_says_of_itself_counts() {
+    let (mut run, mut rows) = run(&skipped());
+    for arm in &mut run.arms[..3] {
+        let info = arm.info.as_mut().unwrap();
+        info.kv_type = Some("q8_0".to_owned());
+        info.speculation = Some("mtp".to_owned());
+    }
+    rows.iter_mut()
+        .filter_map(|row| row.spec.as_mut())
+        .for_each(|spec| (spec.drafted, spec.accepted) = (0, 0));
+    let report = report(&run, &rows);
+    let kv = "KV cache in force is q8_0, the preset asks for f16".to_owned();
+    let none = "speculation in force is mtp, the preset asks for none".to_owned();
+    assert_eq!(arm(&report, "native/none").invalid_reasons, [kv.clone(), none]);
+    let nothing = "speculation asked (mtp), nothing drafted".to_owned();
+    assert_eq!(arm(&report, "native/mtp-2").invalid_reasons, [nothing, kv]);
+}
+
+#[test]
+fn runs_merge_only_if_they_are_repetitions() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, rows) = run(&skipped());
+    let a = store(&dir.path().join("a"), &first, &rows);
+    let again = |name: &str, change: &dyn Fn(&mut RunManifest)| {
+        let (mut run, mut rows) = run(&skipped());
+        run.run_id = name.to_owned();
+        rows.iter_mut().for_each(|row| row.run_id = name.to_owned());
+        change(&mut run);
+        store(&dir.path().join(name), &run, &rows)
+    };
+    let b = again("b", &|run| run.host.load_before = Some(3.0));
+    let merged = aggregate(&load(&[a.clone(), b]).unwrap()).unwrap();
+    assert_eq!((merged.blocks, merged.arms.len(), merged.run_ids.len()), (2 * BLOCKS, 6, 2));
+    assert_eq!(merged.comparisons[0].pairs, 36);
+
+    let other_preset = again("c", &|run| run.preset_sha256 = "1".repeat(64));
+    let other_host = again("d", &|run| run.host.cpu = Some("Other".to_owned()));
+    for (other, word) in [(other_preset, "presets"), (other_host, "machines"), (a.clone(), "run ids")] {
+        let error = load(&[a.clone(), other]).unwrap_err();
+        assert!(matches!(error, ResultsError::Unlike { .. }) && error.to_string().contains(word), "{error}");
+        assert!(error.hint().unwrap().contains("report each run alone"));
+    }
+    assert!(load(&[]).unwrap_err().hint().is_some());
+}
+
+#[test]
+fn a_crash_is_told_and_costs_one_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut crashed, rows) = run(&skipped());
+    crashed.end = None;
+    let root = store(&dir.path().join("run"), &crashed, &rows);
+    let path = RunDir::existing(&root).rows();
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 20]).unwrap();
+    let report = aggregate(&load(&[root]).unwrap()).unwrap();
+    assert!(report.interrupted);
+    assert!(report.notes.iter().any(|note| note.contains("one request is lost")), "{:?}", report.notes);
+    assert_eq!((arm(&report, "native/mtp-4").n_requests, report.blocks), (17, BLOCKS - 1));
+}
+
+#[test]
+fn the_files_say_what_the_report_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, rows) = run(&skipped());
+    let loaded = load(&[store(&dir.path().join("run"), &run, &rows)]).unwrap();
+    let report = aggregate(&loaded).unwrap();
+    let out = dir.path().join("run/report");
+    write_files(&loaded, &report, &out).unwrap();
+    let json = std::fs::read_to_string(out.join("report.json")).unwrap();
+    assert_eq!(json, report_json(&report).unwrap());
+    assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    let text = std::fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(text.contains("| `native/mtp-4` | 18 | "), "{text}");
+    assert!(text.contains("* `llama-server/none`: skipped: llama-server is not installed"), "{text}");
+    assert!(text.contains("| `native/mtp-4` | `native/none` | 2.4"), "{text}");
+    assert_eq!(std::fs::read(out.join("requests.parquet")).unwrap()[..4], *b"PAR1");
+}
