@@ -30,6 +30,12 @@ pub enum EngineError {
         /// Its logit: NaN or +inf, or -inf where every logit is.
         value: f32,
     },
+    /// The model's chat template cannot be compiled or rendered.
+    #[error("chat template: {detail}")]
+    ChatTemplate {
+        /// What minijinja, or the template itself, says.
+        detail: String,
+    },
     /// The disk cannot hold what is to be written.
     #[error("`{dir}` has {free} free, {needed} are needed", dir = dir.display(), free = bytes_in_words(*free), needed = bytes_in_words(*needed))]
     NoSpace {
@@ -105,6 +111,9 @@ impl EngineError {
             Self::BadLogit { .. } => Some(
                 "check that the weights are undamaged; an f32 KV cache rules out overflow there".to_owned(),
             ),
+            Self::ChatTemplate { .. } => {
+                Some("prompts of the route `completion` need no template".to_owned())
+            }
             Self::NoSpace { .. } => Some("free some space, or choose another directory".to_owned()),
             Self::MissingAssistant { .. } => Some(
                 "name the GGUF file of the target's own assistant, or choose n-gram lookup or no speculation"

@@ -5,6 +5,7 @@
 //! accepted length. This crate does not know that it is being benchmarked.
 
 pub mod backend;
+pub mod chat;
 mod error;
 pub mod gguf;
 pub mod kv_cache;
@@ -12,5 +13,6 @@ pub mod model;
 pub mod quant;
 pub mod spec;
 pub mod synth;
+pub mod tokenizer;
 
 pub use error::EngineError;
