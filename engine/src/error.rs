@@ -36,6 +36,16 @@ pub enum EngineError {
         /// The target's file.
         target: std::path::PathBuf,
     },
+    /// The disk cannot hold what is to be written.
+    #[error("`{dir}` has {free} free, {needed} are needed", dir = dir.display(), free = bytes_in_words(*free), needed = bytes_in_words(*needed))]
+    NoSpace {
+        /// Where.
+        dir: std::path::PathBuf,
+        /// Bytes to be written.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// An argument that makes no sense.
     #[error("{what}: got {got}, expected {expected}")]
     InvalidArgument {
@@ -98,6 +108,7 @@ impl EngineError {
             Self::MissingAssistant { .. } => Some(
                 "name the GGUF file of the target's own assistant, or choose n-gram lookup or no speculation".to_owned(),
             ),
+            Self::NoSpace { .. } => Some("free some space, or choose another directory".to_owned()),
             Self::UnknownToken { .. } | Self::InvalidArgument { .. } => None,
         }
     }
@@ -110,4 +121,16 @@ impl EngineError {
         }
         self
     }
+}
+
+/// `1.5 GiB`.
+fn bytes_in_words(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
 }

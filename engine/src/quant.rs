@@ -1,6 +1,6 @@
 //! Rows of weights to floats and back, for the types the engine computes with.
 //!
-//! Bit-equal with ggml: F16 and BF16 round to nearest even; a Q8_0 block is one f16 scale d = amax / 127 and 32 bytes
+//! Bit-equal with ggml: F16 and BF16 round to nearest even; a `Q8_0` block is one f16 scale d = amax / 127 and 32 bytes
 //! round(x / d), halves away from zero (`quantize_row_q8_0_ref`, where 1 / d is taken before d is rounded to f16).
 
 use half::{bf16, f16};
@@ -8,9 +8,9 @@ use half::{bf16, f16};
 use crate::EngineError;
 use crate::gguf::GgmlType;
 
-/// Values of a Q8_0 block.
+/// Values of a `Q8_0` block.
 pub const Q8_0_LEN: usize = 32;
-/// Bytes of a Q8_0 block: the f16 scale and the values.
+/// Bytes of a `Q8_0` block: the f16 scale and the values.
 pub const Q8_0_BYTES: usize = 34;
 
 /// Floats of a row, `bytes` being exactly a row of `out.len()` values.
@@ -19,11 +19,11 @@ pub const Q8_0_BYTES: usize = 34;
 /// A type the engine does not compute with, or sizes that do not fit.
 pub fn dequantize_row(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), EngineError> {
     check(ty, bytes.len(), out.len())?;
-    match ty {
-        GgmlType::F32 => each(bytes, out, f32::from_le_bytes),
-        GgmlType::F16 => each(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
-        GgmlType::Bf16 => each(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
-        _ => {
+    match stored(ty)? {
+        Stored::F32 => each(bytes, out, f32::from_le_bytes),
+        Stored::F16 => each(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+        Stored::Bf16 => each(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+        Stored::Q8_0 => {
             for (block, values) in bytes.chunks_exact(Q8_0_BYTES).zip(out.chunks_exact_mut(Q8_0_LEN)) {
                 let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
                 for (value, &q) in values.iter_mut().zip(&block[2..]) {
@@ -41,11 +41,11 @@ pub fn dequantize_row(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(),
 /// As [`dequantize_row`].
 pub fn quantize_row(ty: GgmlType, values: &[f32], out: &mut [u8]) -> Result<(), EngineError> {
     check(ty, out.len(), values.len())?;
-    match ty {
-        GgmlType::F32 => each_back(values, out, f32::to_le_bytes),
-        GgmlType::F16 => each_back(values, out, |x| f16::from_f32(x).to_le_bytes()),
-        GgmlType::Bf16 => each_back(values, out, |x| bf16::from_f32(x).to_le_bytes()),
-        _ => {
+    match stored(ty)? {
+        Stored::F32 => each_back(values, out, f32::to_le_bytes),
+        Stored::F16 => each_back(values, out, |x| f16::from_f32(x).to_le_bytes()),
+        Stored::Bf16 => each_back(values, out, |x| bf16::from_f32(x).to_le_bytes()),
+        Stored::Q8_0 => {
             for (block, values) in out.chunks_exact_mut(Q8_0_BYTES).zip(values.chunks_exact(Q8_0_LEN)) {
                 quantize_q8_0_block(values, block);
             }
@@ -66,14 +66,32 @@ fn quantize_q8_0_block(values: &[f32], block: &mut [u8]) {
     }
 }
 
-fn check(ty: GgmlType, bytes: usize, len: usize) -> Result<(), EngineError> {
-    if !matches!(ty, GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 | GgmlType::Q8_0) {
-        return Err(EngineError::InvalidArgument {
+/// The types that are handled.
+enum Stored {
+    F32,
+    F16,
+    Bf16,
+    Q8_0,
+}
+
+fn stored(ty: GgmlType) -> Result<Stored, EngineError> {
+    let known = [
+        (GgmlType::F32, Stored::F32),
+        (GgmlType::F16, Stored::F16),
+        (GgmlType::Bf16, Stored::Bf16),
+        (GgmlType::Q8_0, Stored::Q8_0),
+    ];
+    known.into_iter().find(|(known, _)| *known == ty).map(|(_, stored)| stored).ok_or_else(|| {
+        EngineError::InvalidArgument {
             what: "weight type",
             got: ty.to_string(),
             expected: "f32, f16, bf16 or q8_0".to_owned(),
-        });
-    }
+        }
+    })
+}
+
+fn check(ty: GgmlType, bytes: usize, len: usize) -> Result<(), EngineError> {
+    stored(ty)?;
     let expected = ty.row_bytes(len as u64);
     if expected != Some(bytes as u64) {
         return Err(EngineError::InvalidArgument {

@@ -70,12 +70,8 @@ impl<'a> Cursor<'a> {
                 expected: format!("at most {most}, which is what the rest of the file can hold"),
             });
         }
-        usize::try_from(count).map_err(|_| GgufError::Invalid {
-            what: what.to_owned(),
-            at,
-            got: count.to_string(),
-            expected: "a number this machine can address".to_owned(),
-        })
+        // At most the length of a slice, so it fits.
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     /// A length-prefixed UTF-8 string.

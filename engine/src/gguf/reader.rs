@@ -374,10 +374,14 @@ fn alignment(metadata: &[(String, Value)], index: &HashMap<String, usize>) -> Re
     /// Beyond a page nothing gains; far beyond, the arithmetic of offsets could overflow.
     const MOST: u64 = 1 << 20;
     let Some(&position) = index.get(ALIGNMENT_KEY) else { return Ok(DEFAULT_ALIGNMENT) };
-    match &metadata[position].1 {
-        Value::Unsigned(v, _) if v.is_power_of_two() && *v <= MOST => Ok(*v),
-        other => Err(wrong(ALIGNMENT_KEY, other, "a power of two up to 1048576")),
+    let value = &metadata[position].1;
+    if let Value::Unsigned(v, _) = value
+        && v.is_power_of_two()
+        && *v <= MOST
+    {
+        return Ok(*v);
     }
+    Err(wrong(ALIGNMENT_KEY, value, "a power of two up to 1048576"))
 }
 
 fn directory(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<TensorInfo>, GgufError> {

@@ -85,10 +85,10 @@ impl Value {
     /// The type in words: `u32`, `array of str`.
     #[must_use]
     pub fn type_name(&self) -> String {
-        match self {
-            Self::Array(array) => format!("an array of {}", scalar_name(array.type_id())),
-            scalar => scalar_name(scalar.type_id()).to_owned(),
+        if let Self::Array(array) = self {
+            return format!("an array of {}", scalar_name(array.type_id()));
         }
+        scalar_name(self.type_id()).to_owned()
     }
 
     /// The value in one short line: long texts and arrays by their length.
