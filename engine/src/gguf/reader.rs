@@ -132,7 +132,7 @@ impl Gguf {
         self.bytes.as_slice().len() as u64
     }
 
-    /// The whole file. A [`TensorView`]'s data is a part of it.
+    /// The whole file; what [`TensorView::data`] is a part of.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_slice()

@@ -255,7 +255,7 @@ impl CentroidHead {
             }
         };
         let count = shape.1;
-        if count == 0 || vocab % count != 0 {
+        if count == 0 || !vocab.is_multiple_of(count) {
             let expected = format!("a divisor of the vocabulary of {vocab}");
             return Err(bad_model(format!("rows of tensor `{centroids_name}`"), count, &expected));
         }

@@ -3,6 +3,8 @@
 //! Covers the dense Gemma 4 text models (`gemma4`) and their MTP assistants (`gemma4-assistant`); mixture-of-experts
 //! targets are refused. Invariant: a config that exists is coherent, so the forward pass checks nothing again.
 
+use std::fmt::Display;
+
 use crate::EngineError;
 use crate::gguf::Gguf;
 use crate::kv_cache::{AttentionKind, KvShape};
@@ -271,7 +273,7 @@ impl Keys<'_> {
         format!("{}.{key}", self.arch)
     }
 
-    fn bad(&self, key: &str, got: impl ToString, expected: &str) -> EngineError {
+    fn bad(&self, key: &str, got: impl Display, expected: &str) -> EngineError {
         bad_model(format!("key `{}`", self.name(key)), got, expected)
     }
 
@@ -351,19 +353,17 @@ fn vocab_size(gguf: &Gguf, hidden_size: usize) -> Result<usize, EngineError> {
     let Some(tensor) = gguf.tensor(name) else {
         return Err(bad_model(format!("tensor `{name}`"), "nothing", "the embedding table"));
     };
-    match tensor.dims.as_ref() {
-        [width, rows] if *width as usize == hidden_size && *rows > 0 && *rows <= 1 << 24 => {
-            Ok(*rows as usize)
-        }
-        dims => Err(bad_model(
-            format!("tensor `{name}`"),
-            format!("{dims:?}"),
-            &format!("[{hidden_size}, vocabulary]"),
-        )),
-    }
+    let rows = match tensor.dims {
+        [width, rows] if usize::try_from(*width) == Ok(hidden_size) => usize::try_from(*rows).ok(),
+        _ => None,
+    };
+    rows.filter(|rows| (1..=1 << 24).contains(rows)).ok_or_else(|| {
+        let expected = format!("[{hidden_size}, vocabulary of up to 16777216]");
+        bad_model(format!("shape of tensor `{name}`"), format!("{:?}", tensor.dims), &expected)
+    })
 }
 
 /// The error for something in a file that the model cannot use.
-pub(super) fn bad_model(what: String, got: impl ToString, expected: &str) -> EngineError {
+pub(super) fn bad_model(what: String, got: impl Display, expected: &str) -> EngineError {
     EngineError::Model { what, got: got.to_string(), expected: expected.to_owned(), hint: None }
 }

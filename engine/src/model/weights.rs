@@ -84,7 +84,7 @@ impl<'a> Loader<'a> {
         rows: usize,
     ) -> Result<Matrix, EngineError> {
         let element = element_of(name, tensor.ty)?;
-        if element == Element::Q8_0 && cols % Q8_BLOCK != 0 {
+        if element == Element::Q8_0 && !cols.is_multiple_of(Q8_BLOCK) {
             let expected = format!("a multiple of {Q8_BLOCK} for Q8_0");
             return Err(bad_model(format!("row length of tensor `{name}`"), cols, &expected));
         }
@@ -123,14 +123,14 @@ impl<'a> Loader<'a> {
         }
         let id = |bytes: &[u8; 4]| {
             let id = i32::from_le_bytes(*bytes);
-            u32::try_from(id).map_err(|_| bad(format!("id {id}"), "ids of at least 0"))
+            u32::try_from(id).ok().ok_or_else(|| bad(format!("id {id}"), "ids of at least 0"))
         };
         tensor.data.as_chunks::<4>().0.iter().map(id).collect::<Result<_, _>>().map(Some)
     }
 
     /// Columns and rows of a matrix, if it is there.
     pub(super) fn shape(&self, name: &str) -> Option<(usize, usize)> {
-        match self.file.tensor(name)?.dims.as_ref() {
+        match self.file.tensor(name)?.dims {
             [cols, rows] => Some((usize::try_from(*cols).ok()?, usize::try_from(*rows).ok()?)),
             _ => None,
         }

@@ -7,8 +7,8 @@
 
 #![expect(unsafe_code, reason = "std::arch loads and stores")]
 #![expect(
-    clippy::cast_possible_truncation,
-    reason = "numeric kernel: conversions are part of the arithmetic"
+    clippy::needless_range_loop,
+    reason = "loops over a tile's rows and columns index two arrays at once"
 )]
 
 use std::arch::x86_64::*;
@@ -128,7 +128,7 @@ unsafe fn tile<const KIND: u8, const R: usize, const M: usize>(
     out
 }
 
-/// The scale of a Q8_0 block.
+/// The scale of a `Q8_0` block.
 ///
 /// # Safety
 /// `p` is valid for reads of 2 bytes.
@@ -140,7 +140,7 @@ unsafe fn block_scale(p: *const u8) -> f32 {
     _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits))))
 }
 
-/// As [`tile`], for Q8_0 weights and activations: int8 products summed exactly within a block, scaled in f32.
+/// As [`tile`], for `Q8_0` weights and activations: int8 products summed exactly within a block, scaled in f32.
 ///
 /// # Safety
 /// `w` is valid for R rows of `blocks` blocks, `qs` and `scales` for M rows of as many.
@@ -221,7 +221,7 @@ unsafe fn panel<const KIND: u8, const R: usize, const M: usize>(
     }
 }
 
-/// As [`panel`], for Q8_0.
+/// As [`panel`], for `Q8_0`.
 ///
 /// # Safety
 /// As [`tile_q8`] for `rows` rows; `out` as in [`panel`].
@@ -278,8 +278,8 @@ pub(super) unsafe fn matmul<const KIND: u8>(
     while c < m {
         let x = x.as_ptr().wrapping_add(c * k);
         let out = out.wrapping_add(c * stride);
-        // SAFETY: columns c..c + M <= m, the caller's promise for all of them.
         match m - c {
+            // SAFETY: columns c..c + M <= m, the caller's promise for all of them.
             1 => unsafe { panel::<KIND, 8, 1>(w, rows, x, k, out, stride) },
             // SAFETY: as above.
             2 => unsafe { panel::<KIND, 4, 2>(w, rows, x, k, out, stride) },
@@ -292,7 +292,7 @@ pub(super) unsafe fn matmul<const KIND: u8>(
     }
 }
 
-/// Q8_0 weights and activations; otherwise as [`matmul`].
+/// `Q8_0` weights and activations; otherwise as [`matmul`].
 ///
 /// # Safety
 /// As [`matmul`], with `w` of `rows` rows of `x.blocks` blocks.
@@ -303,8 +303,8 @@ pub(super) unsafe fn matmul_q8(w: &[u8], rows: usize, x: Q8Rows<'_>, m: usize, o
     let mut c = 0;
     while c < m {
         let out = out.wrapping_add(c * stride);
-        // SAFETY: columns c..c + M <= m, the caller's promise for all of them.
         match m - c {
+            // SAFETY: columns c..c + M <= m, the caller's promise for all of them.
             1 => unsafe { panel_q8::<4, 1>(w, rows, x, c, out, stride) },
             // SAFETY: as above.
             2 => unsafe { panel_q8::<2, 2>(w, rows, x, c, out, stride) },
@@ -341,8 +341,9 @@ pub(super) fn quantize_q8(x: &[f32], qs: &mut [i8], scales: &mut [f32]) {
         let packed = _mm256_packs_epi16(low, high);
         // The packs interleave 128-bit halves; this puts the 4-byte groups back in order.
         let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        let bytes = _mm256_permutevar8x32_epi32(packed, order);
         // SAFETY: `qs` is 32 bytes.
-        unsafe { _mm256_storeu_si256(qs.as_mut_ptr().cast(), _mm256_permutevar8x32_epi32(packed, order)) };
+        unsafe { _mm256_storeu_si256(qs.as_mut_ptr().cast(), bytes) };
         let bits = _mm_cvtps_ph::<0>(_mm_set_ss(step));
         *scale = _mm_cvtss_f32(_mm_cvtph_ps(bits));
     }
@@ -456,8 +457,8 @@ pub(super) fn narrow_f16(x: &[f32], out: &mut [u8]) {
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), v) };
     }
     for (value, out) in chunks.remainder().iter().zip(outs.into_remainder().chunks_exact_mut(2)) {
-        let bits = _mm_extract_epi16::<0>(_mm_cvtps_ph::<0>(_mm_set_ss(*value)));
-        out.copy_from_slice(&(bits as u16).to_le_bytes());
+        let bits = _mm_cvtsi128_si32(_mm_cvtps_ph::<0>(_mm_set_ss(*value))).to_le_bytes();
+        out.copy_from_slice(&bits[..2]);
     }
 }
 
@@ -547,8 +548,8 @@ pub(super) unsafe fn blend<const KIND: u8>(
             while q < queries {
                 let weights = weights.as_ptr().wrapping_add(q * stride + first);
                 let out = out.as_mut_ptr().wrapping_add(q * dim);
-                // SAFETY: queries q..q + M, cells first..first + block, elements i..i + 8 all exist.
                 match queries - q {
+                    // SAFETY: queries q..q + M, cells first..first + block, elements i..i + 8 all exist.
                     1 => unsafe { blend_tile::<KIND, 1>(v, row_bytes, block, weights, stride, out, dim, i) },
                     // SAFETY: as above.
                     2 => unsafe { blend_tile::<KIND, 2>(v, row_bytes, block, weights, stride, out, dim, i) },

@@ -104,7 +104,7 @@ impl Isa {
         }
     }
 
-    /// Q8_0 weights times quantised activations, otherwise as [`Self::matmul`].
+    /// `Q8_0` weights times quantised activations, otherwise as [`Self::matmul`].
     ///
     /// # Safety
     /// As [`Self::matmul`].
@@ -132,7 +132,7 @@ impl Isa {
         }
     }
 
-    /// Quantises blocks of 32 as Q8_0: `d = max |x| / 127` rounded to f16, `q = round(x / d)`.
+    /// Quantises blocks of 32 as `Q8_0`: `d = max |x| / 127` rounded to f16, `q = round(x / d)`.
     pub(super) fn quantize_q8(self, x: &[f32], qs: &mut [i8], scales: &mut [f32]) {
         assert!(x.len() == qs.len() && x.len() == scales.len() * Q8_BLOCK, "whole blocks");
         dispatch!(self, quantize_q8(x, qs, scales));
@@ -167,7 +167,7 @@ impl Isa {
         }
     }
 
-    /// Stores a row of floats as `kind` (a cache type: F32, F16 or Q8_0).
+    /// Stores a row of floats as `kind` (a cache type: F32, F16 or `Q8_0`).
     ///
     /// # Panics
     /// When `out` is not exactly the row, or `kind` is [`Element::Bf16`].
@@ -213,7 +213,7 @@ impl Isa {
             return;
         }
         let queries = out.len() / dim;
-        assert!(dim % 8 == 0 && queries * dim == out.len(), "whole rows of eights");
+        assert!(dim.is_multiple_of(8) && queries * dim == out.len(), "whole rows of eights");
         assert!(queries > 0 && weights.len() >= (queries - 1) * stride + cells, "a weight a cell");
         match kind {
             Element::F32 => dispatch!(self, blend::<F32>(v, cells, weights, stride, out, dim)),

@@ -98,7 +98,7 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// `values` is `[m][k]`. Quantises into `buffer` when `with_q8`: when some matrix it will meet is Q8_0.
+    /// `values` is `[m][k]`. Quantises into `buffer` when `with_q8`: when some matrix it will meet is `Q8_0`.
     #[must_use]
     pub fn new(isa: Isa, values: &'a [f32], m: usize, with_q8: bool, buffer: &'a mut Q8Buffer) -> Self {
         let k = values.len() / m;

@@ -5,11 +5,6 @@
 //! Invariant: the bits of an output depend on its weight row and its activation row alone, never on how many rows are
 //! computed together or on how many threads share them. Greedy speculative decoding is lossless because of it.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "numeric kernels: conversions are part of the arithmetic"
-)]
-
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -35,9 +30,9 @@ const F16: u8 = 1;
 const BF16: u8 = 2;
 const Q8_0: u8 = 3;
 
-/// Elements of a Q8_0 block.
+/// Elements of a `Q8_0` block.
 pub const Q8_BLOCK: usize = 32;
-/// Bytes of a Q8_0 block: an f16 scale and 32 signed bytes.
+/// Bytes of a `Q8_0` block: an f16 scale and 32 signed bytes.
 pub const Q8_BLOCK_BYTES: usize = 34;
 
 const GELU_CUBIC: f32 = 0.044_715;
@@ -68,7 +63,7 @@ impl Element {
     }
 }
 
-/// Activation rows quantised to Q8_0, scales apart from values.
+/// Activation rows quantised to `Q8_0`, scales apart from values.
 #[derive(Debug, Clone, Copy)]
 pub struct Q8Rows<'a> {
     /// `[m][blocks * 32]`
@@ -92,7 +87,8 @@ fn element<const KIND: u8>(row: &[u8], i: usize) -> f32 {
         BF16 => f32::from_bits(u32::from(u16::from_le_bytes([row[2 * i], row[2 * i + 1]])) << 16),
         _ => {
             let block = &row[i / Q8_BLOCK * Q8_BLOCK_BYTES..];
-            f16_to_f32(u16::from_le_bytes([block[0], block[1]])) * f32::from(block[2 + i % Q8_BLOCK] as i8)
+            f16_to_f32(u16::from_le_bytes([block[0], block[1]]))
+                * f32::from(i8::from_le_bytes([block[2 + i % Q8_BLOCK]]))
         }
     }
 }

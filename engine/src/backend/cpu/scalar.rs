@@ -16,7 +16,7 @@ pub(super) fn dot<const KIND: u8>(row: &[u8], x: &[f32]) -> f32 {
     x.iter().enumerate().map(|(i, x)| element::<KIND>(row, i) * x).sum()
 }
 
-/// `<weight row, activation row c>` of Q8_0.
+/// `<weight row, activation row c>` of `Q8_0`.
 pub(super) fn dot_q8(row: &[u8], x: Q8Rows<'_>, c: usize) -> f32 {
     let blocks = c * x.blocks..(c + 1) * x.blocks;
     let activations = x.qs[blocks.start * Q8_BLOCK..blocks.end * Q8_BLOCK].chunks_exact(Q8_BLOCK);
