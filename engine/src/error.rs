@@ -106,7 +106,8 @@ impl EngineError {
                 "check that the weights are undamaged; an f32 KV cache rules out overflow there".to_owned(),
             ),
             Self::MissingAssistant { .. } => Some(
-                "name the GGUF file of the target's own assistant, or choose n-gram lookup or no speculation".to_owned(),
+                "name the GGUF file of the target's own assistant, or choose n-gram lookup or no speculation"
+                    .to_owned(),
             ),
             Self::NoSpace { .. } => Some("free some space, or choose another directory".to_owned()),
             Self::UnknownToken { .. } | Self::InvalidArgument { .. } => None,
