@@ -11,8 +11,10 @@ pub mod gguf;
 pub mod kv_cache;
 pub mod model;
 pub mod quant;
+pub mod session;
 pub mod spec;
 pub mod synth;
 pub mod tokenizer;
 
 pub use error::EngineError;
+pub use session::{Engine, EngineConfig, EngineInfo, Speculation};

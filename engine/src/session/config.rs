@@ -1,0 +1,86 @@
+//! What an engine is made of: files, sizes and a way of speculating. Plain data, checked when it is loaded.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use crate::kv_cache::KvType;
+use crate::spec::accept::AcceptanceRule;
+
+/// What to load and how to run it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// GGUF file of the model whose output counts.
+    pub target: PathBuf,
+    /// GGUF file of its MTP assistant; needed by [`Speculation::Mtp`], otherwise not opened.
+    pub assistant: Option<PathBuf>,
+    /// Most tokens of a sequence, prompt and output.
+    pub context_tokens: usize,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
+    /// Threads that compute, the caller's included.
+    pub threads: NonZeroUsize,
+    /// How drafts are made.
+    pub speculation: Speculation,
+}
+
+/// How drafts are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speculation {
+    /// Plain decoding.
+    None,
+    /// The MTP assistant drafts.
+    Mtp {
+        /// Most drafted tokens in a round.
+        draft_max: NonZeroUsize,
+        /// How drafts of sampled requests are accepted.
+        acceptance: AcceptanceRule,
+    },
+    /// Prompt lookup.
+    Ngram {
+        /// Most drafted tokens in a round.
+        draft_max: NonZeroUsize,
+        /// Shortest n-gram that may match.
+        ngram_min: NonZeroUsize,
+        /// Longest n-gram, tried first.
+        ngram_max: NonZeroUsize,
+    },
+}
+
+impl Speculation {
+    /// Most drafted tokens in a round; 0 for plain decoding.
+    #[must_use]
+    pub fn draft_max(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Mtp { draft_max, .. } | Self::Ngram { draft_max, .. } => draft_max.get(),
+        }
+    }
+
+    /// How drafts of sampled requests are accepted.
+    #[must_use]
+    pub fn acceptance(&self) -> AcceptanceRule {
+        match self {
+            Self::Mtp { acceptance, .. } => *acceptance,
+            Self::None | Self::Ngram { .. } => AcceptanceRule::SampleAndCompare,
+        }
+    }
+}
+
+/// In words, as reports print it.
+impl std::fmt::Display for Speculation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Mtp { draft_max, acceptance } => {
+                let rule = match acceptance {
+                    AcceptanceRule::SampleAndCompare => "sample and compare",
+                    AcceptanceRule::Rejection => "rejection sampling",
+                };
+                write!(f, "mtp, up to {draft_max} drafts, {rule}")
+            }
+            Self::Ngram { draft_max, ngram_min, ngram_max } => {
+                write!(f, "prompt lookup, up to {draft_max} drafts, n-grams of {ngram_min} to {ngram_max}")
+            }
+        }
+    }
+}

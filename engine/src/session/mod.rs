@@ -1,0 +1,166 @@
+//! The engine as a caller sees it: a loaded target and a way of speculating. Token ids in, token ids out.
+//!
+//! One sequence at a time; every generation starts from empty caches, so that equal requests give equal tokens and
+//! equal counts. Starts no thread of its own besides the backend's workers and does not know what its timings are used
+//! for.
+
+mod config;
+mod info;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+pub use config::{EngineConfig, Speculation};
+pub use info::EngineInfo;
+
+use crate::EngineError;
+use crate::backend::cpu::Isa;
+use crate::gguf::Gguf;
+use crate::model::{Assistant, CpuTarget, DraftPosition, LoadOptions, MtpProposer};
+use crate::spec::Proposer;
+use crate::spec::driver::{Drafting, Driver};
+use crate::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
+use crate::spec::ngram::NgramProposer;
+use info::Inventory;
+
+/// A drafter for the CPU target.
+type CpuProposer = Box<dyn Proposer<CpuTarget> + Send>;
+
+/// A loaded model, ready to generate.
+pub struct Engine {
+    target: CpuTarget,
+    proposer: Option<CpuProposer>,
+    speculation: Speculation,
+    /// End-of-generation tokens.
+    eog: Vec<u32>,
+    info: EngineInfo,
+}
+
+impl Engine {
+    /// Loads the target, and the assistant where the way of speculating needs it.
+    ///
+    /// # Errors
+    /// [`EngineError::MissingAssistant`] for MTP without an assistant file; what is wrong with a file or does not fit
+    /// into memory; [`EngineError::InvalidArgument`] for sizes that make no sense.
+    pub fn load(config: &EngineConfig) -> Result<Self, EngineError> {
+        let speculation = config.speculation;
+        let rows = speculation.draft_max() + 1;
+        if rows > config.context_tokens {
+            return Err(EngineError::InvalidArgument {
+                what: "draft_max",
+                got: speculation.draft_max().to_string(),
+                expected: format!("less than the context of {} tokens", config.context_tokens),
+            });
+        }
+        let gguf = Arc::new(Gguf::open(&config.target)?);
+        let eog = end_tokens(&gguf)?;
+        let options = LoadOptions {
+            context_tokens: config.context_tokens,
+            kv_type: config.kv_type,
+            threads: config.threads.get(),
+            max_verify_rows: rows,
+        };
+        let target = CpuTarget::load(Arc::clone(&gguf), &options)?;
+        let assistant = load_assistant(config, &target)?;
+        let info = describe(config, &gguf, &target, assistant.as_ref().map(|(_, inventory)| inventory))?;
+        let proposer = make_proposer(speculation, assistant.map(|(assistant, _)| assistant))?;
+        Ok(Self { target, proposer, speculation, eog, info })
+    }
+
+    /// What is really in force.
+    #[must_use]
+    pub fn describe(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    /// Generates after `prompt` from empty caches. `on_step` gets every round's tokens as soon as they are known and
+    /// may end the generation.
+    ///
+    /// # Errors
+    /// As [`Driver::generate`].
+    pub fn generate(
+        &mut self,
+        prompt: &[u32],
+        params: &GenerateParams,
+        on_step: &mut dyn FnMut(&StepEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<GenerateSummary, EngineError> {
+        let Self { target, proposer, speculation, eog, .. } = self;
+        let drafting = proposer.as_mut().map(|proposer| Drafting {
+            proposer: &mut **proposer,
+            draft_max: speculation.draft_max(),
+            acceptance: speculation.acceptance(),
+        });
+        Driver { target, drafting, eog }.generate(prompt, params, on_step)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// Tokens that end a generation, in llama.cpp as here: the file's own end token and Gemma 4's end of a turn and of a
+/// tool call.
+fn end_tokens(gguf: &Gguf) -> Result<Vec<u32>, EngineError> {
+    let mut ids: Vec<u32> = gguf.opt_u32("tokenizer.ggml.eos_token_id")?.into_iter().collect();
+    let ends = |text: &String| matches!(text.as_str(), "<eos>" | "<turn|>" | "<|tool_response>");
+    let named = (0..).zip(gguf.str_array("tokenizer.ggml.tokens")?).filter(|(_, text)| ends(text));
+    ids.extend(named.map(|(id, _): (u32, _)| id));
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// The assistant, only where it will draft.
+fn load_assistant(
+    config: &EngineConfig,
+    target: &CpuTarget,
+) -> Result<Option<(Assistant, Inventory)>, EngineError> {
+    if !matches!(config.speculation, Speculation::Mtp { .. }) {
+        return Ok(None);
+    }
+    let Some(path) = config.assistant.as_deref() else {
+        return Err(EngineError::MissingAssistant { target: config.target.clone() });
+    };
+    let gguf = Arc::new(Gguf::open(path)?);
+    let inventory = Inventory::of(&gguf);
+    Ok(Some((Assistant::load(&gguf, target)?, inventory)))
+}
+
+fn make_proposer(
+    speculation: Speculation,
+    assistant: Option<Assistant>,
+) -> Result<Option<CpuProposer>, EngineError> {
+    Ok(match speculation {
+        Speculation::None => None,
+        Speculation::Mtp { .. } => assistant
+            .map(|assistant| -> CpuProposer { Box::new(MtpProposer::new(assistant, DraftPosition::AtN)) }),
+        Speculation::Ngram { ngram_min, ngram_max, .. } => {
+            Some(Box::new(NgramProposer::new(ngram_min, ngram_max)?))
+        }
+    })
+}
+
+fn describe(
+    config: &EngineConfig,
+    gguf: &Gguf,
+    target: &CpuTarget,
+    assistant: Option<&Inventory>,
+) -> Result<EngineInfo, EngineError> {
+    let inventory = Inventory::of(gguf);
+    Ok(EngineInfo {
+        architecture: gguf.architecture()?.to_owned(),
+        model_name: gguf.opt_str("general.name")?.map(str::to_owned),
+        layers: target.config().decoder.layers.len(),
+        parameters: inventory.parameters,
+        weight_types: inventory.types,
+        weight_bytes: inventory.bytes,
+        assistant_weight_bytes: assistant.map(|a| a.bytes),
+        kv_type: config.kv_type,
+        threads: config.threads.get(),
+        context_tokens: config.context_tokens,
+        speculation: config.speculation.to_string(),
+        kernels: Isa::detect().name(),
+    })
+}
