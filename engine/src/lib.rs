@@ -8,5 +8,6 @@ mod error;
 pub mod gguf;
 pub mod quant;
 pub mod spec;
+pub mod synth;
 
 pub use error::EngineError;
