@@ -30,6 +30,19 @@ pub enum EngineError {
         /// Its logit: NaN or +inf, or -inf where every logit is.
         value: f32,
     },
+    /// A disk with too little room for what was to be written.
+    #[error(
+        "`{dir}` needs {:.1} GiB, but its disk has {:.1} GiB free",
+        *needed_bytes as f64 / f64::from(1 << 30), *free_bytes as f64 / f64::from(1 << 30), dir = dir.display()
+    )]
+    DiskFull {
+        /// Where.
+        dir: std::path::PathBuf,
+        /// Bytes to be written.
+        needed_bytes: u64,
+        /// Bytes there are.
+        free_bytes: u64,
+    },
     /// An argument that makes no sense.
     #[error("{what}: got {got}, expected {expected}")]
     InvalidArgument {
@@ -89,6 +102,9 @@ impl EngineError {
             Self::BadLogit { .. } => Some(
                 "check that the weights are undamaged; an f32 KV cache rules out overflow there".to_owned(),
             ),
+            Self::DiskFull { .. } => {
+                Some("free some space, choose another directory, or write a smaller weight type".to_owned())
+            }
             Self::UnknownToken { .. } | Self::InvalidArgument { .. } => None,
         }
     }

@@ -11,5 +11,6 @@ pub mod kv_cache;
 pub mod model;
 pub mod quant;
 pub mod spec;
+pub mod synth;
 
 pub use error::EngineError;
