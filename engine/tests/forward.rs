@@ -1,6 +1,7 @@
 //! Target and assistant against a plain f64 reference, and the invariants that speculative decoding rests on.
 
-#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small numbers of small models")]
+#![expect(clippy::cast_possible_truncation, reason = "small numbers of small models")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod reference;
 
@@ -130,10 +131,8 @@ fn draft_steps_match_the_reference() {
                 let (h, l) = reference_step(pair, pairs, &run, token, &expected_hidden, p);
                 for (id, (expected, got)) in l.iter().zip(&logits).enumerate() {
                     let close = (expected - f64::from(*got)).abs() < 1e-4;
-                    assert!(
-                        close || expected == &f64::from(*got),
-                        "{pair:?} {position:?} {step} {id}: {expected} {got}"
-                    );
+                    let both_impossible = *expected == f64::NEG_INFINITY && *got == f32::NEG_INFINITY;
+                    assert!(close || both_impossible, "{pair:?} {position:?} {step} {id}: {expected} {got}");
                 }
                 assert!(distance(&h, &next) < 1e-4);
                 (hidden, expected_hidden) = (next.clone(), h);

@@ -119,6 +119,7 @@ impl<'a> Reference<'a> {
                 };
                 tensor.data.as_chunks::<34>().0.iter().flat_map(block).collect()
             }
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the engine has four types")]
             other => panic!("{name} is {other:?}"),
         };
         values.chunks(cols).map(<[f64]>::to_vec).collect()
