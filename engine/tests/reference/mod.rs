@@ -101,6 +101,7 @@ impl<'a> Reference<'a> {
     pub(crate) fn rows(&self, name: &str) -> Vec<Vec<f64>> {
         let tensor = self.file.tensor(name).unwrap_or_else(|| panic!("{name}"));
         let cols = usize::try_from(tensor.dims[0]).unwrap();
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the engine has four types")]
         let values: Vec<f64> = match tensor.ty {
             GgmlType::F32 => {
                 tensor.data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
@@ -119,7 +120,6 @@ impl<'a> Reference<'a> {
                 };
                 tensor.data.as_chunks::<34>().0.iter().flat_map(block).collect()
             }
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the engine has four types")]
             other => panic!("{name} is {other:?}"),
         };
         values.chunks(cols).map(<[f64]>::to_vec).collect()
