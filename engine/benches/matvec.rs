@@ -4,6 +4,8 @@
 //! takes longer than the memory. `cached` fits the second-level cache and shows the arithmetic, `streamed` does not
 //! fit any and shows the memory.
 
+#![expect(clippy::expect_used, reason = "a benchmark that cannot start has nothing to report")]
+
 use std::hint::black_box;
 
 use bench_engine::backend::cpu::{Element, Input, Isa, Job, Pool, Q8Buffer, Weights, matmul};

@@ -1,4 +1,4 @@
-//! Logits, hidden rows and chained drafts against transformers (goldens/make_goldens.py says how they were made).
+//! Logits, hidden rows and chained drafts against transformers (`goldens/make_goldens.py` says how they were made).
 
 #![expect(clippy::unwrap_used, reason = "a test's set-up")]
 

@@ -1,5 +1,5 @@
 //! The engine as a caller sees it: a loaded target and a way of speculating. Token ids in, token ids out.
-//!
+//! //! The caller may also bring text: the engine holds the file's tokenizer and chat template.
 //! One sequence at a time; every generation starts from empty caches, so that equal requests give equal tokens and
 //! equal counts. Starts no thread of its own besides the backend's workers and does not know what its timings are used
 //! for.
@@ -15,12 +15,14 @@ pub use info::EngineInfo;
 
 use crate::EngineError;
 use crate::backend::cpu::Isa;
+use crate::chat::{ChatMessage, ChatTemplate};
 use crate::gguf::Gguf;
 use crate::model::{Assistant, CpuTarget, DraftPosition, LoadOptions, MtpProposer};
 use crate::spec::Proposer;
 use crate::spec::driver::{Drafting, Driver};
 use crate::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
 use crate::spec::ngram::NgramProposer;
+use crate::tokenizer::Tokenizer;
 use info::Inventory;
 
 /// A drafter for the CPU target.
@@ -31,8 +33,9 @@ pub struct Engine {
     target: CpuTarget,
     proposer: Option<CpuProposer>,
     speculation: Speculation,
-    /// End-of-generation tokens.
-    eog: Vec<u32>,
+    tokenizer: Arc<Tokenizer>,
+    /// Absent where the file has none: raw text still works.
+    chat: Option<ChatTemplate>,
     info: EngineInfo,
 }
 
@@ -53,7 +56,8 @@ impl Engine {
             });
         }
         let gguf = Arc::new(Gguf::open(&config.target)?);
-        let eog = end_tokens(&gguf)?;
+        let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf)?);
+        let chat = ChatTemplate::from_gguf(&gguf)?;
         let options = LoadOptions {
             context_tokens: config.context_tokens,
             kv_type: config.kv_type,
@@ -64,13 +68,39 @@ impl Engine {
         let assistant = load_assistant(config, &target)?;
         let info = describe(config, &gguf, &target, assistant.as_ref().map(|(_, inventory)| inventory))?;
         let proposer = make_proposer(speculation, assistant.map(|(assistant, _)| assistant))?;
-        Ok(Self { target, proposer, speculation, eog, info })
+        Ok(Self { target, proposer, speculation, tokenizer, chat, info })
     }
 
     /// What is really in force.
     #[must_use]
     pub fn describe(&self) -> &EngineInfo {
         &self.info
+    }
+
+    /// The target's tokenizer; shared, since text is made from tokens elsewhere.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// Ids of a raw text to be continued, BOS in front. Special tokens written out in it become themselves, as in
+    /// llama.cpp's `/completion`.
+    #[must_use]
+    pub fn encode_prompt(&self, text: &str) -> Vec<u32> {
+        self.tokenizer.encode(text, true, true)
+    }
+
+    /// Ids of a chat by the model's own template, thinking off.
+    ///
+    /// # Errors
+    /// [`EngineError::ChatTemplate`] if the file has no template, or the template refuses.
+    pub fn encode_chat(&self, system: Option<&str>, user: &str) -> Result<Vec<u32>, EngineError> {
+        let Some(chat) = &self.chat else {
+            return Err(EngineError::ChatTemplate { detail: "the model file has none".to_owned() });
+        };
+        let system = system.map(|text| ChatMessage::new("system", text));
+        let messages: Vec<_> = system.into_iter().chain([ChatMessage::new("user", user)]).collect();
+        chat.encode(&self.tokenizer, &messages, false)
     }
 
     /// Generates after `prompt` from empty caches. `on_step` gets every round's tokens as soon as they are known and
@@ -84,13 +114,13 @@ impl Engine {
         params: &GenerateParams,
         on_step: &mut dyn FnMut(&StepEvent<'_>) -> ControlFlow<()>,
     ) -> Result<GenerateSummary, EngineError> {
-        let Self { target, proposer, speculation, eog, .. } = self;
+        let Self { target, proposer, speculation, tokenizer, .. } = self;
         let drafting = proposer.as_mut().map(|proposer| Drafting {
             proposer: &mut **proposer,
             draft_max: speculation.draft_max(),
             acceptance: speculation.acceptance(),
         });
-        Driver { target, drafting, eog }.generate(prompt, params, on_step)
+        Driver { target, drafting, eog: tokenizer.eog() }.generate(prompt, params, on_step)
     }
 }
 
@@ -98,18 +128,6 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("info", &self.info).finish_non_exhaustive()
     }
-}
-
-/// Tokens that end a generation, in llama.cpp as here: the file's own end token and Gemma 4's end of a turn and of a
-/// tool call.
-fn end_tokens(gguf: &Gguf) -> Result<Vec<u32>, EngineError> {
-    let mut ids: Vec<u32> = gguf.opt_u32("tokenizer.ggml.eos_token_id")?.into_iter().collect();
-    let ends = |text: &String| matches!(text.as_str(), "<eos>" | "<turn|>" | "<|tool_response>");
-    let named = (0..).zip(gguf.str_array("tokenizer.ggml.tokens")?).filter(|(_, text)| ends(text));
-    ids.extend(named.map(|(id, _): (u32, _)| id));
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
 }
 
 /// The assistant, only where it will draft.

@@ -185,7 +185,7 @@ trait Runs {
 }
 
 impl Runs for str {
-    fn split_inclusive_runs(&self) -> impl Iterator<Item = &str> {
+    fn split_inclusive_runs(&self) -> impl Iterator<Item = &Self> {
         let mut rest = self;
         std::iter::from_fn(move || {
             let first = rest.chars().next()?;

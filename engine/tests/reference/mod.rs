@@ -3,22 +3,24 @@
 //! It shares no code with the engine but the file reader, and follows the formulas of the published architecture:
 //! every position of every layer is computed for the whole sequence, attention looks each pair up.
 
+pub(crate) mod pair;
+
 use bench_engine::gguf::{GgmlType, Gguf};
 
 /// A file, and the sequence it was run on.
-pub struct Reference<'a> {
+pub(crate) struct Reference<'a> {
     file: &'a Gguf,
     arch: &'static str,
-    pub hidden_size: usize,
+    pub(crate) hidden_size: usize,
     heads: usize,
-    pub layers: Vec<LayerShape>,
+    pub(crate) layers: Vec<LayerShape>,
     window: usize,
     eps: f64,
 }
 
 #[derive(Clone, Copy)]
-pub struct LayerShape {
-    pub sliding: bool,
+pub(crate) struct LayerShape {
+    pub(crate) sliding: bool,
     head_dim: usize,
     kv_heads: usize,
     ffn: usize,
@@ -26,19 +28,19 @@ pub struct LayerShape {
 
 /// Keys and values of one layer, `[position][kv_head * head_dim]`.
 #[derive(Clone, Default)]
-pub struct Kv {
+pub(crate) struct Kv {
     k: Vec<Vec<f64>>,
     v: Vec<Vec<f64>>,
 }
 
 /// What a run of the target leaves behind.
-pub struct Run {
+pub(crate) struct Run {
     /// `[position][hidden]`, after the output norm.
-    pub hidden: Vec<Vec<f64>>,
+    pub(crate) hidden: Vec<Vec<f64>>,
     /// `[position][vocab]`
-    pub logits: Vec<Vec<f64>>,
+    pub(crate) logits: Vec<Vec<f64>>,
     /// One for each layer that has its own.
-    pub kv: Vec<Kv>,
+    pub(crate) kv: Vec<Kv>,
 }
 
 fn half(bits: u16) -> f64 {
@@ -68,7 +70,7 @@ fn add(a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 impl<'a> Reference<'a> {
-    pub fn new(file: &'a Gguf, arch: &'static str) -> Self {
+    pub(crate) fn new(file: &'a Gguf, arch: &'static str) -> Self {
         let number = |key: &str| file.u32(&format!("{arch}.{key}")).unwrap() as usize;
         let count = number("block_count");
         let per_layer = |key: &str| file.u32_per_layer(&format!("{arch}.{key}"), count).unwrap();
@@ -96,9 +98,10 @@ impl<'a> Reference<'a> {
     }
 
     /// A tensor's rows.
-    pub fn rows(&self, name: &str) -> Vec<Vec<f64>> {
+    pub(crate) fn rows(&self, name: &str) -> Vec<Vec<f64>> {
         let tensor = self.file.tensor(name).unwrap_or_else(|| panic!("{name}"));
         let cols = usize::try_from(tensor.dims[0]).unwrap();
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the engine has four types")]
         let values: Vec<f64> = match tensor.ty {
             GgmlType::F32 => {
                 tensor.data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
@@ -255,7 +258,7 @@ impl<'a> Reference<'a> {
     }
 
     /// Runs a target over a whole sequence.
-    pub fn run(&self, tokens: &[u32]) -> Run {
+    pub(crate) fn run(&self, tokens: &[u32]) -> Run {
         let key = |key: &str| format!("{}.{key}", self.arch);
         let shared = self.file.u32(&key("attention.shared_kv_layers")).unwrap() as usize;
         let width = self.file.u32(&key("embedding_length_per_layer_input")).unwrap() as usize;
@@ -295,7 +298,7 @@ impl<'a> Reference<'a> {
     }
 
     /// One step of an assistant (`self`) after `run` of `target`: (hidden for the next step, output, logits).
-    pub fn draft(
+    pub(crate) fn draft(
         &self,
         target: &Reference<'_>,
         run: &Run,

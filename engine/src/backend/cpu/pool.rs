@@ -1,7 +1,8 @@
 //! A few threads that share the chunks of one job at a time.
 //!
 //! Decoding a small model starts thousands of jobs of some ten microseconds a second, so waking must be cheap: a
-//! worker spins for a moment before it sleeps, and the caller works too. One thread means no threads: the job runs in
+//! worker spins for a moment before it sleeps, and the caller works too. A worker that comes late (other programs want
+//! the core) is not waited for: the job is closed once its chunks are given out. One thread means no threads: the job runs in
 //! the caller, nothing is spawned and nothing synchronises.
 //! Invariant: [`Pool::run`] returns only when every chunk is done and no worker holds the job any more.
 
@@ -14,8 +15,9 @@ use std::thread::JoinHandle;
 /// A job: called with a worker number below [`Pool::threads`] and a chunk number.
 type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// Turns of the wait loop before a worker sleeps, some tens of microseconds.
-const SPINS: u32 = 20_000;
+/// Turns of the wait loop before a worker sleeps or the caller gives its core away: about the time between two jobs
+/// of a small model. More would take the core from the very thread that is waited for when cores are short.
+const SPINS: u32 = 1_000;
 
 /// Threads that run jobs together; dropped with all its threads.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ struct Shared {
     /// Number of the current job; a worker that sees a new one joins in.
     epoch: AtomicUsize,
     next_chunk: AtomicUsize,
-    /// Workers that have not finished the current job.
+    /// Workers that hold the current job; only grows under the lock of `job`, while there is one.
     busy: AtomicUsize,
     panicked: AtomicBool,
     stop: AtomicBool,
@@ -99,7 +101,7 @@ impl Pool {
         // when the task panics here, and `&mut self` keeps a second job out.
         let task: &Task<'static> = unsafe { std::mem::transmute::<&Task<'_>, &Task<'static>>(task) };
         let lent = Lent { task: &raw const *task, chunks };
-        shared.start(lent, self.workers.len());
+        shared.start(lent);
         let finish = Finish(shared);
         shared.drain(task, chunks, 0);
         drop(finish);
@@ -121,11 +123,12 @@ impl Drop for Pool {
     }
 }
 
-/// Waits until no worker holds the job, however the scope is left.
+/// Closes the job and waits until no worker holds it, however the scope is left.
 struct Finish<'a>(&'a Shared);
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
+        *self.0.job.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut spins = 0_u32;
         while self.0.busy.load(Ordering::Acquire) != 0 {
             pause(&mut spins);
@@ -140,11 +143,10 @@ fn pause(spins: &mut u32) {
 }
 
 impl Shared {
-    fn start(&self, lent: Lent, workers: usize) {
+    fn start(&self, lent: Lent) {
         let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
         *job = Some(lent);
         self.next_chunk.store(0, Ordering::Relaxed);
-        self.busy.store(workers, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::Release);
         drop(job);
         self.wake.notify_all();
@@ -164,7 +166,7 @@ impl Shared {
     fn work(&self, worker: usize) {
         let mut seen = 0;
         while let Some(lent) = self.next_job(&mut seen) {
-            // SAFETY: `Pool::run` keeps the task alive until this worker has left `busy`.
+            // SAFETY: this worker is counted in `busy`, and `Pool::run` keeps the task alive until it is not.
             let task = unsafe { &*lent.task };
             let run = std::panic::AssertUnwindSafe(|| self.drain(task, lent.chunks, worker));
             if std::panic::catch_unwind(run).is_err() {
@@ -174,7 +176,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a job this worker has not seen; `None` when the pool goes.
+    /// Waits for an open job this worker has not seen and joins it; `None` when the pool goes.
     fn next_job(&self, seen: &mut usize) -> Option<Lent> {
         for _ in 0..SPINS {
             if self.epoch.load(Ordering::Acquire) != *seen || self.stop.load(Ordering::Relaxed) {
@@ -183,14 +185,16 @@ impl Shared {
             std::hint::spin_loop();
         }
         let job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |_: &mut Option<Lent>| {
-            self.epoch.load(Ordering::Acquire) == *seen && !self.stop.load(Ordering::Acquire)
+        let idle = |job: &mut Option<Lent>| {
+            let known = self.epoch.load(Ordering::Acquire) == *seen;
+            (known || job.is_none()) && !self.stop.load(Ordering::Acquire)
         };
         let job = self.wake.wait_while(job, idle).unwrap_or_else(PoisonError::into_inner);
         if self.stop.load(Ordering::Acquire) {
             return None;
         }
         *seen = self.epoch.load(Ordering::Acquire);
+        self.busy.fetch_add(1, Ordering::Relaxed);
         *job
     }
 }
