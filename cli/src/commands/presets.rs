@@ -16,7 +16,7 @@ pub(crate) fn presets(command: &PresetsCommand) -> Result<ExitCode, Failure> {
                 .collect();
             table::columns(&rows)
         }
-        PresetsCommand::Show { preset } => bench_presets::to_toml(&bench_presets::load(preset, &[])?),
+        PresetsCommand::Show { preset } => bench_presets::to_toml(&bench_presets::load(preset, &[])?)?,
     };
     // A closed pipe (`bench presets list | head`) is no failure.
     drop(anstream::stdout().write_all(text.as_bytes()));
