@@ -1,6 +1,6 @@
 //! Gemma 4 on the CPU: a target model and its MTP assistant, from a GGUF file to logits.
 //!
-//! What it computes is written down layer by layer in [`layer`](self) terms: sandwich norms, query and key norms,
+//! What it computes: embeddings, then layer by layer sandwich norms, query and key norms,
 //! sliding and full attention with shared caches, GeGLU, per-layer embeddings, a final soft cap. It does not sample
 //! and does not decide what to draft; see [`crate::spec`].
 
