@@ -18,8 +18,8 @@ pub(super) enum Fill<'a> {
     Random(f32),
     /// Given values, row by row.
     Rows(RowValues<'a>),
-    /// A permutation of 0..n as integers.
-    Permutation,
+    /// Given integers.
+    Ids(Vec<u32>),
 }
 
 /// One tensor to be written.
@@ -133,8 +133,10 @@ impl Rows {
                 random_q8_0(random, *deviation, &mut self.bytes);
                 return Ok(&self.bytes);
             }
-            Fill::Permutation => {
-                permutation(random, &mut self.bytes);
+            Fill::Ids(ids) => {
+                for (out, id) in self.bytes.chunks_exact_mut(4).zip(ids) {
+                    out.copy_from_slice(&id.to_le_bytes());
+                }
                 return Ok(&self.bytes);
             }
             Fill::Constant(value) => self.values.fill(*value),
@@ -163,13 +165,12 @@ fn random_q8_0(random: &mut Random, deviation: f32, bytes: &mut [u8]) {
     }
 }
 
-fn permutation(random: &mut Random, bytes: &mut [u8]) {
-    let count = u32::try_from(bytes.len() / 4).unwrap_or(u32::MAX);
-    let mut ids: Vec<u32> = (0..count).collect();
-    random.shuffle(&mut ids);
-    for (out, id) in bytes.chunks_exact_mut(4).zip(ids) {
-        out.copy_from_slice(&id.to_le_bytes());
-    }
+/// Token ids in the order of their centroids: equally many each, at random.
+pub(super) fn token_ordering(seed: u64, vocab: usize) -> Vec<u32> {
+    const ORDERING: u64 = 1 << 40;
+    let mut ids: Vec<u32> = (0..u32::try_from(vocab).unwrap_or(u32::MAX)).collect();
+    Random::new(seed, ORDERING).shuffle(&mut ids);
+    ids
 }
 
 /// Refuses to begin what the disk cannot hold.

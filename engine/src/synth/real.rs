@@ -383,8 +383,9 @@ fn assistant(pair: &RealPair) -> Model {
     tensors.push(Tensor::matrix("nextn.pre_projection.weight", 2 * config.hidden, hidden, pair.weights));
     tensors.push(Tensor::matrix("nextn.post_projection.weight", hidden, config.hidden, pair.weights));
     if let Some(centroids) = centroids {
+        let ordering = Fill::Ids(fill::token_ordering(pair.seed, VOCAB));
         tensors.push(Tensor::matrix("masked_embd_centroids.weight", hidden, centroids, pair.weights));
-        tensors.push(Tensor::new("masked_embd_ordering", &[VOCAB], GgmlType::I32, Fill::Permutation));
+        tensors.push(Tensor::new("masked_embd_ordering", &[VOCAB], GgmlType::I32, ordering));
     }
     for layer in 0..ASSISTANT_LAYERS {
         tensors.extend(layer_block(&shape, layer, pair.weights));

@@ -60,8 +60,8 @@ pub struct TinyPair {
     pub assistant_heads: usize,
     /// FFN width of the assistant.
     pub assistant_ffn: usize,
-    /// Give the assistant a centroid head with this many centroids, a divisor of `vocab`. The centroids are random,
-    /// so acceptance falls: this is for tests of the head itself.
+    /// Give the assistant a centroid head with this many centroids, a divisor of `vocab`. With two tokens a centroid
+    /// the planted acceptance holds; in a sum of many the right one can drown.
     pub centroids: Option<usize>,
     /// Weight of every post-norm: the size of what a layer adds.
     pub noise: f32,
@@ -349,18 +349,41 @@ impl<'a> Planted<'a> {
         (0..self.pair.assistant_hidden * self.pair.hidden).map(|_| scale * random.unit()).collect()
     }
 
+    /// R times the embedding of the token that the assistant believes precedes `token`.
+    fn assistant_head(&self, token: usize, projection: &[f32], row: &mut [f32]) {
+        row.fill(0.0);
+        let Some(believed) = self.believed[token] else { return };
+        let embedding = self.embedding_of(believed);
+        for (out, r) in row.iter_mut().zip(projection.chunks_exact(self.pair.hidden)) {
+            *out = r.iter().zip(embedding).map(|(a, b)| a * b).sum();
+        }
+    }
+
+    /// A centroid is the sum of its tokens' head rows, so that the best centroids hold the best token.
+    fn centroid_head<'s>(&'s self, centroids: usize, projection: &'s [f32]) -> [Tensor<'s>; 2] {
+        let p = self.pair;
+        let ordering = fill::token_ordering(p.seed, p.vocab);
+        let members = ordering.clone();
+        let mut one = vec![0.0; p.assistant_hidden];
+        let rows = move |centroid: usize, row: &mut [f32]| {
+            let share = p.vocab / centroids;
+            row.fill(0.0);
+            for &token in &members[centroid * share..][..share] {
+                self.assistant_head(token as usize, projection, &mut one);
+                row.iter_mut().zip(&one).for_each(|(sum, x)| *sum += x);
+            }
+        };
+        let dims = [p.assistant_hidden, centroids];
+        [
+            Tensor::new("masked_embd_centroids.weight", &dims, p.weights, Fill::Rows(Box::new(rows))),
+            Tensor::new("masked_embd_ordering", &[p.vocab], GgmlType::I32, Fill::Ids(ordering)),
+        ]
+    }
+
     fn assistant_globals<'s>(&'s self, projection: &'s [f32]) -> Vec<Tensor<'s>> {
         let p = self.pair;
         let (width, hidden) = (p.assistant_hidden, p.hidden);
-        let head = move |token: usize, row: &mut [f32]| match self.believed[token] {
-            Some(believed) => {
-                let embedding = self.embedding_of(believed);
-                for (out, r) in row.iter_mut().zip(projection.chunks_exact(hidden)) {
-                    *out = r.iter().zip(embedding).map(|(a, b)| a * b).sum();
-                }
-            }
-            None => row.fill(0.0),
-        };
+        let head = move |token: usize, row: &mut [f32]| self.assistant_head(token, projection, row);
         // The target's hidden state is heard too, but faintly: the rule rides on the embedding.
         let mut random = Random::new(p.seed ^ ASSISTANT, PROJECTION);
         let pre = move |row: usize, out: &mut [f32]| {
@@ -381,8 +404,7 @@ impl<'a> Planted<'a> {
             Tensor::matrix("nextn.post_projection.weight", width, hidden, p.weights),
         ];
         if let Some(centroids) = p.centroids {
-            tensors.push(Tensor::matrix("masked_embd_centroids.weight", width, centroids, p.weights));
-            tensors.push(Tensor::new("masked_embd_ordering", &[p.vocab], GgmlType::I32, Fill::Permutation));
+            tensors.extend(self.centroid_head(centroids, projection));
         }
         tensors
     }
