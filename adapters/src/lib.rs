@@ -1,1 +1,13 @@
-//! Stacks behind one trait: in-process engine and HTTP servers
+//! Stacks behind one trait: our engine in this process, and HTTP servers.
+//!
+//! Everything that knows a particular stack's words (flags, routes, JSON fields, metric names) is in this crate and
+//! nowhere else. It measures nothing: it stamps what arrives and hands it on.
+
+mod connect;
+pub mod llama_server;
+mod native;
+pub mod process;
+pub mod prometheus;
+pub mod sse;
+
+pub use connect::{ConnectRequest, LLAMA_SERVER_VAR, ModelPaths, availability, connect};

@@ -1,0 +1,142 @@
+//! What a llama-server says of itself: `/props`, `/slots`, `/v1/models`.
+//!
+//! The method of speculation is not in `/props` (its default settings say `none` whatever runs); `/slots` tells
+//! whether a slot speculates, and, once the slot was used, how. What the server does not tell (KV type, threads) is
+//! taken from the command line if it is ours, and is `None` otherwise.
+
+use std::collections::BTreeMap;
+
+use bench_core::preset::StackKind;
+use bench_core::stack::{StackError, StackInfo};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::LlamaServer;
+
+#[derive(Deserialize)]
+struct PropsJson {
+    build_info: Option<String>,
+    model_path: Option<String>,
+    model_alias: Option<String>,
+    total_slots: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct SlotJson {
+    n_ctx: Option<u32>,
+    speculative: Option<bool>,
+    params: Option<SlotParamsJson>,
+}
+
+#[derive(Deserialize)]
+struct SlotParamsJson {
+    #[serde(rename = "speculative.types")]
+    speculative_types: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ModelsJson {
+    data: Vec<ModelJson>,
+}
+
+#[derive(Deserialize)]
+struct ModelJson {
+    #[serde(default)]
+    meta: BTreeMap<String, Value>,
+}
+
+pub(super) async fn describe(server: &LlamaServer) -> Result<StackInfo, StackError> {
+    let props: PropsJson = json(server, "/props").await?;
+    let slots: Option<Vec<SlotJson>> = optional(json(server, "/slots").await)?;
+    let models: ModelsJson = json(server, "/v1/models").await?;
+    let slot = slots.as_deref().and_then(<[_]>::first);
+    let launched = server.launched.as_ref();
+    if let (Some(launched), Some(speculative)) = (launched, slot.and_then(|slot| slot.speculative))
+        && speculative != (launched.spec_type != "none")
+    {
+        let what = format!(
+            "speculate with {}: it was started so, and says speculative = {speculative}",
+            launched.spec_type
+        );
+        return Err(StackError::Unsupported { stack: StackKind::LlamaServer, what });
+    }
+    Ok(StackInfo {
+        kind: StackKind::LlamaServer,
+        build: props.build_info,
+        model: props.model_path.or(props.model_alias),
+        speculation: slot.and_then(|slot| speculation(slot, launched.map(|launched| launched.spec_type))),
+        kv_type: launched.map(|launched| launched.serving.kv_type.as_str().to_owned()),
+        context_tokens: slot.and_then(|slot| slot.n_ctx),
+        threads: launched.map(|launched| launched.serving.threads.get()),
+        recipe: launched.map_or_else(|| server.base.clone(), |launched| launched.command_line.clone()),
+        details: details(models, props.total_slots),
+    })
+}
+
+/// The method in force. A fresh slot tells only whether it speculates; the method is then the one we asked for.
+fn speculation(slot: &SlotJson, asked: Option<&str>) -> Option<String> {
+    if !slot.speculative? {
+        return Some("none".to_owned());
+    }
+    let told = slot.params.as_ref().and_then(|params| params.speculative_types.as_deref());
+    let method = told.filter(|types| *types != "none").or(asked);
+    Some(method.unwrap_or("on, by a method the server does not tell").to_owned())
+}
+
+fn details(models: ModelsJson, total_slots: Option<u32>) -> BTreeMap<String, String> {
+    let meta = models.data.into_iter().next().map(|model| model.meta).unwrap_or_default();
+    let mut details: BTreeMap<_, _> = meta
+        .into_iter()
+        .map(|(key, value)| {
+            (format!("model.{key}"), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        })
+        .collect();
+    details.extend(total_slots.map(|slots| ("slots".to_owned(), slots.to_string())));
+    details
+}
+
+/// A server that was attached to may hide its slots (started with `--no-slots`).
+fn optional<T>(result: Result<T, StackError>) -> Result<Option<T>, StackError> {
+    match result {
+        Err(StackError::Status { status: 404 | 501, .. }) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+async fn json<T: DeserializeOwned>(server: &LlamaServer, path: &str) -> Result<T, StackError> {
+    let text = server.get_text(path).await?;
+    serde_json::from_str(&text).map_err(|error| StackError::Protocol {
+        what: format!("expected llama-server's {path} ({error})"),
+        excerpt: text.chars().take(200).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(capture: &str) -> &str {
+        capture.split_once("\n\n").unwrap().1
+    }
+
+    #[test]
+    fn a_used_slot_tells_its_method_and_a_fresh_one_that_it_speculates() {
+        let capture = include_str!("../../tests/fixtures/llama-server/slots_idle.txt");
+        let used: Vec<SlotJson> = serde_json::from_str(body(capture)).unwrap();
+        assert_eq!(speculation(&used[0], None).as_deref(), Some("draft-mtp"));
+        let fresh = |speculative| SlotJson { n_ctx: None, speculative, params: None };
+        assert_eq!(speculation(&fresh(Some(true)), Some("ngram-simple")).as_deref(), Some("ngram-simple"));
+        assert!(speculation(&fresh(Some(true)), None).unwrap().starts_with("on, by"));
+        assert_eq!(speculation(&fresh(Some(false)), Some("draft-mtp")).as_deref(), Some("none"));
+        assert_eq!(speculation(&fresh(None), Some("draft-mtp")), None);
+    }
+
+    #[test]
+    fn the_model_s_facts_are_kept() {
+        let capture = include_str!("../../tests/fixtures/llama-server/v1_models.txt");
+        let details = details(serde_json::from_str(body(capture)).unwrap(), Some(1));
+        assert_eq!(details["model.n_params"], "8678438");
+        assert_eq!(details["model.ftype"], "F16");
+    }
+}

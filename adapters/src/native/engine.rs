@@ -1,0 +1,125 @@
+//! The real engine behind the native stack: what an arm's words mean to it, and its tokenizer.
+
+use std::sync::Arc;
+
+use bench_core::preset::{self, SpecDecode, StackKind};
+use bench_core::stack::{Prompt, StackError, StackInfo};
+use bench_engine::kv_cache::KvType;
+use bench_engine::spec::accept::AcceptanceRule;
+use bench_engine::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
+use bench_engine::tokenizer::{TextDecoder, Tokenizer};
+use bench_engine::{Engine, EngineConfig, EngineError, EngineInfo, Speculation};
+
+use super::{Decode, Generate, Loaded, engine_error, failed};
+use crate::connect::ConnectRequest;
+
+/// The engine's words for an arm.
+pub(super) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, StackError> {
+    let size = |n: std::num::NonZeroU32| {
+        n.try_into().map_err(|error| failed(format!("{n} is more than this machine's sizes hold: {error}")))
+    };
+    let speculation = match *request.spec {
+        SpecDecode::None => Speculation::None,
+        SpecDecode::Mtp { draft_max, acceptance } => {
+            let acceptance = match acceptance {
+                preset::AcceptanceRule::SampleAndCompare => AcceptanceRule::SampleAndCompare,
+                preset::AcceptanceRule::Rejection => AcceptanceRule::Rejection,
+            };
+            Speculation::Mtp { draft_max: size(draft_max)?, acceptance }
+        }
+        SpecDecode::Ngram { draft_max, ngram_min, ngram_max } => Speculation::Ngram {
+            draft_max: size(draft_max)?,
+            ngram_min: size(ngram_min)?,
+            ngram_max: size(ngram_max)?,
+        },
+    };
+    Ok(EngineConfig {
+        target: request.models.target.clone(),
+        assistant: request.models.assistant.clone(),
+        context_tokens: size(request.serving.context_tokens)?.get(),
+        kv_type: match request.serving.kv_type {
+            preset::KvType::F32 => KvType::F32,
+            preset::KvType::F16 => KvType::F16,
+            preset::KvType::Q8_0 => KvType::Q8_0,
+        },
+        threads: size(request.serving.threads)?,
+        speculation,
+    })
+}
+
+/// Loads weights and vocabulary.
+pub(super) fn load(config: &EngineConfig) -> Result<Loaded<Engine, Text>, StackError> {
+    let generator = Engine::load(config).map_err(engine_error)?;
+    let info = stack_info(config, generator.describe());
+    let text = Text { tokenizer: generator.tokenizer().clone(), decoder: TextDecoder::new() };
+    Ok(Loaded { info, generator, decoder: text })
+}
+
+fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
+    let details = [
+        ("model.arch", info.architecture.clone()),
+        ("model.layers", info.layers.to_string()),
+        ("model.n_params", info.parameters.to_string()),
+        ("model.weight_types", info.weight_types.clone()),
+        ("model.weight_bytes", info.weight_bytes.to_string()),
+        ("kernels", info.kernels.to_owned()),
+        ("speculation", info.speculation.clone()),
+    ];
+    let assistant = config.assistant.as_ref().map(|path| format!(" assistant {}", path.display()));
+    let method = match config.speculation {
+        Speculation::None => "none",
+        Speculation::Mtp { .. } => "mtp",
+        Speculation::Ngram { .. } => "ngram",
+    };
+    let kv_type = match info.kv_type {
+        KvType::F32 => preset::KvType::F32,
+        KvType::F16 => preset::KvType::F16,
+        KvType::Q8_0 => preset::KvType::Q8_0,
+    };
+    StackInfo {
+        kind: StackKind::Native,
+        build: Some(format!("{} ({})", env!("CARGO_PKG_VERSION"), info.kernels)),
+        model: Some(info.model_name.clone().unwrap_or_else(|| config.target.display().to_string())),
+        speculation: Some(method.to_owned()),
+        kv_type: Some(kv_type.as_str().to_owned()),
+        context_tokens: u32::try_from(info.context_tokens).ok(),
+        threads: u32::try_from(info.threads).ok(),
+        recipe: format!("in process: target {}{}", config.target.display(), assistant.unwrap_or_default()),
+        details: details.map(|(key, value)| (key.to_owned(), value)).into(),
+    }
+}
+
+impl Generate for Engine {
+    fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>, StackError> {
+        match prompt {
+            Prompt::Text(text) => Ok(self.encode_prompt(text)),
+            Prompt::Chat { system, user } => self.encode_chat(system.as_deref(), user).map_err(engine_error),
+        }
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &[u32],
+        params: &GenerateParams,
+        on_step: &mut dyn FnMut(&StepEvent<'_>) -> std::ops::ControlFlow<()>,
+    ) -> Result<GenerateSummary, EngineError> {
+        Self::generate(self, prompt, params, on_step)
+    }
+}
+
+/// The text of the generation that runs.
+#[derive(Debug)]
+pub(super) struct Text {
+    tokenizer: Arc<Tokenizer>,
+    decoder: TextDecoder,
+}
+
+impl Decode for Text {
+    fn decode(&mut self, ids: &[u32]) -> String {
+        ids.iter().map(|&id| self.decoder.push(&self.tokenizer, id)).collect()
+    }
+
+    fn rest(&mut self) -> String {
+        self.decoder.finish()
+    }
+}

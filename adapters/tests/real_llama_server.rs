@@ -1,0 +1,225 @@
+//! Against a real llama-server, named by `BENCH_LLAMA_SERVER` (see `.ci/llama-server`); skipped, and saying so, where
+//! there is none, unless `BENCH_REQUIRE_LLAMA_SERVER=1` makes that a failure. Models are tiny synthetic pairs.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests, which clippy does not take for tests"
+)]
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bench_adapters::llama_server::{LlamaLaunch, LlamaServer};
+use bench_adapters::{ConnectRequest, ModelPaths, connect};
+use bench_core::preset::{
+    AcceptanceRule, KvType, Route, SamplingParams, ServingParams, SpecDecode, StackKind,
+};
+use bench_core::stack::{GenerateRequest, Prompt, SpecCounts, Stack, StackError, StreamEvent};
+use bench_engine::gguf::Gguf;
+use bench_engine::synth::tiny::{TinyPair, write_tiny_pair};
+use bench_engine::tokenizer::Tokenizer;
+use futures_util::StreamExt;
+
+const TOKENS: u32 = 96;
+
+fn n(value: u32) -> NonZeroU32 {
+    NonZeroU32::new(value).unwrap()
+}
+
+fn program() -> Option<PathBuf> {
+    let found = std::env::var_os("BENCH_LLAMA_SERVER").map(PathBuf::from).filter(|path| path.is_file());
+    if found.is_none() {
+        assert!(
+            !std::env::var("BENCH_REQUIRE_LLAMA_SERVER").is_ok_and(|value| value == "1"),
+            "BENCH_LLAMA_SERVER names no program, and BENCH_REQUIRE_LLAMA_SERVER=1"
+        );
+        eprintln!("SKIP: BENCH_LLAMA_SERVER names no program");
+    }
+    found
+}
+
+fn models(dir: &Path) -> ModelPaths {
+    let files = write_tiny_pair(dir, &TinyPair::default()).unwrap();
+    ModelPaths { target: files.target, assistant: Some(files.assistant) }
+}
+
+fn serving(kv_type: KvType) -> ServingParams {
+    ServingParams { context_tokens: n(1024), kv_type, threads: n(1), route: Route::Completion }
+}
+
+fn mtp() -> SpecDecode {
+    SpecDecode::Mtp { draft_max: n(3), acceptance: AcceptanceRule::SampleAndCompare }
+}
+
+fn request(max_tokens: u32) -> GenerateRequest {
+    GenerateRequest {
+        prompt: Prompt::Text("Once upon a time".to_owned()),
+        max_tokens,
+        ignore_eos: true,
+        sampling: SamplingParams { temperature: 0.0, top_k: None, top_p: None, min_p: None, seed: 1 },
+        timeout: Duration::from_secs(60),
+    }
+}
+
+async fn launch(program: &Path, models: &ModelPaths, spec: &SpecDecode, dir: &Path) -> LlamaServer {
+    let serving = serving(KvType::F16);
+    let log = dir.join("server.log");
+    let launch = LlamaLaunch { program: program.to_owned(), models, spec, serving: &serving, log };
+    LlamaServer::launch(&launch).await.unwrap()
+}
+
+/// Ids, and speculation as the response tells it.
+async fn generate(stack: &dyn Stack) -> (Vec<u32>, Option<SpecCounts>) {
+    let events: Vec<_> = stack.generate(request(TOKENS)).await.unwrap().map(Result::unwrap).collect().await;
+    let mut ids = Vec::new();
+    for event in &events {
+        if let StreamEvent::Tokens { count, token_ids: Some(new), .. } = event {
+            assert_eq!(count.map(|count| count as usize), Some(new.len()));
+            ids.extend_from_slice(new);
+        }
+    }
+    let Some(StreamEvent::Finished { usage, spec, .. }) = events.last() else { panic!("{events:?}") };
+    assert_eq!((ids.len(), usage.output_tokens), (TOKENS as usize, Some(TOKENS)));
+    (ids, spec.clone())
+}
+
+#[tokio::test]
+async fn every_way_of_speculating_gives_the_engine_s_tokens_and_consistent_counts() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let models = models(dir.path());
+    let ngram = SpecDecode::Ngram { draft_max: n(4), ngram_min: n(2), ngram_max: n(2) };
+    for (spec, method) in [(SpecDecode::None, "none"), (mtp(), "draft-mtp"), (ngram, "ngram-simple")] {
+        let server = launch(&program, &models, &spec, dir.path()).await;
+        let info = server.describe().await.unwrap();
+        assert_eq!(info.speculation.as_deref(), Some(method));
+        assert_eq!(info.context_tokens, Some(1024));
+        let (ids, counts) = generate(&server).await;
+        assert_eq!(server.describe().await.unwrap().speculation.as_deref(), Some(method), "once used, too");
+
+        let serving = serving(KvType::F16);
+        let (kind, label, log_dir) = (StackKind::Native, "native", dir.path());
+        let arm = ConnectRequest { kind, label, models: &models, spec: &spec, serving: &serving, log_dir };
+        let native = connect(&arm).await.unwrap();
+        let (native_ids, native_counts) = generate(&*native).await;
+        assert_eq!(ids, native_ids, "{method}");
+        native.shutdown().await.unwrap();
+
+        if method == "draft-mtp" {
+            let counts = counts.expect("the server drafted");
+            assert_eq!(counts.verify_steps, Some(u64::from(TOKENS) - 1 - counts.accepted));
+            let totals = server.spec_counters().await.unwrap().expect("a build with counters");
+            assert_eq!((totals.drafted, totals.accepted), (counts.drafted, counts.accepted));
+            let by_position = totals.accepted_per_position.unwrap();
+            assert_eq!(by_position.iter().sum::<u64>(), counts.accepted);
+            let native = native_counts.unwrap();
+            println!("llama-server {counts:?} {by_position:?}\nnative {native:?}");
+            // Greedy, the same drafts, ended by length: not one count may differ.
+            assert_eq!((native.drafted, native.accepted), (counts.drafted, counts.accepted));
+            assert_eq!(native.verify_steps, counts.verify_steps);
+            assert_eq!(native.accepted_per_position, Some(by_position));
+        } else if method == "none" {
+            assert_eq!((counts, native_counts), (None, None));
+        }
+        server.shutdown().await.unwrap();
+        assert_eq!(server.pid(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_server_killed_in_mid_stream_aborts_the_request_and_is_then_known_to_be_gone() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let models = models(dir.path());
+    let server = launch(&program, &models, &SpecDecode::None, dir.path()).await;
+    let mut events = server.generate(request(900)).await.unwrap();
+    let mut seen = 0;
+    let error = loop {
+        match events.next().await.expect("an error ends the stream") {
+            Ok(StreamEvent::Finished { .. }) => panic!("it was killed"),
+            Ok(_) => seen += 1,
+            Err(error) => break error,
+        }
+        if seen == 3 {
+            let pid = rustix::process::Pid::from_raw(server.pid().unwrap().try_into().unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+    };
+    assert!(matches!(error, StackError::Aborted { .. }), "{error:?}");
+    let error = server.generate(request(1)).await.err().unwrap();
+    assert!(matches!(&error, StackError::Exited { status, .. } if status == "signal 9"), "{error:?}");
+}
+
+#[tokio::test]
+async fn five_starts_and_stops_leave_no_process() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let models = models(dir.path());
+    for cycle in 0..5 {
+        let server = launch(&program, &models, &mtp(), dir.path()).await;
+        let pid = server.pid().unwrap();
+        assert!(Path::new(&format!("/proc/{pid}")).exists());
+        if cycle % 2 == 0 {
+            server.shutdown().await.unwrap();
+        }
+        drop(server);
+        for _ in 0..400 {
+            if !Path::new(&format!("/proc/{pid}")).exists() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "cycle {cycle}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_model_file_is_told_with_the_server_s_last_lines() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("bad.gguf");
+    std::fs::write(&target, b"not a model").unwrap();
+    let models = ModelPaths { target, assistant: None };
+    let serving = serving(KvType::F16);
+    let log = dir.path().join("server.log");
+    let launch = LlamaLaunch { program, models: &models, spec: &SpecDecode::None, serving: &serving, log };
+    let error = LlamaServer::launch(&launch).await.unwrap_err();
+    assert!(matches!(&error, StackError::Exited { log_tail, .. } if !log_tail.is_empty()), "{error:?}");
+}
+
+/// Texts of ASCII, spaces, accents, other scripts and emoji, from a fixed generator.
+fn texts() -> Vec<String> {
+    let alphabet: Vec<char> = "abc xyz  AZ09.,!?\n\t<>|é ß漢字ж😀▁".chars().collect();
+    let mut state = 1_u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    (0..200).map(|_| (0..=next(40)).map(|_| alphabet[next(alphabet.len())]).collect()).collect()
+}
+
+#[tokio::test]
+async fn the_engine_s_tokenizer_agrees_with_the_server_s() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let models = models(dir.path());
+    let tokenizer = Tokenizer::from_gguf(&Gguf::open(&models.target).unwrap()).unwrap();
+    let server = launch(&program, &models, &SpecDecode::None, dir.path()).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("{}/tokenize", server.base_url());
+    let mut differing = Vec::new();
+    for text in texts() {
+        let body = serde_json::json!({ "content": text, "add_special": true, "parse_special": true });
+        let answer: serde_json::Value =
+            client.post(&url).json(&body).send().await.unwrap().json().await.unwrap();
+        let theirs: Vec<u32> = serde_json::from_value(answer["tokens"].clone()).unwrap();
+        let ours = tokenizer.encode(&text, true, true);
+        if ours != theirs {
+            differing.push((text, ours, theirs));
+        }
+    }
+    assert!(differing.is_empty(), "{} of 200 differ: {:?}", differing.len(), differing.first());
+    server.shutdown().await.unwrap();
+}
