@@ -91,14 +91,15 @@ impl Canvas<'_> {
         self.draw(&Rectangle::new([point(from), point(to)], colour.filled()))
     }
 
-    /// A rectangle's outline.
+    /// A rectangle's outline, as lines: plotters' SVG writes no stroke width for rectangles.
     pub(crate) fn outline(
         &self,
         from: (f64, f64),
         to: (f64, f64),
         colour: RGBColor,
     ) -> Result<(), PlotError> {
-        self.draw(&Rectangle::new([point(from), point(to)], colour.stroke_width(pixels(1.25))))
+        let corners = [from, (to.0, from.1), to, (from.0, to.1), from];
+        corners.windows(2).try_for_each(|ends| self.line(ends[0], ends[1], 1.75, colour))
     }
 
     /// A straight line.

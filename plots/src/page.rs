@@ -56,10 +56,12 @@ pub(crate) fn page(report: &Report, charts: &[Chart]) -> Result<String, PlotErro
 
 fn headline(report: &Report) -> Markup {
     let lines: Vec<_> = within_stack(report).collect();
+    let (claim, ground) = summary(report);
     html! {
         header {
             p.kicker { "Speculative decoding benchmark · " (report.preset) }
-            h1 { (summary(report)) }
+            h1 { (claim) }
+            @if !ground.is_empty() { p.ground { (ground) } }
             p.lead { (report.preset_description) }
         }
         @if !lines.is_empty() {
@@ -76,31 +78,36 @@ fn headline(report: &Report) -> Markup {
     }
 }
 
-/// The most that may be said: the best resolved speed-up, or that there is none.
-fn summary(report: &Report) -> String {
+/// The most that may be said: the best resolved speed-up, or that there is none. A claim, and its ground.
+fn summary(report: &Report) -> (String, String) {
     let ratios =
         within_stack(report).filter_map(|(arm, comparison)| Some((arm, comparison, comparison.ratio?)));
     let best = ratios
         .filter(|(_, comparison, _)| comparison.verdict == Verdict::Faster)
         .max_by(|a, b| a.2.point.total_cmp(&b.2.point));
     if let Some((arm, comparison, ratio)) = best {
-        let interval = ratio.low.zip(ratio.high).map(|(low, high)| format!(" ({low:.2} to {high:.2})"));
-        return format!(
-            "{} is {:.2}{} times as fast as {}",
-            arm.label,
-            ratio.point,
-            interval.unwrap_or_default(),
-            comparison.baseline
+        let claim = format!("{} decodes {:.2}× as fast as {}", arm.label, ratio.point, comparison.baseline);
+        let range = ratio.low.zip(ratio.high).map(|(low, high)| format!("{low:.2}× to {high:.2}×"));
+        let ground = format!(
+            "{} interval {}, {} pairs of equal prompts.",
+            percent(report.confidence),
+            range.unwrap_or_default(),
+            comparison.pairs
         );
+        return (claim, ground);
     }
     let count = |wanted: Verdict| within_stack(report).filter(|(_, c)| c.verdict == wanted).count();
-    let all = within_stack(report).count();
-    match (all, count(Verdict::Slower), count(Verdict::NotResolved)) {
-        (0, _, _) => "One way of decoding was measured; there is nothing to compare".to_owned(),
-        (_, 0, 0) => "No speed-up can be stated: nothing was comparable".to_owned(),
-        (_, slower, 0) if slower > 0 => "Speculation made decoding slower".to_owned(),
-        (_, _, _) => "No speed-up is resolved by these measurements".to_owned(),
-    }
+    let (all, slower, open) =
+        (within_stack(report).count(), count(Verdict::Slower), count(Verdict::NotResolved));
+    let claim = match (all, slower, open) {
+        (0, _, _) => "One way of decoding was measured; there is nothing to compare",
+        (_, 0, 0) => "No speed-up can be stated: nothing was comparable",
+        (_, _, 0) => "Speculation made decoding slower",
+        (_, _, _) => "No speed-up is resolved by these measurements",
+    };
+    let ground =
+        format!("Of {all} comparisons, {slower} are slower, {open} not resolved, the rest not comparable.");
+    (claim.to_owned(), if all == 0 { String::new() } else { ground })
 }
 
 fn sentence(report: &Report, comparison: &Comparison) -> String {
@@ -225,12 +232,11 @@ fn arms(report: &Report) -> Markup {
         section {
             h2 { "Every arm" }
             div.scroll { table {
-                thead { tr { th { "arm" } th.n { "TTFT ms" } th.n { "TPOT ms" } th.n { "output tokens" } th.n { "accepted / drafted" } th.n { "rate" } th.n { "tokens per verify step" } } }
+                thead { tr { th { "arm" } th.n { "TTFT ms" } th.n { "TPOT ms" } th.n { "output tokens" } th.n { "accepted / drafted" } th.n { "per verify step" } } }
                 tbody { @for arm in &report.arms { tr {
                     th scope="row" { (arm.label) @if let Some(state) = state(arm) { " " span.tag { (state) } } }
                     td.n { (estimate(arm.ttft_ms)) } td.n { (estimate(arm.tpot_ms)) } td.n { (count(arm.output_tokens)) }
-                    td.n { (count(arm.accepted)) " / " (count(arm.drafted)) }
-                    td.n { (arm.acceptance_rate.map_or_else(|| "–".to_owned(), |rate| percent(rate.point))) }
+                    td.n { (accepted(arm)) }
                     td.n { (estimate(arm.acceptance_length)) }
                 } } }
             } }
@@ -295,11 +301,22 @@ fn method(report: &Report) -> Markup {
                 dt { "ratio" } dd { "tokens/s of the candidate by that of the baseline, over the same blocks and prompts" }
                 dt { "interval" } dd { (interval) " bootstrap: blocks are drawn first, then requests inside a block, the same for both arms of a ratio; fewer than five blocks give none" }
                 dt { "verdict" } dd { "faster or slower if the interval lies on one side of 1, not resolved if it holds 1" }
-                dt { "rate" } dd { "accepted tokens by drafted tokens" }
+                dt { "accepted" } dd { "accepted tokens by drafted tokens" }
                 dt { "per verify step" } dd { "1 + accepted tokens by verify steps: the bonus or correction token counts" }
                 dt { "left out" } dd { "warm-up requests; a request that failed counts as a failure and makes its arm invalid" }
             }
         }
+    }
+}
+
+/// `5580 / 9000, 62 %`.
+fn accepted(arm: &ArmReport) -> String {
+    match (arm.accepted, arm.drafted, arm.acceptance_rate) {
+        (Some(accepted), Some(drafted), Some(rate)) => {
+            format!("{accepted} / {drafted}, {}", percent(rate.point))
+        }
+        (Some(accepted), Some(drafted), None) => format!("{accepted} / {drafted}"),
+        _ => "–".to_owned(),
     }
 }
 

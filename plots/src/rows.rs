@@ -8,7 +8,7 @@ use crate::error::PlotError;
 use crate::theme::Theme;
 
 /// Width of a chart on a desk, in CSS pixels.
-pub(crate) const WIDE: f64 = 760.0;
+pub(crate) const WIDE: f64 = 840.0;
 /// Width of a chart on a phone.
 pub(crate) const NARROW: f64 = 340.0;
 
@@ -80,12 +80,12 @@ pub(crate) fn draw(chart: &RowChart, width: f64, theme: Theme) -> Result<String,
         let plain = Type { size: SMALL, bold: false, colour: theme.faint };
         lines(canvas, &subtitle, MARGIN + title.len() as f64 * 26.0, 18.0, plain)?;
         plot.axis(canvas, head, body)?;
+        plot.reference(canvas, head, body)?;
         let mut top = head;
         for row in &chart.rows {
             plot.row(canvas, top + height(row) / 2.0, row)?;
             top += height(row);
         }
-        plot.reference(canvas, head, body)?;
         lines(canvas, &footer, top + AXIS, 16.0, Type { size: SMALL - 1.0, ..plain })
     })
 }
@@ -247,7 +247,8 @@ fn ticks(min: f64, max: f64, about: f64) -> Vec<f64> {
     let mut ticks = Vec::new();
     let mut index = (min / step - 1e-9).ceil();
     while index * step <= max + step * 1e-9 {
-        ticks.push(index * step);
+        // `+ 0.0` turns -0 into 0, which would be written with its sign.
+        ticks.push(index * step + 0.0);
         index += 1.0;
     }
     ticks

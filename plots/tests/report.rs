@@ -39,7 +39,8 @@ fn the_page_stands_alone_and_escapes() {
     let (_dir, files) = written();
     let page = std::fs::read_to_string(&files[0]).unwrap();
     assert!(files[0].ends_with("index.html"));
-    assert!(page.contains("native/mtp-4 is 1.92 (1.86 to 1.99) times as fast as native/none"));
+    assert!(page.contains("native/mtp-4 decodes 1.92× as fast as native/none"));
+    assert!(page.contains("95 % interval 1.86× to 1.99×, 60 pairs of equal prompts"));
     assert!(page.contains("on &lt;eight&gt; threads"));
     for loads in ["<script", "src=\"http", "href=\"http", "@import", "url(http"] {
         assert!(!page.contains(loads), "{loads}");
@@ -55,7 +56,7 @@ fn pictures_are_pictures() {
         let bytes = std::fs::read(file).unwrap();
         assert_eq!(bytes[..8], *b"\x89PNG\r\n\x1a\n");
         let width = u32::from_be_bytes(bytes[16..20].try_into().unwrap());
-        assert_eq!(width, 1520, "twice 760");
+        assert_eq!(width, 1680, "twice 840");
     }
 }
 
