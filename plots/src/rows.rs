@@ -194,7 +194,7 @@ impl Plot {
                 let zero = self.x(0.0);
                 canvas.rect((zero, y - 10.0), (self.x(*first), y + 3.0), self.theme.shade(*stack, 1.0))?;
                 let second = second.unwrap_or_default();
-                canvas.rect((zero, y + 4.0), (self.x(second), y + 10.0), self.theme.shade(*stack, 0.45))?;
+                canvas.rect((zero, y + 4.0), (self.x(second), y + 10.0), self.theme.shade(*stack, 0.55))?;
                 self.x(first.max(second))
             }
         };
