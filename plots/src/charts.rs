@@ -37,7 +37,7 @@ fn throughput(report: &Report) -> RowChart {
                 continue;
             };
             let text = number(value.point) + if arm.valid { "" } else { " invalid" };
-            let strength = 0.45 + 0.55 * (nth + 1) as f64 / count;
+            let strength = 0.55 + 0.45 * (nth + 1) as f64 / count;
             rows.push(Row::Bar { label, stack, strength, hollow: !arm.valid, value: interval(value), text });
         }
     }

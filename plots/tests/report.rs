@@ -4,6 +4,7 @@ mod support;
 
 use std::path::PathBuf;
 
+use bench_core::report::Verdict;
 use bench_plots::write_report;
 
 fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
@@ -58,6 +59,26 @@ fn pictures_are_pictures() {
         let width = u32::from_be_bytes(bytes[16..20].try_into().unwrap());
         assert_eq!(width, 1680, "twice 840");
     }
+}
+
+#[test]
+fn a_run_in_which_all_failed_still_has_a_page() {
+    let mut report = support::report();
+    for arm in &mut report.arms {
+        (arm.tokens_per_s, arm.valid, arm.skipped) = (None, false, None);
+        (arm.accepted_per_position, arm.drafted_per_position) = (None, None);
+        arm.invalid_reasons = vec!["no request completed".to_owned()];
+    }
+    for comparison in &mut report.comparisons {
+        (comparison.ratio, comparison.verdict) = (None, Verdict::NotComparable);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let files = write_report(&report, dir.path()).unwrap();
+    let page = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(page.contains("No speed-up can be stated: nothing was comparable"));
+    let throughput = std::fs::read_to_string(dir.path().join("throughput.svg")).unwrap();
+    assert_eq!(throughput.matches("\nno request completed\n").count(), 6, "a gap is not labelled");
+    assert!(!page.contains("NaN") && !throughput.contains("inf"));
 }
 
 #[test]
