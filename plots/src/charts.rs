@@ -1,0 +1,176 @@
+//! What each chart shows: throughput, speed-up, acceptance.
+
+use bench_core::preset::StackKind;
+use bench_core::report::{ArmReport, Estimate, Report};
+
+use crate::rows::{Axis, Interval, Row, RowChart};
+use crate::words::{absence, date, incomparable, number, percent, variant, verdict, within_stack};
+
+/// A chart with the name of its files.
+#[derive(Debug, Clone)]
+pub(crate) struct Chart {
+    pub(crate) name: &'static str,
+    pub(crate) rows: RowChart,
+}
+
+/// All charts, in page order. A run without speculation has the first one only.
+pub(crate) fn charts(report: &Report) -> Vec<Chart> {
+    let mut charts = vec![Chart { name: "throughput", rows: throughput(report) }];
+    if within_stack(report).next().is_some() {
+        charts.push(Chart { name: "speedup", rows: speedup(report) });
+    }
+    if report.arms.iter().any(|arm| arm.speculation.draft_max().is_some()) {
+        charts.push(Chart { name: "acceptance", rows: acceptance(report) });
+    }
+    charts
+}
+
+fn throughput(report: &Report) -> RowChart {
+    let mut rows = Vec::new();
+    for (stack, arms) in stacks(report) {
+        rows.push(Row::Group { text: stack.to_string(), stack });
+        let count = arms.len().max(1) as f64;
+        for (nth, arm) in arms.iter().enumerate() {
+            let label = variant(&arm.label).to_owned();
+            let Some(value) = arm.tokens_per_s else {
+                rows.push(Row::Gap { label, text: absence(arm) });
+                continue;
+            };
+            let text = number(value.point) + if arm.valid { "" } else { " invalid" };
+            let strength = 0.55 + 0.45 * (nth + 1) as f64 / count;
+            rows.push(Row::Bar { label, stack, strength, hollow: !arm.valid, value: interval(value), text });
+        }
+    }
+    let highest = report.arms.iter().filter_map(|arm| arm.tokens_per_s).map(|e| e.high.unwrap_or(e.point));
+    let max = highest.fold(0.0, f64::max);
+    RowChart {
+        title: "Decode throughput".to_owned(),
+        subtitle: format!("Tokens per second of one stream, preset {}. {}", report.preset, whisker(report)),
+        footer: footer(report),
+        axis: Axis { min: 0.0, max: if max > 0.0 { max } else { 1.0 }, reference: 0.0, tick: plain_tick },
+        rows,
+    }
+}
+
+fn speedup(report: &Report) -> RowChart {
+    let mut rows = Vec::new();
+    let (mut min, mut max) = (1.0_f64, 1.0_f64);
+    for (stack, _) in stacks(report) {
+        let of_stack: Vec<_> = within_stack(report).filter(|(arm, _)| arm.stack == stack).collect();
+        let Some((_, first)) = of_stack.first() else { continue };
+        rows.push(Row::Group { text: format!("{stack}, against {}", variant(&first.baseline)), stack });
+        for (arm, comparison) in of_stack {
+            let label = variant(&arm.label).to_owned();
+            let word = verdict(comparison.verdict);
+            let Some(ratio) = comparison.ratio else {
+                let text = format!("{word}: {}", incomparable(report, comparison));
+                rows.push(Row::Gap { label, text });
+                continue;
+            };
+            min = min.min(ratio.low.unwrap_or(ratio.point));
+            max = max.max(ratio.high.unwrap_or(ratio.point));
+            let text = format!("{:.2}× {word}", ratio.point);
+            rows.push(Row::Point { label, stack, value: interval(ratio), text });
+        }
+    }
+    let pad = ((max - min) * 0.08).max(0.02);
+    RowChart {
+        title: "Speed-up by speculation".to_owned(),
+        subtitle: format!(
+            "Ratio of tokens per second to the same stack's baseline, paired by block and prompt; 1 is no change. {}",
+            whisker(report)
+        ),
+        footer: footer(report),
+        axis: Axis { min: min - pad, max: max + pad, reference: 1.0, tick: ratio_tick },
+        rows,
+    }
+}
+
+fn acceptance(report: &Report) -> RowChart {
+    let mut rows = Vec::new();
+    for arm in report.arms.iter().filter(|arm| arm.speculation.draft_max().is_some()) {
+        let total = arm.acceptance_rate.map(|rate| format!(", {} of all drafts", percent(rate.point)));
+        rows.push(Row::Group { text: arm.label.clone() + &total.unwrap_or_default(), stack: arm.stack });
+        match (&arm.accepted_per_position, &arm.drafted_per_position) {
+            (Some(accepted), Some(drafted)) => rows.extend(positions(arm, accepted, drafted)),
+            _ if arm.n_requests > 0 && arm.failures == 0 => {
+                rows.push(Row::Gap {
+                    label: String::new(),
+                    text: "counts by position are not reported".to_owned(),
+                });
+            }
+            _ => rows.push(Row::Gap { label: String::new(), text: absence(arm) }),
+        }
+    }
+    RowChart {
+        title: "Acceptance by draft position".to_owned(),
+        subtitle: "Strong bar: accepted, of the rounds that drafted at this position (conditional). Pale bar: of all \
+                   verify steps (marginal)."
+            .to_owned(),
+        footer: footer(report),
+        axis: Axis { min: 0.0, max: 1.0, reference: 0.0, tick: percent },
+        rows,
+    }
+}
+
+fn positions(arm: &ArmReport, accepted: &[u64], drafted: &[u64]) -> Vec<Row> {
+    let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+    let row = |(nth, drafted): (usize, &u64)| {
+        let accepted = accepted.get(nth).copied().unwrap_or_default();
+        let label = (nth + 1).to_string();
+        let second = arm.verify_steps.and_then(|steps| share(accepted, steps));
+        match share(accepted, *drafted) {
+            Some(first) => {
+                let marginal = second.map_or_else(String::new, |second| format!(" / {}", percent(second)));
+                Row::Twin { label, stack: arm.stack, first, second, text: percent(first) + &marginal }
+            }
+            None => Row::Gap { label, text: "never drafted".to_owned() },
+        }
+    };
+    drafted.iter().enumerate().map(row).collect()
+}
+
+/// Stacks in report order, with their arms.
+fn stacks(report: &Report) -> Vec<(StackKind, Vec<&ArmReport>)> {
+    let mut stacks: Vec<(StackKind, Vec<&ArmReport>)> = Vec::new();
+    for arm in &report.arms {
+        match stacks.iter_mut().find(|(stack, _)| *stack == arm.stack) {
+            Some((_, arms)) => arms.push(arm),
+            None => stacks.push((arm.stack, vec![arm])),
+        }
+    }
+    stacks
+}
+
+fn interval(value: Estimate) -> Interval {
+    Interval { point: value.point, ends: value.low.zip(value.high) }
+}
+
+fn whisker(report: &Report) -> String {
+    let drawn = report.arms.iter().filter_map(|arm| arm.tokens_per_s).any(|value| value.low.is_some());
+    if drawn {
+        format!("Whisker: {} bootstrap interval over blocks.", percent(report.confidence))
+    } else {
+        "Too few blocks for an interval.".to_owned()
+    }
+}
+
+fn footer(report: &Report) -> String {
+    let requests: u64 = report.arms.iter().map(|arm| arm.n_requests).sum();
+    format!(
+        "n = {requests} requests, {} blocks · {} · {} · suite {}",
+        report.blocks,
+        report.host.cpu.as_deref().unwrap_or("unknown CPU"),
+        date(report.started_unix_ms),
+        report.suite_version,
+    )
+}
+
+fn plain_tick(value: f64) -> String {
+    if (value - value.round()).abs() < 1e-6 { format!("{value:.0}") } else { number(value) }
+}
+
+fn ratio_tick(value: f64) -> String {
+    let text = format!("{value:.2}");
+    format!("{}×", text.trim_end_matches('0').trim_end_matches('.'))
+}

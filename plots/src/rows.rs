@@ -1,0 +1,269 @@
+//! The one form of all our charts: horizontal rows under a value axis, so that labels never collide and a phone shows
+//! them at a readable size.
+
+use bench_core::preset::StackKind;
+
+use crate::canvas::{Align, Canvas, Type, fit, svg, text_width, wrap};
+use crate::error::PlotError;
+use crate::theme::Theme;
+
+/// Width of a chart on a desk, in CSS pixels.
+pub(crate) const WIDE: f64 = 840.0;
+/// Width of a chart on a phone.
+pub(crate) const NARROW: f64 = 340.0;
+
+/// A chart: words, axis and rows.
+#[derive(Debug, Clone)]
+pub(crate) struct RowChart {
+    pub(crate) title: String,
+    pub(crate) subtitle: String,
+    pub(crate) footer: String,
+    pub(crate) axis: Axis,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// The value axis.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Axis {
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    /// A value with a line of its own: 0 under bars, 1 under ratios.
+    pub(crate) reference: f64,
+    /// How a tick is written.
+    pub(crate) tick: fn(f64) -> String,
+}
+
+/// One row.
+#[derive(Debug, Clone)]
+pub(crate) enum Row {
+    /// A heading with the stack's colour.
+    Group { text: String, stack: StackKind },
+    /// A bar from zero; hollow if the number may not be compared.
+    Bar { label: String, stack: StackKind, strength: f64, hollow: bool, value: Interval, text: String },
+    /// A point with its interval.
+    Point { label: String, stack: StackKind, value: Interval, text: String },
+    /// Two bars from zero, the second one thin and pale.
+    Twin { label: String, stack: StackKind, first: f64, second: Option<f64>, text: String },
+    /// No value, and why.
+    Gap { label: String, text: String },
+}
+
+/// A value and the ends of its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Interval {
+    pub(crate) point: f64,
+    pub(crate) ends: Option<(f64, f64)>,
+}
+
+const MARGIN: f64 = 16.0;
+const ROW: f64 = 32.0;
+const GROUP: f64 = 36.0;
+const AXIS: f64 = 30.0;
+const TITLE: f64 = 20.0;
+const SMALL: f64 = 12.5;
+const LABEL: f64 = 13.5;
+
+/// Draws the chart.
+pub(crate) fn draw(chart: &RowChart, width: f64, theme: Theme) -> Result<String, PlotError> {
+    let room = width - 2.0 * MARGIN;
+    let title = wrap(&chart.title, room, TITLE, true);
+    let subtitle = wrap(&chart.subtitle, room, SMALL, false);
+    let footer = wrap(&chart.footer, room, SMALL - 1.0, false);
+    let head = MARGIN + title.len() as f64 * 26.0 + subtitle.len() as f64 * 18.0 + 8.0;
+    let body: f64 = chart.rows.iter().map(height).sum();
+    let total = head + body + AXIS + footer.len() as f64 * 16.0 + MARGIN;
+    let plot = Plot::new(chart, width, theme);
+    svg((width, total), &chart.title, |canvas| {
+        canvas.rect((0.0, 0.0), (width, total), theme.background)?;
+        let bold = Type { size: TITLE, bold: true, colour: theme.ink };
+        lines(canvas, &title, MARGIN, 26.0, bold)?;
+        let plain = Type { size: SMALL, bold: false, colour: theme.faint };
+        lines(canvas, &subtitle, MARGIN + title.len() as f64 * 26.0, 18.0, plain)?;
+        plot.axis(canvas, head, body)?;
+        plot.reference(canvas, head, body)?;
+        let mut top = head;
+        for row in &chart.rows {
+            plot.row(canvas, top + height(row) / 2.0, row)?;
+            top += height(row);
+        }
+        lines(canvas, &footer, top + AXIS, 16.0, Type { size: SMALL - 1.0, ..plain })
+    })
+}
+
+fn lines(canvas: &Canvas<'_>, lines: &[String], top: f64, step: f64, kind: Type) -> Result<(), PlotError> {
+    let mut y = top + step / 2.0;
+    for line in lines {
+        canvas.text((MARGIN, y), Align::Start, kind, line)?;
+        y += step;
+    }
+    Ok(())
+}
+
+fn height(row: &Row) -> f64 {
+    match row {
+        Row::Group { .. } => GROUP,
+        Row::Bar { .. } | Row::Point { .. } | Row::Twin { .. } | Row::Gap { .. } => ROW,
+    }
+}
+
+fn label(row: &Row) -> &str {
+    match row {
+        Row::Group { .. } => "",
+        Row::Bar { label, .. }
+        | Row::Point { label, .. }
+        | Row::Twin { label, .. }
+        | Row::Gap { label, .. } => label,
+    }
+}
+
+/// What stands right of the mark.
+fn value_text(row: &Row) -> &str {
+    match row {
+        Row::Group { .. } | Row::Gap { .. } => "",
+        Row::Bar { text, .. } | Row::Point { text, .. } | Row::Twin { text, .. } => text,
+    }
+}
+
+/// Where values lie on the picture.
+struct Plot {
+    axis: Axis,
+    left: f64,
+    right: f64,
+    edge: f64,
+    theme: Theme,
+}
+
+impl Plot {
+    /// Room for the widest label at the left, for the widest value at the right.
+    fn new(chart: &RowChart, width: f64, theme: Theme) -> Self {
+        let widest = |of: fn(&Row) -> &str, size: f64| {
+            chart.rows.iter().map(|row| text_width(of(row), size, false)).fold(0.0, f64::max)
+        };
+        let left = MARGIN + widest(label, LABEL).min(width * 0.3) + 12.0;
+        let right = width - MARGIN - widest(value_text, SMALL).min(width * 0.4) - 10.0;
+        Self { axis: chart.axis, left, right: right.max(left + 40.0), edge: width - MARGIN, theme }
+    }
+
+    fn x(&self, value: f64) -> f64 {
+        let span = self.axis.max - self.axis.min;
+        let share = if span > 0.0 { (value - self.axis.min) / span } else { 0.0 };
+        self.left + share.clamp(0.0, 1.0) * (self.right - self.left)
+    }
+
+    fn axis(&self, canvas: &Canvas<'_>, top: f64, body: f64) -> Result<(), PlotError> {
+        let kind = Type { size: SMALL - 1.0, bold: false, colour: self.theme.faint };
+        for tick in ticks(self.axis.min, self.axis.max, ((self.right - self.left) / 75.0).max(2.0)) {
+            let x = self.x(tick);
+            canvas.line((x, top), (x, top + body), 1.0, self.theme.grid)?;
+            canvas.text((x, top + body + 12.0), Align::Middle, kind, &(self.axis.tick)(tick))?;
+        }
+        Ok(())
+    }
+
+    fn reference(&self, canvas: &Canvas<'_>, top: f64, body: f64) -> Result<(), PlotError> {
+        let x = self.x(self.axis.reference);
+        canvas.line((x, top), (x, top + body), 1.25, self.theme.ink)
+    }
+
+    fn row(&self, canvas: &Canvas<'_>, y: f64, row: &Row) -> Result<(), PlotError> {
+        let ink = Type { size: LABEL, bold: false, colour: self.theme.ink };
+        let left = fit(label(row), self.left - MARGIN - 10.0, LABEL);
+        canvas.text((self.left - 10.0, y), Align::End, ink, &left)?;
+        let end = match row {
+            Row::Group { text, stack } => return self.group(canvas, y, text, *stack),
+            Row::Gap { text, .. } => {
+                let faint = Type { size: SMALL, bold: false, colour: self.theme.faint };
+                let text = fit(text, self.edge - self.left - 8.0, SMALL);
+                return self.plate(canvas, (self.left + 8.0, y), faint, &text);
+            }
+            Row::Bar { stack, strength, hollow, value, .. } => {
+                let (from, to) = ((self.x(0.0), y - 9.0), (self.x(value.point), y + 9.0));
+                if *hollow {
+                    canvas.outline(from, to, self.theme.shade(*stack, *strength))?;
+                } else {
+                    canvas.rect(from, to, self.theme.shade(*stack, *strength))?;
+                }
+                self.whisker(canvas, y, *value)?
+            }
+            Row::Point { stack, value, .. } => {
+                let end = self.whisker(canvas, y, *value)?;
+                canvas.dot((self.x(value.point), y), 5.0, self.theme.shade(*stack, 1.0))?;
+                end.max(self.x(value.point) + 5.0)
+            }
+            Row::Twin { stack, first, second, .. } => {
+                let zero = self.x(0.0);
+                canvas.rect((zero, y - 10.0), (self.x(*first), y + 3.0), self.theme.shade(*stack, 1.0))?;
+                let second = second.unwrap_or_default();
+                canvas.rect((zero, y + 4.0), (self.x(second), y + 10.0), self.theme.shade(*stack, 0.55))?;
+                self.x(first.max(second))
+            }
+        };
+        let kind = Type { size: SMALL, bold: true, colour: self.theme.ink };
+        self.plate(canvas, (end + 8.0, y), kind, value_text(row))
+    }
+
+    fn group(&self, canvas: &Canvas<'_>, y: f64, text: &str, stack: StackKind) -> Result<(), PlotError> {
+        let (x, y) = (MARGIN, y + 4.0);
+        let kind = Type { size: LABEL, bold: true, colour: self.theme.ink };
+        self.plate(canvas, (x + 18.0, y), kind, text)?;
+        canvas.rect((x, y - 5.5), (x + 11.0, y + 5.5), self.theme.shade(stack, 1.0))
+    }
+
+    /// Text on a plate of background, so that no grid line runs through it.
+    fn plate(
+        &self,
+        canvas: &Canvas<'_>,
+        (x, y): (f64, f64),
+        kind: Type,
+        text: &str,
+    ) -> Result<(), PlotError> {
+        let width = text_width(text, kind.size, kind.bold);
+        canvas.rect((x - 3.0, y - 9.0), (x + width + 3.0, y + 9.0), self.theme.background)?;
+        canvas.text((x, y), Align::Start, kind, text)
+    }
+
+    /// The interval with caps; returns where the mark ends.
+    fn whisker(&self, canvas: &Canvas<'_>, y: f64, value: Interval) -> Result<f64, PlotError> {
+        let Some((low, high)) = value.ends else { return Ok(self.x(value.point)) };
+        let (low, high) = (self.x(low), self.x(high));
+        canvas.line((low, y), (high, y), 1.5, self.theme.ink)?;
+        for end in [low, high] {
+            canvas.line((end, y - 4.0), (end, y + 4.0), 1.5, self.theme.ink)?;
+        }
+        Ok(high)
+    }
+}
+
+/// Round values inside the axis, about as many as asked: steps of 1, 2 or 5 times a power of ten.
+fn ticks(min: f64, max: f64, about: f64) -> Vec<f64> {
+    let span = max - min;
+    if !(span > 0.0 && span.is_finite()) {
+        return vec![min];
+    }
+    let raw = span / about;
+    let power = 10_f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|nice| nice * power).into_iter().find(|step| *step >= raw);
+    let step = step.unwrap_or(10.0 * power);
+    let mut ticks = Vec::new();
+    let mut index = (min / step - 1e-9).ceil();
+    while index * step <= max + step * 1e-9 {
+        // `+ 0.0` turns -0 into 0, which would be written with its sign.
+        ticks.push(index * step + 0.0);
+        index += 1.0;
+    }
+    ticks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_inside() {
+        let close =
+            |a: Vec<f64>, b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9);
+        assert!(close(ticks(0.0, 930.0, 5.0), &[0.0, 200.0, 400.0, 600.0, 800.0]));
+        assert!(close(ticks(0.9, 2.1, 4.0), &[1.0, 1.5, 2.0]));
+        assert!(close(ticks(3.0, 3.0, 4.0), &[3.0]));
+    }
+}

@@ -1,0 +1,92 @@
+//! The files of a report, read as text.
+
+mod support;
+
+use std::path::PathBuf;
+
+use bench_core::report::Verdict;
+use bench_plots::write_report;
+
+fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
+    let dir = tempfile::tempdir().unwrap();
+    let files = write_report(&support::report(), &dir.path().join("report")).unwrap();
+    if let Some(keep) = std::env::var_os("BENCH_KEEP_PAGE") {
+        write_report(&support::report(), keep.as_ref()).unwrap();
+    }
+    (dir, files)
+}
+
+#[test]
+fn every_arm_is_in_every_chart_it_belongs_to() {
+    let (_dir, files) = written();
+    let read = |name: &str| {
+        std::fs::read_to_string(files.iter().find(|file| file.ends_with(name)).unwrap()).unwrap()
+    };
+    let throughput = read("throughput.svg");
+    for arm in support::report().arms {
+        let variant = arm.label.split('/').nth(1).unwrap();
+        assert!(throughput.contains(&format!("\n{variant}\n")), "{variant} is missing");
+    }
+    assert!(throughput.contains("skipped: llama-server b7421"));
+    assert!(throughput.contains("44.0 invalid") && throughput.contains("79.9"));
+    let speedup = read("speedup.svg");
+    assert!(speedup.contains("1.92× faster") && speedup.contains("not comparable: 2 failures"));
+    let acceptance = read("acceptance.svg");
+    assert!(acceptance.contains("83 % / 83 %") && acceptance.contains("counts by position are not reported"));
+}
+
+#[test]
+fn the_page_stands_alone_and_escapes() {
+    let (_dir, files) = written();
+    let page = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(files[0].ends_with("index.html"));
+    assert!(page.contains("native/mtp-4 decodes 1.92× as fast as native/none"));
+    assert!(page.contains("95 % interval 1.86× to 1.99×, 60 pairs of equal prompts"));
+    assert!(page.contains("on &lt;eight&gt; threads"));
+    for loads in ["<script", "src=\"http", "href=\"http", "@import", "url(http"] {
+        assert!(!page.contains(loads), "{loads}");
+    }
+    assert!(page.contains("href=\"../rows.jsonl\"") && page.contains("href=\"../manifest.json\""));
+}
+
+#[test]
+fn pictures_are_pictures() {
+    let (_dir, files) = written();
+    assert_eq!(files.len(), 1 + 3 * 3);
+    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "png")) {
+        let bytes = std::fs::read(file).unwrap();
+        assert_eq!(bytes[..8], *b"\x89PNG\r\n\x1a\n");
+        let width = u32::from_be_bytes(bytes[16..20].try_into().unwrap());
+        assert_eq!(width, 1680, "twice 840");
+    }
+}
+
+#[test]
+fn a_run_in_which_all_failed_still_has_a_page() {
+    let mut report = support::report();
+    for arm in &mut report.arms {
+        (arm.tokens_per_s, arm.valid, arm.skipped) = (None, false, None);
+        (arm.accepted_per_position, arm.drafted_per_position) = (None, None);
+        arm.invalid_reasons = vec!["no request completed".to_owned()];
+    }
+    for comparison in &mut report.comparisons {
+        (comparison.ratio, comparison.verdict) = (None, Verdict::NotComparable);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let files = write_report(&report, dir.path()).unwrap();
+    let page = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(page.contains("No speed-up can be stated: nothing was comparable"));
+    let throughput = std::fs::read_to_string(dir.path().join("throughput.svg")).unwrap();
+    assert_eq!(throughput.matches("\nno request completed\n").count(), 6, "a gap is not labelled");
+    assert!(!page.contains("NaN") && !throughput.contains("inf"));
+}
+
+#[test]
+fn an_unwritable_place_is_told_with_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = write_report(&support::report(), &file).unwrap_err();
+    assert!(error.to_string().contains("file"), "{error}");
+    assert!(error.hint().is_some());
+}

@@ -1,0 +1,125 @@
+//! A report with everything in it: a fast arm, one that failed, one without counts by position, a skipped stack.
+
+use std::num::NonZeroU32;
+
+use bench_core::preset::{AcceptanceRule, SpecDecode, StackKind};
+use bench_core::report::{ArmReport, Comparison, Estimate, FailureSummary, REPORT_SCHEMA, Report, Verdict};
+use bench_core::testing::host;
+
+fn estimate(point: f64) -> Estimate {
+    Estimate { point, low: Some(point * 0.97), high: Some(point * 1.04) }
+}
+
+fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> ArmReport {
+    let speculation = NonZeroU32::new(draft_max).map_or(SpecDecode::None, |draft_max| SpecDecode::Mtp {
+        draft_max,
+        acceptance: AcceptanceRule::SampleAndCompare,
+    });
+    let counted = (draft_max > 0).then_some(());
+    ArmReport {
+        stack,
+        preset: "gemma-4-e2b".to_owned(),
+        label: format!("{stack}/{variant}"),
+        speculation,
+        n_requests: 60,
+        failures: 0,
+        failure_kinds: Vec::new(),
+        valid: true,
+        invalid_reasons: Vec::new(),
+        skipped: None,
+        tokens_per_s: Some(estimate(tokens_per_s)),
+        e2e_tokens_per_s: Some(estimate(tokens_per_s * 0.8)),
+        ttft_ms: Some(estimate(182.0)),
+        tpot_ms: Some(estimate(1000.0 / tokens_per_s)),
+        output_tokens: Some(7680),
+        prompt_tokens: Some(2400),
+        drafted: counted.map(|()| 9000),
+        accepted: counted.map(|()| 5580),
+        verify_steps: counted.map(|()| 3000),
+        acceptance_rate: counted.map(|()| estimate(0.62)),
+        acceptance_length: counted.map(|()| estimate(2.86)),
+        accepted_per_position: counted.map(|()| (0..draft_max).map(|i| 2500 >> i).collect()),
+        drafted_per_position: counted.map(|()| (0..draft_max).map(|i| 3000 - 400 * u64::from(i)).collect()),
+        effective: vec![
+            ("build".to_owned(), "b7421 (0f3c9ab)".to_owned()),
+            (
+                "recipe".to_owned(),
+                "llama-server --model /models/gemma.gguf --cache-type-k q8_0 --port 18080".to_owned(),
+            ),
+        ],
+    }
+}
+
+fn versus(baseline: &str, candidate: &str, ratio: Option<f64>, verdict: Verdict) -> Comparison {
+    Comparison {
+        baseline: baseline.to_owned(),
+        candidate: candidate.to_owned(),
+        metric: "tokens_per_s".to_owned(),
+        ratio: ratio.map(estimate),
+        pairs: if ratio.is_some() { 60 } else { 0 },
+        verdict,
+        same_output: ratio.map(|_| true),
+    }
+}
+
+/// Two stacks, seven arms, five comparisons.
+pub(crate) fn report() -> Report {
+    use StackKind::{LlamaServer, Native};
+    let mut arms = vec![
+        arm(Native, "none", 0, 41.7),
+        arm(Native, "mtp-2", 2, 68.2),
+        arm(Native, "mtp-4", 4, 79.9),
+        arm(Native, "ngram", 3, 44.0),
+        arm(LlamaServer, "none", 0, 48.3),
+        arm(LlamaServer, "mtp-2", 2, 49.1),
+        arm(LlamaServer, "mtp-4", 4, 60.0),
+    ];
+    arms[3].valid = false;
+    arms[3].failures = 2;
+    arms[3].invalid_reasons = vec!["2 failures in 60 requests (2 x aborted)".to_owned()];
+    arms[3].failure_kinds = vec![FailureSummary {
+        kind: "aborted".to_owned(),
+        count: 2,
+        first_message: "the stream ended without a finish after 31 events: the stream is over".to_owned(),
+    }];
+    arms[5].accepted_per_position = None;
+    arms[5].drafted_per_position = None;
+    let absent = &mut arms[6];
+    (absent.tokens_per_s, absent.e2e_tokens_per_s, absent.ttft_ms, absent.tpot_ms) = (None, None, None, None);
+    (absent.drafted, absent.accepted, absent.verify_steps, absent.output_tokens) = (None, None, None, None);
+    (absent.acceptance_rate, absent.acceptance_length) = (None, None);
+    (absent.accepted_per_position, absent.drafted_per_position) = (None, None);
+    (absent.n_requests, absent.valid) = (0, false);
+    absent.skipped =
+        Some("llama-server b7421 cannot draft with an assistant of this architecture".to_owned());
+    absent.effective.clear();
+    let mut host = host();
+    host.cpu = Some("AMD EPYC 7763 64-Core Processor".to_owned());
+    host.cpu_count = Some(8);
+    host.cpu_features = ["avx2", "fma", "f16c"].map(str::to_owned).to_vec();
+    host.memory_bytes = Some(33_500_000_000);
+    Report {
+        schema: REPORT_SCHEMA,
+        preset: "gemma-4-e2b".to_owned(),
+        preset_description:
+            "Gemma 4 E2B with its assistant on <eight> threads, greedy, 128 tokens a request.".to_owned(),
+        preset_sha256: "5e".repeat(32),
+        run_ids: vec!["20270115-081500-ab12".to_owned()],
+        started_unix_ms: 1_800_000_000_000,
+        interrupted: false,
+        suite_version: "0.1.0".to_owned(),
+        host,
+        blocks: 6,
+        confidence: 0.95,
+        notes: Vec::new(),
+        comparisons: vec![
+            versus("native/none", "native/mtp-2", Some(1.635), Verdict::Faster),
+            versus("native/none", "native/mtp-4", Some(1.916), Verdict::Faster),
+            versus("native/none", "native/ngram", None, Verdict::NotComparable),
+            versus("llama-server/none", "llama-server/mtp-2", Some(1.01), Verdict::NotResolved),
+            versus("llama-server/none", "llama-server/mtp-4", None, Verdict::NotComparable),
+            versus("native/none", "llama-server/none", Some(1.16), Verdict::Faster),
+        ],
+        arms,
+    }
+}
