@@ -1,5 +1,7 @@
 //! The files of a report, read as text.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::path::PathBuf;

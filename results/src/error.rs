@@ -19,7 +19,7 @@ pub enum ResultsError {
     #[error(transparent)]
     Rows(#[from] RowError),
     /// Two runs are not of one experiment.
-    #[error("`{first}` and `{second}` cannot be merged: their {what} differ", first = first.display(), second = second.display())]
+    #[error("`{first}` and `{second}` cannot be merged: their {what}", first = first.display(), second = second.display())]
     Unlike {
         /// The first run.
         first: PathBuf,

@@ -32,29 +32,19 @@ impl Loaded {
 /// Fails if nothing is given, if something cannot be read, if a row does not belong to its manifest, and if two runs
 /// differ in preset, machine or version of the suite.
 pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
-    let [first, others @ ..] = runs else { return Err(ResultsError::NoRuns) };
+    let Some(first) = runs.first() else { return Err(ResultsError::NoRuns) };
     let mut loaded = Loaded { manifests: Vec::new(), arms: Vec::new(), rows: Vec::new(), notes: Vec::new() };
-    add(&mut loaded, first)?;
-    for root in others {
-        add(&mut loaded, root).map_err(|error| match error {
-            ResultsError::Unlike { second, what, .. } => {
-                ResultsError::Unlike { first: first.clone(), second, what }
-            }
-            other => other,
-        })?;
+    for root in runs {
+        add(&mut loaded, first, root)?;
     }
     Ok(loaded)
 }
 
-fn add(loaded: &mut Loaded, root: &Path) -> Result<(), ResultsError> {
+fn add(loaded: &mut Loaded, first: &Path, root: &Path) -> Result<(), ResultsError> {
     let dir = RunDir::existing(root);
     let manifest = dir.read_manifest()?;
-    if let Some(what) = loaded.manifests.first().and_then(|first| difference(first, &manifest)) {
-        return Err(ResultsError::Unlike { first: PathBuf::new(), second: root.to_owned(), what });
-    }
-    if loaded.manifests.iter().any(|other| other.run_id == manifest.run_id) {
-        let what = format!("run ids should differ and do not: both are {}; other things", manifest.run_id);
-        return Err(ResultsError::Unlike { first: PathBuf::new(), second: root.to_owned(), what });
+    if let Some(what) = unlike(&loaded.manifests, &manifest) {
+        return Err(ResultsError::Unlike { first: first.to_owned(), second: root.to_owned(), what });
     }
     let read = dir.read_rows()?;
     if let Some(tail) = read.torn_tail {
@@ -95,19 +85,27 @@ fn rank(status: &ArmStatus) -> u8 {
     }
 }
 
+/// Why a run may not join those already read. The same run twice would count each request twice.
+fn unlike(known: &[RunManifest], run: &RunManifest) -> Option<String> {
+    if known.iter().any(|other| other.run_id == run.run_id) {
+        return Some(format!("run ids do not differ (both are {})", run.run_id));
+    }
+    known.first().and_then(|first| difference(first, run))
+}
+
 /// What makes two runs different experiments.
 fn difference(a: &RunManifest, b: &RunManifest) -> Option<String> {
     if a.preset_sha256 != b.preset_sha256 {
-        return Some(format!("presets ({} and {})", short(&a.preset_sha256), short(&b.preset_sha256)));
+        return Some(format!("presets differ ({} and {})", short(&a.preset_sha256), short(&b.preset_sha256)));
     }
     if a.suite_version != b.suite_version {
-        return Some(format!("versions of the suite ({} and {})", a.suite_version, b.suite_version));
+        return Some(format!("versions of the suite differ ({} and {})", a.suite_version, b.suite_version));
     }
     // The load is of the moment, not of the machine.
     let machine = |host: &HostInfo| HostInfo { load_before: None, ..host.clone() };
     (machine(&a.host) != machine(&b.host)).then(|| {
         let name = |host: &HostInfo| host.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned());
-        format!("machines ({} and {})", name(&a.host), name(&b.host))
+        format!("machines differ ({} and {})", name(&a.host), name(&b.host))
     })
 }
 

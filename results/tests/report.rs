@@ -1,5 +1,6 @@
 //! From a run on disk to its report: a generated run with planted speeds, a failed request and a skipped stack.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::float_cmp, reason = "equal to the last digit is what is promised")]
 
 use std::num::NonZeroU32;
@@ -203,7 +204,8 @@ fn a_failure_invalidates_and_a_missing_stack_does_not() {
 
 #[test]
 fn every_doubt_is_a_reason() {
-    let doubts: [(fn(&mut RequestRecord), &str); 6] = [
+    type Spoil = fn(&mut RequestRecord);
+    let doubts: [(Spoil, &str); 6] = [
         (|row| row.output.disputed = true, "disputed by two sources in 1 of 18"),
         (|row| row.output.tokens = None, "output count unknown in 1 of 18"),
         (|row| row.output.tokens = Some(3), "1 of 18 requests emitted other than 4 tokens"),
