@@ -58,6 +58,9 @@ pub enum ModelSource {
 pub struct SynthTiny {
     /// Share of tokens whose successor the assistant knows, 0 to 1.
     pub acceptance: f32,
+    /// Length of the cycles the target walks; `None`: one cycle over all ordinary tokens. Short cycles repeat within an
+    /// output, which gives prompt lookup something to find.
+    pub cycle: Option<NonZeroU32>,
     /// Weight type of the matrices.
     pub weights: WeightType,
     /// Seed of all random weights.

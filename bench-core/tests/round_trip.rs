@@ -143,7 +143,12 @@ fn models() -> impl Strategy<Value = ModelSource> {
             assistant: assistant.map(Into::into)
         }),
         (0.0_f32..=1.0, weights, any::<u64>()).prop_map(
-            |(acceptance, weights, seed)| ModelSource::SynthTiny(SynthTiny { acceptance, weights, seed })
+            |(acceptance, weights, seed)| ModelSource::SynthTiny(SynthTiny {
+                acceptance,
+                cycle: None,
+                weights,
+                seed
+            })
         ),
     ]
 }

@@ -9,8 +9,8 @@ use bench_engine::synth::tiny::{TinyPair, write_tiny_pair};
 
 use crate::failure::Failure;
 
-/// The files of a preset's models. A synthetic pair is written on first use and kept: equal parameters give
-/// byte-equal files, so a pair that is there need not be written again.
+/// The files of a preset's models. A synthetic pair is written anew (a fraction of a second): equal
+/// parameters give byte-equal files, and an old or damaged one cannot be taken for it.
 pub(crate) fn resolve(source: &ModelSource) -> Result<ModelPaths, Failure> {
     match source {
         ModelSource::Files { target, assistant } => {
@@ -33,10 +33,12 @@ fn synthesise(parameters: &SynthTiny) -> Result<ModelPaths, Failure> {
     let pair = TinyPair {
         seed: parameters.seed,
         acceptance: parameters.acceptance,
+        cycle: parameters.cycle.map(|tokens| tokens.get() as usize),
         weights: weight_type(parameters.weights),
         ..TinyPair::default()
     };
-    let name = format!("tiny-a{:03.0}-{}-s{}", pair.acceptance * 100.0, pair.weights, pair.seed);
+    let cycle = pair.cycle.map_or_else(String::new, |tokens| format!("-c{tokens}"));
+    let name = format!("tiny-a{:03.0}{cycle}-{}-s{}", pair.acceptance * 100.0, pair.weights, pair.seed);
     let files = write_tiny_pair(&cache_dir().join(name), &pair)?;
     Ok(ModelPaths { target: files.target, assistant: Some(files.assistant) })
 }

@@ -104,17 +104,13 @@ fn patched(file: &Path, from: &str, to: &str) -> std::path::PathBuf {
 #[test]
 fn a_missing_model_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
+    let target = ["--set", "models.target=\"no/such.gguf\""];
+    let run = ["run", "smoke", "--stack", "native"];
     refuses(
-        bench(dir.path()).args([
-            "run",
-            "smoke",
-            "--stack",
-            "native",
-            "--set",
-            "models.target=\"no/such.gguf\"",
-        ]),
+        bench(dir.path()).args(run).args(target).args(["--set", "models.assistant=\"none.gguf\""]),
         &["no/such.gguf", "does not exist", "hint: "],
     );
+    refuses(bench(dir.path()).args(run).args(target), &["models.assistant", "mtp-3", "hint: "]);
 }
 
 #[test]
@@ -235,22 +231,16 @@ fn a_server_that_dies_in_mid_stream_is_an_aborted_row() {
 #[cfg(unix)]
 fn a_full_disk_ends_the_run_and_keeps_whole_rows() {
     let dir = tempfile::tempdir().unwrap();
-    // First once without a limit, so that the models are there.
-    assert!(
-        bench(dir.path())
-            .args(["run", "smoke", "--stack", "native", "--out", "first"])
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    let files = tiny(dir.path());
     // A file size limit with its signal ignored makes write() fail as a full disk does.
     let mut limited = Command::new("sh");
     limited
         .current_dir(dir.path())
         .env("BENCH_CACHE_DIR", dir.path().join("models"))
         .args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_bench")])
-        .args(["run", "smoke", "--stack", "native", "--out", "run", "--set", "run.blocks=200"]);
+        .args(["run", "smoke", "--stack", "native", "--out", "run", "--set", "run.blocks=200"])
+        .args(["--set", &format!("models.target=\"{}\"", files.target.display())])
+        .args(["--set", &format!("models.assistant=\"{}\"", files.assistant.display())]);
     refuses(&mut limited, &["rows.jsonl", "too large"]);
     let read = read_rows(&dir.path().join("run/rows.jsonl")).expect("what was written is whole");
     assert!(!read.rows.is_empty() && read.torn_tail.is_none());

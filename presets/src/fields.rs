@@ -42,6 +42,12 @@ pub(crate) const FIELDS: &[Field] = &[
         "0.7",
         "Share of tokens whose successor the assistant knows.",
     ),
+    field(
+        "models.synth_tiny.cycle",
+        "2 or more",
+        "one over all tokens",
+        "Length of the cycles the target walks. Short ones repeat within an output, which prompt lookup finds.",
+    ),
     field("models.synth_tiny.weights", "`f32`, `f16`, `bf16`, `q8_0`", "`f16`", "Type of the matrices."),
     field(
         "models.synth_tiny.seed",

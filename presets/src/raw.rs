@@ -31,6 +31,7 @@ pub(crate) struct RawModels {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawSynthTiny {
     pub(crate) acceptance: Option<f64>,
+    pub(crate) cycle: Option<i64>,
     pub(crate) weights: Option<WeightType>,
     pub(crate) seed: Option<i64>,
 }

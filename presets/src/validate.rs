@@ -65,6 +65,7 @@ fn models(raw: Option<RawModels>) -> Checked<ModelSource> {
 fn synth_tiny(raw: &RawSynthTiny) -> Checked<SynthTiny> {
     Ok(SynthTiny {
         acceptance: share("models.synth_tiny.acceptance", raw.acceptance)?.unwrap_or(0.7),
+        cycle: raw.cycle.map(|n| count("models.synth_tiny.cycle", Some(n), 1)).transpose()?,
         weights: raw.weights.unwrap_or(WeightType::F16),
         seed: seed("models.synth_tiny.seed", raw.seed, 1)?,
     })

@@ -73,6 +73,7 @@ fn raw_models(models: &ModelSource) -> Result<RawModels, toml::ser::Error> {
         ModelSource::SynthTiny(synth) => RawModels {
             synth_tiny: Some(RawSynthTiny {
                 acceptance: Some(widen(synth.acceptance)),
+                cycle: synth.cycle.map(|n| i64::from(n.get())),
                 weights: Some(synth.weights),
                 seed: Some(seed(synth.seed)?),
             }),

@@ -69,7 +69,12 @@ fn models() -> impl Strategy<Value = ModelSource> {
             assistant: Some(assistant.into())
         }),
         (0.0_f32..=1.0, weights, seed()).prop_map(|(acceptance, weights, seed)| ModelSource::SynthTiny(
-            SynthTiny { acceptance, weights, seed }
+            SynthTiny {
+                acceptance,
+                cycle: std::num::NonZeroU32::new(u32::try_from(seed % 50).unwrap()),
+                weights,
+                seed
+            }
         )),
     ]
 }

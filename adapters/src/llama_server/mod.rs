@@ -31,6 +31,9 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
 /// After a broken connection: how long a server's death may take to show.
 const DEATH_DELAY: Duration = Duration::from_millis(200);
+/// How long an idle connection is used again. The server closes idle ones after a few seconds, and a request that
+/// crosses with that close fails; between the passes of an arm a new connection costs nothing that is measured.
+const IDLE_LIMIT: Duration = Duration::from_millis(500);
 /// Ports to try when others keep taking them between our look and the server's bind.
 const PORT_ATTEMPTS: u32 = 5;
 
@@ -148,7 +151,7 @@ impl LlamaServer {
 }
 
 fn client(base: &str) -> Result<Client, StackError> {
-    let builder = Client::builder().no_proxy().tcp_nodelay(true).pool_idle_timeout(Duration::from_secs(4));
+    let builder = Client::builder().no_proxy().tcp_nodelay(true).pool_idle_timeout(IDLE_LIMIT);
     builder
         .build()
         .map_err(|error| StackError::Unreachable { address: base.to_owned(), detail: stream::causes(&error) })

@@ -21,7 +21,12 @@ pub fn preset() -> Preset {
         schema: PRESET_SCHEMA,
         name: "test".to_owned(),
         description: "For tests.".to_owned(),
-        models: ModelSource::SynthTiny(SynthTiny { acceptance: 0.7, weights: WeightType::F16, seed: 1 }),
+        models: ModelSource::SynthTiny(SynthTiny {
+            acceptance: 0.7,
+            cycle: None,
+            weights: WeightType::F16,
+            seed: 1,
+        }),
         stacks: vec![StackChoice { kind: StackKind::Native, required: true }],
         variants: vec![SpecVariant { label: "none".to_owned(), spec: SpecDecode::None }],
         serving: ServingParams {

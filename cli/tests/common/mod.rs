@@ -97,7 +97,8 @@ pub fn respond(stream: &mut TcpStream, status: &str, kind: &str, body: &str) {
 
 /// Head of a chunked event stream, then `chunks`, each as one HTTP chunk; no terminating chunk.
 pub fn stream_chunks(stream: &mut TcpStream, chunks: &[&str]) {
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
+        Connection: close\r\n\r\n";
     drop(stream.write_all(head.as_bytes()));
     for chunk in chunks {
         drop(write!(stream, "{:x}\r\n{chunk}\r\n", chunk.len()));

@@ -1,6 +1,6 @@
 //! The rule planted in a tiny pair, and what follows from it.
 //!
-//! The target walks one long cycle over the ordinary tokens; the assistant knows the successor of a chosen share of
+//! The target walks cycles over the ordinary tokens, one long one if nothing else is asked for; the assistant knows the successor of a chosen share of
 //! them. So greedy output and the exact counts of speculation are known before anything is run.
 
 use serde::{Deserialize, Serialize};

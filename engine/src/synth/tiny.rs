@@ -24,6 +24,8 @@ pub struct TinyPair {
     pub seed: u64,
     /// Share of tokens whose successor the assistant knows, 0 to 1.
     pub acceptance: f32,
+    /// Length of the cycles the target walks; `None`: one over all ordinary tokens.
+    pub cycle: Option<usize>,
     /// Type of the matrices.
     pub weights: GgmlType,
     /// Tokens, at least 359.
@@ -74,6 +76,7 @@ impl Default for TinyPair {
         Self {
             seed: 1,
             acceptance: 0.7,
+            cycle: None,
             weights: GgmlType::F16,
             vocab: 2048,
             hidden: 256,
@@ -152,6 +155,9 @@ fn check(pair: &TinyPair) -> Result<(), EngineError> {
         let expected = format!("at least {}", vocabulary::SMALLEST);
         return refuse("vocab", pair.vocab.to_string(), &expected);
     }
+    if pair.cycle.is_some_and(|tokens| tokens < 2) {
+        return refuse("cycle", format!("{:?}", pair.cycle), "at least 2 tokens");
+    }
     if pair.layers == 0 || !pair.layers.is_multiple_of(3) {
         return refuse("layers", pair.layers.to_string(), "a multiple of 3");
     }
@@ -203,16 +209,18 @@ const ASSISTANT: u64 = 0xA551_57A7;
 impl<'a> Planted<'a> {
     fn new(pair: &'a TinyPair) -> Self {
         let mut random = Random::new(pair.seed, CYCLE);
-        let mut cycle = Vocabulary::new(pair.vocab).ordinary();
-        random.shuffle(&mut cycle);
+        let mut ordinary = Vocabulary::new(pair.vocab).ordinary();
+        random.shuffle(&mut ordinary);
         let mut before = vec![None; pair.vocab];
         let mut successor = vec![None; pair.vocab];
-        for (i, &token) in cycle.iter().enumerate() {
-            let next = cycle[(i + 1) % cycle.len()];
-            before[next] = Some(token);
-            successor[token] = u32::try_from(next).ok();
+        for cycle in ordinary.chunks(pair.cycle.unwrap_or(ordinary.len())) {
+            for (i, &token) in cycle.iter().enumerate() {
+                let next = cycle[(i + 1) % cycle.len()];
+                before[next] = Some(token);
+                successor[token] = u32::try_from(next).ok();
+            }
         }
-        let wrong = wrong_tokens(pair.acceptance, &cycle, &mut random);
+        let wrong = wrong_tokens(pair.acceptance, &ordinary, &mut random);
         let mut known: Vec<bool> = successor.iter().map(Option::is_some).collect();
         let mut believed = before.clone();
         // The wrong ones swap their successors in a ring, so that each is sure of a token, and it is not the right one.

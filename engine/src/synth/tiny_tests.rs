@@ -72,6 +72,15 @@ fn the_rule_is_one_cycle_and_the_share_is_kept() {
 }
 
 #[test]
+fn short_cycles_come_back() {
+    let rule = planted_rule(&TinyPair { cycle: Some(12), ..small() }).unwrap();
+    let start = u32::try_from(rule.successor.iter().position(Option::is_some).unwrap()).unwrap();
+    let walk = rule.walk(start, 24);
+    assert_eq!(walk[..12], walk[12..]);
+    assert_eq!(walk[11], start);
+}
+
+#[test]
 fn impossible_shapes_are_refused_with_the_value() {
     let dir = tempfile::tempdir().unwrap();
     for (pair, message) in [
