@@ -17,12 +17,12 @@ use bench_core::preset::{
     AcceptanceRule, KvType, Route, SamplingParams, ServingParams, SpecDecode, StackKind,
 };
 use bench_core::stack::{GenerateRequest, Prompt, SpecCounts, Stack, StackError, StreamEvent};
-use bench_engine::gguf::Gguf;
-use bench_engine::synth::tiny::{TinyPair, write_tiny_pair};
+use bench_engine::gguf::{GgmlType, Gguf};
+use bench_engine::synth::tiny::{TinyPair, planted_rule, write_tiny_pair};
 use bench_engine::tokenizer::Tokenizer;
 use futures_util::StreamExt;
 
-const TOKENS: u32 = 96;
+const TOKENS: u32 = 200;
 
 fn n(value: u32) -> NonZeroU32 {
     NonZeroU32::new(value).unwrap()
@@ -41,7 +41,11 @@ fn program() -> Option<PathBuf> {
 }
 
 fn models(dir: &Path) -> ModelPaths {
-    let files = write_tiny_pair(dir, &TinyPair::default()).unwrap();
+    models_of(dir, &TinyPair::default())
+}
+
+fn models_of(dir: &Path, pair: &TinyPair) -> ModelPaths {
+    let files = write_tiny_pair(dir, pair).unwrap();
     ModelPaths { target: files.target, assistant: Some(files.assistant) }
 }
 
@@ -64,9 +68,18 @@ fn request(max_tokens: u32) -> GenerateRequest {
 }
 
 async fn launch(program: &Path, models: &ModelPaths, spec: &SpecDecode, dir: &Path) -> LlamaServer {
-    let serving = serving(KvType::F16);
+    launch_with(program, models, spec, dir, &serving(KvType::F16)).await
+}
+
+async fn launch_with(
+    program: &Path,
+    models: &ModelPaths,
+    spec: &SpecDecode,
+    dir: &Path,
+    serving: &ServingParams,
+) -> LlamaServer {
     let log = dir.join("server.log");
-    let launch = LlamaLaunch { program: program.to_owned(), models, spec, serving: &serving, log };
+    let launch = LlamaLaunch { program: program.to_owned(), models, spec, serving, log };
     LlamaServer::launch(&launch).await.unwrap()
 }
 
@@ -126,6 +139,87 @@ async fn every_way_of_speculating_gives_the_engine_s_tokens_and_consistent_count
         server.shutdown().await.unwrap();
         assert_eq!(server.pid(), None);
     }
+}
+
+/// Three weight types, each with a KV cache of its own kind: the server, the engine and the planted rule agree.
+#[tokio::test]
+async fn tokens_and_counts_are_the_planted_ones_for_every_type() {
+    let Some(program) = program() else { return };
+    let types = [(GgmlType::F32, KvType::F32), (GgmlType::F16, KvType::F16), (GgmlType::Q8_0, KvType::Q8_0)];
+    for (weights, kv_type) in types {
+        let dir = tempfile::tempdir().unwrap();
+        let pair = TinyPair { weights, ..TinyPair::default() };
+        let models = models_of(dir.path(), &pair);
+        let rule = planted_rule(&pair).unwrap();
+        let serving = serving(kv_type);
+        let (spec, log_dir) = (mtp(), dir.path());
+        let server = launch_with(&program, &models, &spec, log_dir, &serving).await;
+        let (ids, counts) = generate(&server).await;
+        server.shutdown().await.unwrap();
+
+        let arm = ConnectRequest {
+            kind: StackKind::Native,
+            label: "native",
+            models: &models,
+            spec: &spec,
+            serving: &serving,
+            log_dir,
+        };
+        let native = connect(&arm).await.unwrap();
+        assert_eq!(generate(&*native).await.0, ids, "{weights} weights");
+        native.shutdown().await.unwrap();
+
+        let walk: Vec<u32> = std::iter::once(ids[0]).chain(rule.walk(ids[0], ids.len() - 1)).collect();
+        assert_eq!(ids, walk, "{weights} weights");
+        let predicted = rule.predict(ids[0], ids.len(), 3);
+        let counts = counts.expect("the server drafted");
+        println!("{weights} weights, {} KV: {counts:?}, predicted {predicted:?}", kv_type.as_str());
+        assert_eq!(
+            (counts.drafted, counts.accepted),
+            (predicted.drafted, predicted.accepted),
+            "{weights} weights"
+        );
+    }
+}
+
+/// The chat route: the model's template, rendered by the server and by us, leads to the same text and counts.
+#[tokio::test]
+async fn the_chat_route_gives_the_engine_s_text_and_counts() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let models = models(dir.path());
+    let serving = ServingParams { route: Route::Chat, ..serving(KvType::F16) };
+    let (spec, log_dir) = (mtp(), dir.path());
+    let server = launch_with(&program, &models, &spec, log_dir, &serving).await;
+    let arm = ConnectRequest {
+        kind: StackKind::Native,
+        label: "native",
+        models: &models,
+        spec: &spec,
+        serving: &serving,
+        log_dir,
+    };
+    let native = connect(&arm).await.unwrap();
+    let prompt = Prompt::Chat { system: Some("Be brief.".to_owned()), user: " What is a tide? ".to_owned() };
+    let request = GenerateRequest { prompt, ..request(60) };
+    let mut answers = Vec::new();
+    for stack in [&server as &dyn Stack, &*native] {
+        let events: Vec<_> =
+            stack.generate(request.clone()).await.unwrap().map(Result::unwrap).collect().await;
+        let text: String = events
+            .iter()
+            .filter_map(
+                |event| if let StreamEvent::Tokens { text, .. } = event { Some(text.as_str()) } else { None },
+            )
+            .collect();
+        let Some(StreamEvent::Finished { usage, spec, .. }) = events.last() else { panic!("{events:?}") };
+        let spec = spec.as_ref().unwrap();
+        answers.push((text, usage.prompt_tokens, usage.output_tokens, spec.drafted, spec.accepted));
+    }
+    println!("{answers:?}");
+    assert_eq!(answers[0], answers[1]);
+    server.shutdown().await.unwrap();
+    native.shutdown().await.unwrap();
 }
 
 #[tokio::test]
