@@ -40,10 +40,16 @@ pub(crate) fn report_table(report: &Report) -> String {
          emits, bonus token included.",
         report.blocks
     );
+    for line in skipped_stacks(report) {
+        let _ = writeln!(text, "{line}");
+    }
     for arm in &report.arms {
         for line in remarks(arm) {
             let _ = writeln!(text, "{}: {line}", arm.label);
         }
+    }
+    for note in &report.notes {
+        let _ = writeln!(text, "{note}");
     }
     text
 }
@@ -70,16 +76,27 @@ fn arm_row(report: &Report, arm: &ArmReport) -> [String; 7] {
 
 fn accepted_cell(arm: &ArmReport) -> String {
     match (arm.accepted, arm.drafted) {
+        // A server that counts reports zeros without speculation, too: nothing to show.
+        (_, None | Some(0)) if arm.speculation.draft_max().is_none() => String::new(),
         (Some(accepted), Some(drafted)) => format!("{accepted}/{drafted}"),
-        _ if arm.speculation.draft_max().is_some() => unknown(),
-        _ => String::new(),
+        _ => unknown(),
     }
 }
 
-/// What has to be said below the table.
+/// One line a stack, not one for each of its arms.
+fn skipped_stacks(report: &Report) -> Vec<String> {
+    let mut lines: Vec<String> = report
+        .arms
+        .iter()
+        .filter_map(|arm| arm.skipped.as_ref().map(|why| format!("{} skipped: {why}", arm.stack)))
+        .collect();
+    lines.dedup();
+    lines
+}
+
+/// What has to be said of an arm below the table.
 fn remarks(arm: &ArmReport) -> Vec<String> {
-    let mut lines: Vec<String> = arm.skipped.iter().map(|why| format!("skipped: {why}")).collect();
-    lines.extend(arm.invalid_reasons.iter().map(|why| format!("invalid: {why}")));
+    let mut lines: Vec<String> = arm.invalid_reasons.iter().map(|why| format!("invalid: {why}")).collect();
     lines.extend(
         arm.failure_kinds
             .iter()

@@ -3,9 +3,10 @@
 //! Names are those of builds since b10434; older builds refuse them with a message that names the flag, which then
 //! stands in the row. What llama-server cannot do as the preset says is an error, never an approximation in silence.
 //!
-//! N-grams differ, and a reader of results should know: `ngram-simple` looks up one length (we give it `ngram_max`),
-//! where our engine falls back to shorter ones down to `ngram_min`; it drafts exactly `draft_max` tokens or fewer at
-//! the end of its match.
+//! N-grams differ, and a reader of results should know: `ngram-simple` looks up one length, where our engine falls back
+//! to shorter ones down to `ngram_min`; it drafts exactly `draft_max` tokens or fewer at the end of its match. It throws
+//! away drafts that are shorter than the n-gram, so the length it gets is `ngram_max` or `draft_max`, whichever is less
+//! (seen with build b11549: 4-grams never drafted 3 tokens, but did draft 8).
 
 use std::path::Path;
 
@@ -74,7 +75,7 @@ fn speculation(
         }
         SpecDecode::Ngram { draft_max, ngram_min: _, ngram_max } => {
             args.pair("--spec-type", spec_type(spec));
-            args.pair("--spec-ngram-simple-size-n", ngram_max);
+            args.pair("--spec-ngram-simple-size-n", ngram_max.min(draft_max));
             args.pair("--spec-ngram-simple-size-m", draft_max);
         }
     }
@@ -131,6 +132,13 @@ mod tests {
     fn mtp_with_a_quantised_cache() {
         let spec = SpecDecode::Mtp { draft_max: n(3), acceptance: AcceptanceRule::SampleAndCompare };
         insta::assert_snapshot!(line(&spec, KvType::Q8_0).unwrap(), @"-m t.gguf -md a.gguf --spec-type draft-mtp --spec-draft-n-max 3 --spec-draft-threads 2 --spec-draft-threads-batch 2 -c 1024 -np 1 -ctk q8_0 -ctv q8_0 -fa on -t 2 -tb 2 --host 127.0.0.1 --port 8080 --metrics --slots");
+    }
+
+    #[test]
+    fn an_ngram_is_never_longer_than_its_draft() {
+        let spec = SpecDecode::Ngram { draft_max: n(3), ngram_min: n(2), ngram_max: n(4) };
+        let line = line(&spec, KvType::F16).unwrap();
+        assert!(line.contains("--spec-ngram-simple-size-n 3 --spec-ngram-simple-size-m 3"), "{line}");
     }
 
     #[test]
