@@ -1,7 +1,5 @@
 //! Text tables for the terminal. Colours are styles; the stream strips them where it is no terminal.
 
-use std::fmt::Write;
-
 use anstyle::{AnsiColor, Style};
 use bench_core::report::{ArmReport, Comparison, Estimate, Report, Verdict};
 
@@ -32,26 +30,23 @@ pub(crate) fn report_table(report: &Report) -> String {
     let head = ["arm", "tokens/s", "against its baseline", "TTFT ms", "TPOT ms", "accepted", "per step"];
     let mut rows = vec![head.map(|cell| format!("{bold}{cell}{bold:#}"))];
     rows.extend(report.arms.iter().map(|arm| arm_row(report, arm)));
-    let mut text = columns(&rows);
-    let percent = report.confidence * 100.0;
-    let _ = writeln!(
-        text,
-        "\nInterval: {percent:.0} %, bootstrap over {} blocks. Accepted: of drafted. Per step: tokens a verify step \
-         emits, bonus token included.",
-        report.blocks
-    );
-    for line in skipped_stacks(report) {
-        let _ = writeln!(text, "{line}");
-    }
+    let text = columns(&rows);
+    let mut lines = vec![String::new(), how_to_read(report)];
+    lines.extend(skipped_stacks(report));
     for arm in &report.arms {
-        for line in remarks(arm) {
-            let _ = writeln!(text, "{}: {line}", arm.label);
-        }
+        lines.extend(remarks(arm).iter().map(|line| format!("{}: {line}", arm.label)));
     }
-    for note in &report.notes {
-        let _ = writeln!(text, "{note}");
-    }
-    text
+    lines.extend(report.notes.iter().cloned());
+    text + &lines.join("\n") + "\n"
+}
+
+fn how_to_read(report: &Report) -> String {
+    format!(
+        "Interval: {:.0} %, bootstrap over {} blocks. Accepted: of drafted. Per step: tokens a verify step emits, bonus \
+         token included.",
+        report.confidence * 100.0,
+        report.blocks
+    )
 }
 
 fn arm_row(report: &Report, arm: &ArmReport) -> [String; 7] {

@@ -1,6 +1,8 @@
 //! The borders between the crates, read from `cargo metadata`: who may import whom, and which heavy dependency only
 //! one crate may know. ARCHITECTURE.md draws the same table.
 
+#![expect(clippy::expect_used, reason = "helpers of tests, which clippy does not take for tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 

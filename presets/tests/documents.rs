@@ -71,7 +71,7 @@ fn models() -> impl Strategy<Value = ModelSource> {
         (0.0_f32..=1.0, weights, seed()).prop_map(|(acceptance, weights, seed)| ModelSource::SynthTiny(
             SynthTiny {
                 acceptance,
-                cycle: std::num::NonZeroU32::new(u32::try_from(seed % 50).unwrap()),
+                cycle: u32::try_from(seed % 50).ok().and_then(NonZeroU32::new),
                 weights,
                 seed
             }

@@ -1,6 +1,5 @@
 //! `bench doctor`: what this machine can run, what is missing, and how to get it.
 
-use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -47,19 +46,12 @@ fn machine(host: &HostInfo) -> Vec<[String; 2]> {
 /// `ok` or `missing` with the fix.
 fn stack(kind: StackKind) -> String {
     let style = |colour: AnsiColor| Style::new().fg_color(Some(colour.into())).bold();
-    let mut text = String::new();
+    let (good, bad) = (style(AnsiColor::Green), style(AnsiColor::Yellow));
     match bench_adapters::availability(kind) {
-        Ok(found) => {
-            let good = style(AnsiColor::Green);
-            let _ = writeln!(text, "{good}ok{good:#}       {kind}: {found}");
-        }
+        Ok(found) => format!("{good}ok{good:#}       {kind}: {found}\n"),
         Err(error) => {
-            let bad = style(AnsiColor::Yellow);
-            let _ = writeln!(text, "{bad}missing{bad:#}  {error}");
-            if let Some(hint) = error.hint() {
-                let _ = writeln!(text, "         {hint}");
-            }
+            let hint = error.hint().map_or_else(String::new, |hint| format!("         {hint}\n"));
+            format!("{bad}missing{bad:#}  {error}\n{hint}")
         }
     }
-    text
 }

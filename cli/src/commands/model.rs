@@ -1,7 +1,6 @@
 //! `bench model`: looks into GGUF files and writes synthetic ones.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,7 +38,7 @@ fn info(file: &Path) -> Result<String, Failure> {
         entry.1 += tensor.n_elements();
         entry.2 += tensor.data.len() as u64;
     }
-    let _ = writeln!(text);
+    text.push('\n');
     let rows: Vec<[String; 4]> = by_type
         .iter()
         .map(|(ty, (tensors, elements, bytes))| {

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 /// The binary under test, in `dir`, with no server in its environment.
-pub fn bench(dir: &Path) -> Command {
+pub(crate) fn bench(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command
         .current_dir(dir)
@@ -18,7 +18,7 @@ pub fn bench(dir: &Path) -> Command {
 }
 
 /// Standard error and output as text.
-pub fn text(output: &Output) -> (String, String) {
+pub(crate) fn text(output: &Output) -> (String, String) {
     (
         String::from_utf8_lossy(&output.stderr).into_owned(),
         String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -26,11 +26,11 @@ pub fn text(output: &Output) -> (String, String) {
 }
 
 /// What a scripted server does with `POST /completion`.
-pub type Script = Arc<dyn Fn(&mut TcpStream) + Send + Sync>;
+pub(crate) type Script = Arc<dyn Fn(&mut TcpStream) + Send + Sync>;
 
 /// An HTTP server that looks like llama.cpp's to the adapter's questions and follows the script for completions.
 /// Returns its URL. Its threads end with the test's process.
-pub fn scripted_server(script: Script) -> String {
+pub(crate) fn scripted_server(script: Script) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     drop(std::thread::spawn(move || {
@@ -87,7 +87,7 @@ fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// A whole answer; the connection ends with it.
-pub fn respond(stream: &mut TcpStream, status: &str, kind: &str, body: &str) {
+pub(crate) fn respond(stream: &mut TcpStream, status: &str, kind: &str, body: &str) {
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
@@ -96,7 +96,7 @@ pub fn respond(stream: &mut TcpStream, status: &str, kind: &str, body: &str) {
 }
 
 /// Head of a chunked event stream, then `chunks`, each as one HTTP chunk; no terminating chunk.
-pub fn stream_chunks(stream: &mut TcpStream, chunks: &[&str]) {
+pub(crate) fn stream_chunks(stream: &mut TcpStream, chunks: &[&str]) {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
         Connection: close\r\n\r\n";
     drop(stream.write_all(head.as_bytes()));
