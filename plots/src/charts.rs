@@ -92,7 +92,7 @@ fn acceptance(report: &Report) -> RowChart {
         let total = arm.acceptance_rate.map(|rate| format!(", {} of all drafts", percent(rate.point)));
         rows.push(Row::Group { text: arm.label.clone() + &total.unwrap_or_default(), stack: arm.stack });
         match (&arm.accepted_per_position, &arm.drafted_per_position) {
-            (Some(accepted), Some(drafted)) => rows.extend(positions(arm, accepted, drafted)),
+            (Some(accepted), drafted) => rows.extend(positions(arm, accepted, drafted.as_deref())),
             _ if arm.n_requests > 0 && arm.failures == 0 => {
                 rows.push(Row::Gap {
                     label: String::new(),
@@ -105,7 +105,7 @@ fn acceptance(report: &Report) -> RowChart {
     RowChart {
         title: "Acceptance by draft position".to_owned(),
         subtitle: "Strong bar: accepted, of the rounds that drafted at this position (conditional). Pale bar: of all \
-                   verify steps (marginal)."
+                   verify steps (marginal). – is not reported."
             .to_owned(),
         footer: footer(report),
         axis: Axis { min: 0.0, max: 1.0, reference: 0.0, tick: percent },
@@ -113,21 +113,30 @@ fn acceptance(report: &Report) -> RowChart {
     }
 }
 
-fn positions(arm: &ArmReport, accepted: &[u64], drafted: &[u64]) -> Vec<Row> {
-    let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
-    let row = |(nth, drafted): (usize, &u64)| {
+/// llama.cpp's server counts what was accepted at a position, but not what was drafted there.
+fn positions(arm: &ArmReport, accepted: &[u64], drafted: Option<&[u64]>) -> Vec<Row> {
+    let share = |part: u64, whole: Option<u64>| {
+        whole.filter(|&whole| whole > 0).map(|whole| part as f64 / whole as f64)
+    };
+    let count = drafted.map_or(accepted.len(), <[u64]>::len);
+    let row = |nth: usize| {
         let accepted = accepted.get(nth).copied().unwrap_or_default();
         let label = (nth + 1).to_string();
-        let second = arm.verify_steps.and_then(|steps| share(accepted, steps));
-        match share(accepted, *drafted) {
-            Some(first) => {
-                let marginal = second.map_or_else(String::new, |second| format!(" / {}", percent(second)));
-                Row::Twin { label, stack: arm.stack, first, second, text: percent(first) + &marginal }
-            }
-            None => Row::Gap { label, text: "never drafted".to_owned() },
+        let first = share(accepted, drafted.and_then(|drafted| drafted.get(nth).copied()));
+        let second = share(accepted, arm.verify_steps);
+        if first.is_none() && (second.is_none() || drafted.is_some()) {
+            return Row::Gap { label, text: "never drafted".to_owned() };
+        }
+        let words = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), percent);
+        Row::Twin {
+            label,
+            stack: arm.stack,
+            first,
+            second,
+            text: format!("{} / {}", words(first), words(second)),
         }
     };
-    drafted.iter().enumerate().map(row).collect()
+    (0..count).map(row).collect()
 }
 
 /// Stacks in report order, with their arms.

@@ -103,10 +103,13 @@ fn summary(report: &Report) -> (String, String) {
         (0, _, _) => "One way of decoding was measured; there is nothing to compare",
         (_, 0, 0) => "No speed-up can be stated: nothing was comparable",
         (_, _, 0) => "Speculation made decoding slower",
-        (_, _, _) => "No speed-up is resolved by these measurements",
+        (_, 0, _) => "No difference is resolved by these measurements",
+        (_, _, _) => "No way of speculating is resolved to be faster",
     };
-    let ground =
-        format!("Of {all} comparisons, {slower} are slower, {open} not resolved, the rest not comparable.");
+    let parts = [(slower, "slower"), (open, "not resolved"), (all - slower - open, "not comparable")];
+    let parts: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    let ground = format!("Of {all} comparisons: {}.", parts.join(", "));
     (claim.to_owned(), if all == 0 { String::new() } else { ground })
 }
 
@@ -211,19 +214,29 @@ fn comparison_table(report: &Report, comparisons: Vec<&Comparison>) -> Markup {
 fn acceptance_table(report: &Report) -> Markup {
     html! {
         table {
-            thead { tr { th { "arm" } th.n { "position" } th.n { "accepted" } th.n { "drafted" } th.n { "conditional" } th.n { "verify steps" } } }
+            thead { tr { th { "arm" } th.n { "position" } th.n { "accepted" } th.n { "drafted" } th.n { "conditional" } th.n { "verify steps" } th.n { "marginal" } } }
             tbody { @for arm in report.arms.iter().filter(|arm| arm.speculation.draft_max().is_some()) {
-                @let accepted = arm.accepted_per_position.clone().unwrap_or_default();
-                @let drafted = arm.drafted_per_position.clone().unwrap_or_default();
-                @if drafted.is_empty() { tr { th scope="row" { (arm.label) } td colspan="5" { "not reported" } } }
-                @for (nth, drafted) in drafted.iter().enumerate() { tr {
-                    th scope="row" { (arm.label) } td.n { (nth + 1) }
-                    td.n { (accepted.get(nth).copied().unwrap_or_default()) } td.n { (drafted) }
-                    td.n { @if *drafted > 0 { (percent(accepted.get(nth).copied().unwrap_or_default() as f64 / *drafted as f64)) } @else { "–" } }
-                    td.n { (count(arm.verify_steps)) }
-                } }
+                @match &arm.accepted_per_position {
+                    None => tr { th scope="row" { (arm.label) } td colspan="6" { "not reported" } },
+                    Some(accepted) => @for (nth, accepted) in accepted.iter().enumerate() {
+                        @let drafted = arm.drafted_per_position.as_ref().and_then(|drafted| drafted.get(nth).copied());
+                        tr {
+                            th scope="row" { (arm.label) } td.n { (nth + 1) } td.n { (accepted) } td.n { (count(drafted)) }
+                            td.n { (share(*accepted, drafted)) }
+                            td.n { (count(arm.verify_steps)) } td.n { (share(*accepted, arm.verify_steps)) }
+                        }
+                    },
+                }
             } }
         }
+    }
+}
+
+/// A share in per cent; unknown or of nothing is a dash.
+fn share(part: u64, whole: Option<u64>) -> String {
+    match whole {
+        Some(whole) if whole > 0 => percent(part as f64 / whole as f64),
+        _ => "–".to_owned(),
     }
 }
 

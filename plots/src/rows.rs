@@ -42,8 +42,8 @@ pub(crate) enum Row {
     Bar { label: String, stack: StackKind, strength: f64, hollow: bool, value: Interval, text: String },
     /// A point with its interval.
     Point { label: String, stack: StackKind, value: Interval, text: String },
-    /// Two bars from zero, the second one thin and pale.
-    Twin { label: String, stack: StackKind, first: f64, second: Option<f64>, text: String },
+    /// Two bars from zero, the second one thin and pale; an unknown one is left out.
+    Twin { label: String, stack: StackKind, first: Option<f64>, second: Option<f64>, text: String },
     /// No value, and why.
     Gap { label: String, text: String },
 }
@@ -192,10 +192,21 @@ impl Plot {
             }
             Row::Twin { stack, first, second, .. } => {
                 let zero = self.x(0.0);
-                canvas.rect((zero, y - 10.0), (self.x(*first), y + 3.0), self.theme.shade(*stack, 1.0))?;
-                let second = second.unwrap_or_default();
-                canvas.rect((zero, y + 4.0), (self.x(second), y + 10.0), self.theme.shade(*stack, 0.55))?;
-                self.x(first.max(second))
+                if let Some(first) = first {
+                    canvas.rect(
+                        (zero, y - 10.0),
+                        (self.x(*first), y + 3.0),
+                        self.theme.shade(*stack, 1.0),
+                    )?;
+                }
+                if let Some(second) = second {
+                    canvas.rect(
+                        (zero, y + 4.0),
+                        (self.x(*second), y + 10.0),
+                        self.theme.shade(*stack, 0.55),
+                    )?;
+                }
+                self.x(first.unwrap_or_default().max(second.unwrap_or_default()))
             }
         };
         let kind = Type { size: SMALL, bold: true, colour: self.theme.ink };
