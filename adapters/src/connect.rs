@@ -6,39 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bench_core::preset::{ServingParams, SpecDecode, StackKind};
+use bench_core::preset::StackKind;
 use bench_core::stack::{Stack, StackError};
 
+use crate::arm::ConnectRequest;
 use crate::llama_server::{LlamaLaunch, LlamaServer};
 
 /// The variable that says where llama-server is.
 pub const LLAMA_SERVER_VAR: &str = "BENCH_LLAMA_SERVER";
-
-/// Files of an arm's models.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelPaths {
-    /// The model whose output counts, GGUF.
-    pub target: PathBuf,
-    /// The drafter, GGUF.
-    pub assistant: Option<PathBuf>,
-}
-
-/// What an arm needs.
-#[derive(Debug, Clone, Copy)]
-pub struct ConnectRequest<'a> {
-    /// Which stack.
-    pub kind: StackKind,
-    /// The arm's label; names its log.
-    pub label: &'a str,
-    /// The weights.
-    pub models: &'a ModelPaths,
-    /// How to speculate.
-    pub spec: &'a SpecDecode,
-    /// How to serve.
-    pub serving: &'a ServingParams,
-    /// An existing directory for logs of servers.
-    pub log_dir: &'a Path,
-}
 
 /// Starts, loads or attaches to the arm's stack. Returns when it takes requests.
 pub async fn connect(request: &ConnectRequest<'_>) -> Result<Arc<dyn Stack>, StackError> {

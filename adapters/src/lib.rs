@@ -3,6 +3,7 @@
 //! Everything that knows a particular stack's words (flags, routes, JSON fields, metric names) is in this crate and
 //! nowhere else. It measures nothing: it stamps what arrives and hands it on.
 
+mod arm;
 mod connect;
 pub mod llama_server;
 mod native;
@@ -10,4 +11,5 @@ pub mod process;
 pub mod prometheus;
 pub mod sse;
 
-pub use connect::{ConnectRequest, LLAMA_SERVER_VAR, ModelPaths, availability, connect};
+pub use arm::{ConnectRequest, ModelPaths};
+pub use connect::{LLAMA_SERVER_VAR, availability, connect};

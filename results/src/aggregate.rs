@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bench_core::record::{ArmManifest, ArmStatus, Phase, RequestRecord};
 use bench_core::report::{ArmReport, Estimate, FailureSummary, REPORT_SCHEMA, Report};
 use bench_core::stack::{SpecCounts, StackInfo};
-use bench_core::stats::{BootstrapConfig, Clustered, Sample, estimate_median, estimate_ratio};
-use polars::prelude::{DataFrame, IntoLazy, col, len, lit};
+use bench_core::stats::BootstrapConfig;
 
 use crate::compare::compare;
 use crate::error::ResultsError;
-use crate::frame::{COMPLETED, MEASURED, failure, frame, kind_name, name};
+use crate::frame::{failure, frame, kind_name};
 use crate::load::Loaded;
+use crate::samples::{PromptIndex, completed_rows, decode_parts};
+use crate::totals::{Totals, totals};
 use crate::validity::invalid_reasons;
 
 /// Makes the report of loaded runs.
@@ -40,91 +41,6 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
         comparisons: compare(loaded, &arms, &config),
         arms,
     })
-}
-
-/// Counts and sums of one arm's measured requests. A sum is `None` unless every completed request knows its part.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    pub(crate) n_requests: u64,
-    pub(crate) completed: u64,
-    pub(crate) disputed: u64,
-    /// Completed requests with a decode span.
-    pub(crate) with_span: u64,
-    /// Completed requests whose output was counted.
-    pub(crate) with_output: u64,
-    /// Completed requests that tell what was drafted.
-    pub(crate) with_drafted: u64,
-    pub(crate) output_tokens: Option<u64>,
-    pub(crate) prompt_tokens: Option<u64>,
-    pub(crate) drafted: Option<u64>,
-    pub(crate) accepted: Option<u64>,
-    pub(crate) verify_steps: Option<u64>,
-}
-
-fn totals(requests: &DataFrame) -> Result<BTreeMap<String, Totals>, ResultsError> {
-    let measured = requests.clone().lazy().filter(col(name::PHASE).eq(lit(MEASURED)));
-    let asked = measured.clone().group_by([col(name::ARM)]).agg([len().alias("n")]).collect()?;
-    let known = |column: &str| col(column).count().alias(format!("known_{column}"));
-    let sum = |column: &str| col(column).sum().alias(format!("sum_{column}"));
-    let summed = [
-        name::OUTPUT_TOKENS,
-        name::PROMPT_TOKENS,
-        name::DRAFTED,
-        name::ACCEPTED,
-        name::VERIFY_STEPS,
-        name::DECODE_TOKENS,
-    ];
-    let mut aggregates = vec![len().alias("n"), sum(name::DISPUTED)];
-    aggregates.extend(summed.iter().flat_map(|column| [known(column), sum(column)]));
-    let completed = measured
-        .filter(col(name::OUTCOME).eq(lit(COMPLETED)))
-        .group_by([col(name::ARM)])
-        .agg(aggregates)
-        .collect()?;
-
-    let mut totals: BTreeMap<String, Totals> = BTreeMap::new();
-    for (arm, row) in labels(&asked)?.into_iter().zip(0..) {
-        totals.entry(arm).or_default().n_requests = cell(&asked, "n", row)?;
-    }
-    for (arm, row) in labels(&completed)?.into_iter().zip(0..) {
-        read_completed(&completed, row, totals.entry(arm).or_default())?;
-    }
-    Ok(totals)
-}
-
-fn read_completed(table: &DataFrame, row: usize, totals: &mut Totals) -> Result<(), ResultsError> {
-    let completed = cell(table, "n", row)?;
-    let known = |column: &str| cell(table, &format!("known_{column}"), row);
-    let whole = |column: &str| -> Result<Option<u64>, ResultsError> {
-        // Polars sums nulls as 0: only a sum without a null is one.
-        if known(column)? < completed {
-            return Ok(None);
-        }
-        cell(table, &format!("sum_{column}"), row).map(Some)
-    };
-    *totals = Totals {
-        n_requests: totals.n_requests,
-        completed,
-        disputed: cell(table, &format!("sum_{}", name::DISPUTED), row)?,
-        with_span: known(name::DECODE_TOKENS)?,
-        with_output: known(name::OUTPUT_TOKENS)?,
-        with_drafted: known(name::DRAFTED)?,
-        output_tokens: whole(name::OUTPUT_TOKENS)?,
-        prompt_tokens: whole(name::PROMPT_TOKENS)?,
-        drafted: whole(name::DRAFTED)?,
-        accepted: whole(name::ACCEPTED)?,
-        verify_steps: whole(name::VERIFY_STEPS)?,
-    };
-    Ok(())
-}
-
-fn labels(table: &DataFrame) -> Result<Vec<String>, ResultsError> {
-    Ok(table.column(name::ARM)?.str()?.iter().map(|label| label.unwrap_or_default().to_owned()).collect())
-}
-
-fn cell(table: &DataFrame, column: &str, row: usize) -> Result<u64, ResultsError> {
-    let value = table.column(column)?.get(row)?.try_extract::<u64>()?;
-    Ok(value)
 }
 
 fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &BootstrapConfig) -> ArmReport {
@@ -174,12 +90,6 @@ fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &Boots
     }
 }
 
-/// Decode tokens and span, scaled so that their ratio is tokens a second: both parts are whole numbers, so a sum of
-/// them in any order has the same last digit.
-pub(crate) fn decode_parts(row: &RequestRecord) -> Option<(f64, f64)> {
-    row.decode_span().map(|span| (f64::from(span.tokens) * 1e9, span.span_ns as f64))
-}
-
 fn extra_tokens_a_step(row: &RequestRecord) -> Option<(f64, f64)> {
     let spec = row.spec.as_ref()?;
     Some((spec.accepted as f64, spec.verify_steps? as f64))
@@ -189,54 +99,6 @@ fn extra_tokens_a_step(row: &RequestRecord) -> Option<(f64, f64)> {
 fn plus_one(extra: Estimate) -> Estimate {
     let plus = |value: f64| 1.0 + value;
     Estimate { point: plus(extra.point), low: extra.low.map(plus), high: extra.high.map(plus) }
-}
-
-pub(crate) fn completed_rows<'a>(loaded: &'a Loaded, arm: &str) -> Vec<&'a RequestRecord> {
-    loaded
-        .rows
-        .iter()
-        .filter(|row| row.arm == arm && row.phase == Phase::Measured && row.outcome.is_completed())
-        .collect()
-}
-
-/// Numbers the prompts in preset order, as the statistics want them.
-pub(crate) struct PromptIndex<'a>(BTreeMap<&'a str, u32>);
-
-impl<'a> PromptIndex<'a> {
-    pub(crate) fn new(loaded: &'a Loaded) -> Self {
-        Self(
-            loaded.first().preset.workload.prompts.iter().map(|prompt| prompt.id.as_str()).zip(0..).collect(),
-        )
-    }
-
-    pub(crate) fn of(&self, row: &RequestRecord) -> u32 {
-        self.0.get(row.prompt_id.as_str()).copied().unwrap_or(u32::MAX)
-    }
-
-    fn ratio(
-        &self,
-        rows: &[&RequestRecord],
-        parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>,
-        config: &BootstrapConfig,
-    ) -> Option<Estimate> {
-        let sample = |row: &&RequestRecord| {
-            let (numerator, denominator) = parts(row)?;
-            Some(Sample { block: row.block, prompt: self.of(row), numerator, denominator })
-        };
-        estimate_ratio(&rows.iter().filter_map(sample).collect::<Vec<_>>(), config)
-    }
-
-    fn median(
-        &self,
-        rows: &[&RequestRecord],
-        value: &dyn Fn(&RequestRecord) -> Option<f64>,
-        config: &BootstrapConfig,
-    ) -> Option<Estimate> {
-        let clustered = |row: &&RequestRecord| {
-            Some(Clustered { block: row.block, prompt: self.of(row), value: value(row)? })
-        };
-        estimate_median(&rows.iter().filter_map(clustered).collect::<Vec<_>>(), config)
-    }
 }
 
 /// Position by position; `None` if some request does not tell, since a sum without it would be of something else.

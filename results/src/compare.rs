@@ -9,8 +9,8 @@ use bench_core::record::RequestRecord;
 use bench_core::report::{ArmReport, Comparison, Verdict};
 use bench_core::stats::{BootstrapConfig, PairSample, paired_ratio, verdict};
 
-use crate::aggregate::{PromptIndex, completed_rows, decode_parts};
 use crate::load::Loaded;
+use crate::samples::{PromptIndex, completed_rows, decode_parts};
 
 /// All comparisons, in report order: first within stacks, then across them.
 pub(crate) fn compare(loaded: &Loaded, arms: &[ArmReport], config: &BootstrapConfig) -> Vec<Comparison> {

@@ -10,6 +10,8 @@ mod error;
 mod frame;
 mod load;
 mod markdown;
+mod samples;
+mod totals;
 mod validity;
 mod write;
 

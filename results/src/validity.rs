@@ -5,8 +5,9 @@ use bench_core::record::{ArmManifest, Phase};
 use bench_core::report::FailureSummary;
 use bench_core::run_dir::prompt_sha256;
 
-use crate::aggregate::{Totals, completed_rows};
 use crate::load::Loaded;
+use crate::samples::completed_rows;
+use crate::totals::Totals;
 
 /// All reasons; empty for a valid arm. Not asked of skipped arms.
 pub(crate) fn invalid_reasons(

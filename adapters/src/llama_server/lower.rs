@@ -13,7 +13,7 @@ use std::path::Path;
 use bench_core::preset::{AcceptanceRule, KvType, ServingParams, SpecDecode, StackKind};
 use bench_core::stack::StackError;
 
-use crate::connect::ModelPaths;
+use crate::arm::ModelPaths;
 
 /// llama-server's name of a way of speculating, as its `/slots` and `--spec-type` word it.
 #[must_use]

@@ -19,7 +19,7 @@ use reqwest::{Client, Response};
 use tokio::time::Instant;
 
 pub use self::lower::{lower, spec_type};
-use crate::connect::ModelPaths;
+use crate::arm::ModelPaths;
 use crate::process::{Launch, ServerProcess, free_loopback_port, is_free};
 use crate::prometheus;
 

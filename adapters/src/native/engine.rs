@@ -11,7 +11,7 @@ use bench_engine::tokenizer::{TextDecoder, Tokenizer};
 use bench_engine::{Engine, EngineConfig, EngineError, EngineInfo, Speculation};
 
 use super::{Decode, Generate, Loaded, engine_error, failed};
-use crate::connect::ConnectRequest;
+use crate::arm::ConnectRequest;
 
 /// The engine's words for an arm.
 pub(super) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, StackError> {

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::connect::ConnectRequest;
+use crate::arm::ConnectRequest;
 
 /// Events that may wait for their reader.
 const EVENTS_AHEAD: usize = 256;

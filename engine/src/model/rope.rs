@@ -1,6 +1,6 @@
 //! Rotary position embedding, NeoX pairing: element j turns with element j + `head_dim` / 2.
 //!
-//! Angle = position * base^(-2 j / `head_dim`) / factor[j]. "Proportional" RoPE of the full layers is only a factor
+//! Angle = position * base^(-2 j / `head_dim`) / `factor[j]`. "Proportional" RoPE of the full layers is only a factor
 //! table: 1 for the first quarter of the pairs, 1e30 (no turn) for the rest; the exponent's divisor stays the whole
 //! `head_dim`. Angles are f32 products, as in training; sine and cosine are computed once a pass for all layers.
 

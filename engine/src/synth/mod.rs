@@ -9,6 +9,7 @@
 pub mod real;
 pub mod tiny;
 
+mod block;
 mod fill;
 mod metadata;
 mod random;

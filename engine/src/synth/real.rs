@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::block::{BlockShape, block, float_type};
 use super::fill::{self, Fill, Tensor, keeping};
 use super::metadata::{Shape, int};
-use super::tiny::{BlockShape, block, float_type};
 use super::vocabulary::Vocabulary;
 use crate::EngineError;
 use crate::gguf::{GgmlType, GgufWriter, Value};

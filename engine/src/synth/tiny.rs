@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::block::{BlockShape, block, float_type};
 use super::fill::{self, Fill, Tensor, keeping};
 use super::metadata::{Shape, int};
 use super::random::Random;
@@ -307,7 +308,7 @@ impl<'a> Planted<'a> {
 
     fn target_layer(&self, shape: &Shape, layer: usize) -> Vec<Tensor<'static>> {
         let p = self.pair;
-        let mut tensors = block(&BlockShape::new(shape, layer, p.noise, p.weights));
+        let mut tensors = block(&block_shape(shape, layer, p.noise, p.weights));
         let at = |name: &str| format!("blk.{layer}.{name}.weight");
         let kv_width = shape.head_dim(layer) * p.kv_heads;
         if layer < p.layers - p.shared_kv {
@@ -345,7 +346,7 @@ impl<'a> Planted<'a> {
         let projection = self.projection();
         let mut tensors = self.assistant_globals(&projection);
         for layer in 0..p.assistant_layers {
-            tensors.extend(block(&BlockShape::new(&shape, layer, p.noise, p.weights)));
+            tensors.extend(block(&block_shape(&shape, layer, p.noise, p.weights)));
         }
         fill::write(path, header, tensors, p.seed ^ ASSISTANT, &mut |_, _| ())
     }
@@ -436,57 +437,17 @@ fn wrong_tokens(acceptance: f32, cycle: &[usize], random: &mut Random) -> Vec<us
     if wrong.len() == 1 { Vec::new() } else { wrong }
 }
 
-/// `per_layer_model_proj` is never quantised.
-pub(super) fn float_type(weights: GgmlType) -> GgmlType {
-    if weights == GgmlType::Q8_0 { GgmlType::Bf16 } else { weights }
-}
-
-/// Size and scale of what every layer has, in both models.
-pub(super) struct BlockShape {
-    pub(super) layer: usize,
-    pub(super) hidden: usize,
-    pub(super) heads: usize,
-    pub(super) head_dim: usize,
-    pub(super) ffn: usize,
-    /// Weight of the q norm.
-    pub(super) q_norm: f32,
-    /// Weight of the post-norms.
-    pub(super) post_norm: f32,
-    pub(super) weights: GgmlType,
-}
-
-impl BlockShape {
-    fn new(shape: &Shape, layer: usize, noise: f32, weights: GgmlType) -> Self {
-        Self {
-            layer,
-            hidden: shape.hidden,
-            heads: shape.heads,
-            head_dim: shape.head_dim(layer),
-            ffn: shape.ffn[layer],
-            q_norm: QK_NORM,
-            post_norm: noise,
-            weights,
-        }
+fn block_shape(shape: &Shape, layer: usize, noise: f32, weights: GgmlType) -> BlockShape {
+    BlockShape {
+        layer,
+        hidden: shape.hidden,
+        heads: shape.heads,
+        head_dim: shape.head_dim(layer),
+        ffn: shape.ffn[layer],
+        q_norm: QK_NORM,
+        post_norm: noise,
+        weights,
     }
-}
-
-/// The eleven tensors that a layer has in target and assistant alike.
-pub(super) fn block(b: &BlockShape) -> Vec<Tensor<'static>> {
-    let at = |name: &str| format!("blk.{}.{name}.weight", b.layer);
-    let query_width = b.heads * b.head_dim;
-    vec![
-        Tensor::constant(at("attn_norm"), b.hidden, 1.0),
-        Tensor::matrix(at("attn_q"), b.hidden, query_width, b.weights),
-        Tensor::constant(at("attn_q_norm"), b.head_dim, b.q_norm),
-        Tensor::matrix(at("attn_output"), query_width, b.hidden, b.weights),
-        Tensor::constant(at("post_attention_norm"), b.hidden, b.post_norm),
-        Tensor::constant(at("ffn_norm"), b.hidden, 1.0),
-        Tensor::matrix(at("ffn_gate"), b.hidden, b.ffn, b.weights),
-        Tensor::matrix(at("ffn_up"), b.hidden, b.ffn, b.weights),
-        Tensor::matrix(at("ffn_down"), b.ffn, b.hidden, b.weights),
-        Tensor::constant(at("post_ffw_norm"), b.hidden, b.post_norm),
-        Tensor::constant(at("layer_output_scale"), 1, 1.0),
-    ]
 }
 
 #[cfg(test)]

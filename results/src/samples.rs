@@ -1,0 +1,64 @@
+//! Completed rows as the statistics want them: clustered by block and prompt.
+
+use std::collections::BTreeMap;
+
+use bench_core::record::{Phase, RequestRecord};
+use bench_core::report::Estimate;
+use bench_core::stats::{BootstrapConfig, Clustered, Sample, estimate_median, estimate_ratio};
+
+use crate::load::Loaded;
+
+/// Measured rows of an arm whose stack said that it finished, in file order.
+pub(crate) fn completed_rows<'a>(loaded: &'a Loaded, arm: &str) -> Vec<&'a RequestRecord> {
+    loaded
+        .rows
+        .iter()
+        .filter(|row| row.arm == arm && row.phase == Phase::Measured && row.outcome.is_completed())
+        .collect()
+}
+
+/// Numbers the prompts in preset order, as the statistics want them.
+pub(crate) struct PromptIndex<'a>(BTreeMap<&'a str, u32>);
+
+impl<'a> PromptIndex<'a> {
+    pub(crate) fn new(loaded: &'a Loaded) -> Self {
+        Self(
+            loaded.first().preset.workload.prompts.iter().map(|prompt| prompt.id.as_str()).zip(0..).collect(),
+        )
+    }
+
+    pub(crate) fn of(&self, row: &RequestRecord) -> u32 {
+        self.0.get(row.prompt_id.as_str()).copied().unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn ratio(
+        &self,
+        rows: &[&RequestRecord],
+        parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>,
+        config: &BootstrapConfig,
+    ) -> Option<Estimate> {
+        let sample = |row: &&RequestRecord| {
+            let (numerator, denominator) = parts(row)?;
+            Some(Sample { block: row.block, prompt: self.of(row), numerator, denominator })
+        };
+        estimate_ratio(&rows.iter().filter_map(sample).collect::<Vec<_>>(), config)
+    }
+
+    pub(crate) fn median(
+        &self,
+        rows: &[&RequestRecord],
+        value: &dyn Fn(&RequestRecord) -> Option<f64>,
+        config: &BootstrapConfig,
+    ) -> Option<Estimate> {
+        let clustered = |row: &&RequestRecord| {
+            Some(Clustered { block: row.block, prompt: self.of(row), value: value(row)? })
+        };
+        estimate_median(&rows.iter().filter_map(clustered).collect::<Vec<_>>(), config)
+    }
+}
+
+/// Decode tokens and span, scaled so that their ratio is tokens a second: both parts are whole numbers, so a sum of
+/// them in any order has the same last digit.
+pub(crate) fn decode_parts(row: &RequestRecord) -> Option<(f64, f64)> {
+    row.decode_span().map(|span| (f64::from(span.tokens) * 1e9, span.span_ns as f64))
+}
