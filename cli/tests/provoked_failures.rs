@@ -136,7 +136,12 @@ fn another_architecture_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let files = tiny(dir.path());
     let other = patched(&files.target, "gemma4", "llamas");
-    fails_at_setup(dir.path(), &other, &files.assistant, &["llamas", "gemma4"]);
+    fails_at_setup(
+        dir.path(),
+        &other,
+        &files.assistant,
+        &["general.architecture", "llamas", "gemma4", "patched.gguf"],
+    );
 }
 
 #[test]
@@ -144,7 +149,7 @@ fn the_old_assistant_layout_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let files = tiny(dir.path());
     let old = patched(&files.assistant, "gemma4-assistant", "gemma4_assistant");
-    fails_at_setup(dir.path(), &files.target, &old, &["gemma4_assistant"]);
+    fails_at_setup(dir.path(), &files.target, &old, &["gemma4_assistant", "patched.gguf"]);
 }
 
 #[test]

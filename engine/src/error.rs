@@ -30,6 +30,14 @@ pub enum EngineError {
         /// Its logit: NaN or +inf, or -inf where every logit is.
         value: f32,
     },
+    /// Any of the others, in a named model file.
+    #[error("`{path}`: {source}", path = path.display())]
+    InFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        source: Box<Self>,
+    },
     /// The model's chat template cannot be compiled or rendered.
     #[error("chat template: {detail}")]
     ChatTemplate {
@@ -95,6 +103,11 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Names the model file that this is about.
+    pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
+        Self::InFile { path: path.to_owned(), source: Box::new(self) }
+    }
+
     /// What the user can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -111,6 +124,7 @@ impl EngineError {
             Self::BadLogit { .. } => Some(
                 "check that the weights are undamaged; an f32 KV cache rules out overflow there".to_owned(),
             ),
+            Self::InFile { source, .. } => source.hint(),
             Self::ChatTemplate { .. } => {
                 Some("prompts of the route `completion` need no template".to_owned())
             }

@@ -56,15 +56,17 @@ impl Engine {
             });
         }
         let gguf = Arc::new(Gguf::open(&config.target)?);
-        let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf)?);
-        let chat = ChatTemplate::from_gguf(&gguf)?;
         let options = LoadOptions {
             context_tokens: config.context_tokens,
             kv_type: config.kv_type,
             threads: config.threads.get(),
             max_verify_rows: rows,
         };
-        let target = CpuTarget::load(Arc::clone(&gguf), &options)?;
+        let in_target = |error: EngineError| error.in_file(&config.target);
+        // The model first: a file of another architecture is called that, not one with a strange tokenizer.
+        let target = CpuTarget::load(Arc::clone(&gguf), &options).map_err(in_target)?;
+        let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf).map_err(in_target)?);
+        let chat = ChatTemplate::from_gguf(&gguf).map_err(in_target)?;
         let assistant = load_assistant(config, &target)?;
         let info = describe(config, &gguf, &target, assistant.as_ref().map(|(_, inventory)| inventory))?;
         let proposer = make_proposer(speculation, assistant.map(|(assistant, _)| assistant))?;
@@ -143,7 +145,8 @@ fn load_assistant(
     };
     let gguf = Arc::new(Gguf::open(path)?);
     let inventory = Inventory::of(&gguf);
-    Ok(Some((Assistant::load(&gguf, target)?, inventory)))
+    let assistant = Assistant::load(&gguf, target).map_err(|error| error.in_file(path))?;
+    Ok(Some((assistant, inventory)))
 }
 
 fn make_proposer(
