@@ -7,6 +7,8 @@
 )]
 
 mod common;
+#[path = "common/server.rs"]
+mod server;
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -19,7 +21,8 @@ use bench_core::record::{Outcome, Phase, RequestRecord};
 use bench_core::stack::FailureKind;
 use bench_engine::gguf::GgmlType;
 use bench_engine::synth::tiny::{TinyPair, TinyPairFiles, write_tiny_pair};
-use common::{Script, bench, respond, scripted_server, stream_chunks, text};
+use common::{bench, text};
+use server::{Script, respond, scripted_server, stream_chunks};
 
 /// Runs and expects exit code 1 with one error that holds all of `parts`, and no panic.
 fn refuses(command: &mut Command, parts: &[&str]) -> String {
