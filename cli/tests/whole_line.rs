@@ -58,7 +58,16 @@ fn the_same_preset_runs_on_a_real_llama_server_beside_it() {
     };
     let dir = tempfile::tempdir().unwrap();
     let mut command = bench(dir.path());
-    command.args(["run", "quickstart", "--out", "run", "--set", "workload.max_tokens=60"]);
+    command.args([
+        "run",
+        "quickstart",
+        "--out",
+        "run",
+        "--set",
+        "workload.max_tokens=60",
+        "--set",
+        "run.blocks=2",
+    ]);
     command.env("BENCH_LLAMA_SERVER", server);
     let report = measured(dir.path(), &mut command);
     assert_eq!(report.arms.len(), 8);
