@@ -179,49 +179,15 @@ impl Array {
         };
         let count = cursor.count(what, min_bytes)?;
         let c = cursor;
-        let n = 0..count;
-        Ok(match type_id {
-            id::U8 => Self::Unsigned(
-                n.map(|_| Ok(u64::from(c.array::<1>(what)?[0]))).collect::<Result<_, GgufError>>()?,
-                Width::W8,
-            ),
-            id::U16 => Self::Unsigned(
-                n.map(|_| c.array(what).map(|b| u64::from(u16::from_le_bytes(b))))
-                    .collect::<Result<_, _>>()?,
-                Width::W16,
-            ),
-            id::U32 => Self::Unsigned(
-                n.map(|_| c.array(what).map(|b| u64::from(u32::from_le_bytes(b))))
-                    .collect::<Result<_, _>>()?,
-                Width::W32,
-            ),
-            id::U64 => Self::Unsigned(
-                n.map(|_| c.array(what).map(u64::from_le_bytes)).collect::<Result<_, _>>()?,
-                Width::W64,
-            ),
-            id::I8 => Self::Signed(
-                n.map(|_| c.array(what).map(|b| i64::from(i8::from_le_bytes(b))))
-                    .collect::<Result<_, _>>()?,
-                Width::W8,
-            ),
-            id::I16 => Self::Signed(
-                n.map(|_| c.array(what).map(|b| i64::from(i16::from_le_bytes(b))))
-                    .collect::<Result<_, _>>()?,
-                Width::W16,
-            ),
-            id::I32 => Self::Signed(
-                n.map(|_| c.array(what).map(|b| i64::from(i32::from_le_bytes(b))))
-                    .collect::<Result<_, _>>()?,
-                Width::W32,
-            ),
-            id::I64 => Self::Signed(
-                n.map(|_| c.array(what).map(i64::from_le_bytes)).collect::<Result<_, _>>()?,
-                Width::W64,
-            ),
-            id::F32 => Self::F32(n.map(|_| c.array(what).map(f32::from_le_bytes)).collect::<Result<_, _>>()?),
-            id::F64 => Self::F64(n.map(|_| c.array(what).map(f64::from_le_bytes)).collect::<Result<_, _>>()?),
-            id::BOOL => Self::Bool(n.map(|_| boolean(c, what)).collect::<Result<_, _>>()?),
-            _ => Self::Str(n.map(|_| c.string(what).map(str::to_owned)).collect::<Result<_, _>>()?),
+        Ok(match integer(type_id) {
+            Some((Sign::Unsigned, width)) => Self::Unsigned(many(count, || unsigned(c, width, what))?, width),
+            Some((Sign::Signed, width)) => Self::Signed(many(count, || signed(c, width, what))?, width),
+            None => match type_id {
+                id::F32 => Self::F32(many(count, || c.array(what).map(f32::from_le_bytes))?),
+                id::F64 => Self::F64(many(count, || c.array(what).map(f64::from_le_bytes))?),
+                id::BOOL => Self::Bool(many(count, || boolean(c, what))?),
+                _ => Self::Str(many(count, || c.string(what).map(str::to_owned))?),
+            },
         })
     }
 
@@ -253,27 +219,61 @@ impl Array {
 }
 
 fn scalar(cursor: &mut Cursor<'_>, type_id: u32, at: u64, what: &str) -> Result<Value, GgufError> {
-    Ok(match type_id {
-        id::U8 => Value::Unsigned(u64::from(cursor.array::<1>(what)?[0]), Width::W8),
-        id::U16 => Value::Unsigned(u64::from(u16::from_le_bytes(cursor.array(what)?)), Width::W16),
-        id::U32 => Value::Unsigned(u64::from(cursor.u32(what)?), Width::W32),
-        id::U64 => Value::Unsigned(cursor.u64(what)?, Width::W64),
-        id::I8 => Value::Signed(i64::from(i8::from_le_bytes(cursor.array(what)?)), Width::W8),
-        id::I16 => Value::Signed(i64::from(i16::from_le_bytes(cursor.array(what)?)), Width::W16),
-        id::I32 => Value::Signed(i64::from(i32::from_le_bytes(cursor.array(what)?)), Width::W32),
-        id::I64 => Value::Signed(i64::from_le_bytes(cursor.array(what)?), Width::W64),
-        id::F32 => Value::F32(f32::from_le_bytes(cursor.array(what)?)),
-        id::F64 => Value::F64(f64::from_le_bytes(cursor.array(what)?)),
-        id::BOOL => Value::Bool(boolean(cursor, what)?),
-        id::STR => Value::Str(cursor.string(what)?.to_owned()),
-        other => {
-            return Err(GgufError::Invalid {
-                what: format!("{what}, value type"),
-                at,
-                got: other.to_string(),
-                expected: "0 to 12".to_owned(),
-            });
-        }
+    match integer(type_id) {
+        Some((Sign::Unsigned, width)) => return Ok(Value::Unsigned(unsigned(cursor, width, what)?, width)),
+        Some((Sign::Signed, width)) => return Ok(Value::Signed(signed(cursor, width, what)?, width)),
+        None => {}
+    }
+    match type_id {
+        id::F32 => Ok(Value::F32(f32::from_le_bytes(cursor.array(what)?))),
+        id::F64 => Ok(Value::F64(f64::from_le_bytes(cursor.array(what)?))),
+        id::BOOL => Ok(Value::Bool(boolean(cursor, what)?)),
+        id::STR => Ok(Value::Str(cursor.string(what)?.to_owned())),
+        other => Err(GgufError::Invalid {
+            what: format!("{what}, value type"),
+            at,
+            got: other.to_string(),
+            expected: "0 to 12".to_owned(),
+        }),
+    }
+}
+
+/// `count` values; grows as they come, since a count is only known to be possible.
+fn many<T>(count: usize, mut read: impl FnMut() -> Result<T, GgufError>) -> Result<Vec<T>, GgufError> {
+    (0..count).map(|_| read()).collect()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    Unsigned,
+    Signed,
+}
+
+/// Sign and width of an integer type; `None` for what is none.
+fn integer(type_id: u32) -> Option<(Sign, Width)> {
+    const WIDTHS: [Width; 4] = [Width::W8, Width::W16, Width::W32, Width::W64];
+    WIDTHS.into_iter().find_map(|width| match type_id {
+        ty if ty == unsigned_id(width) => Some((Sign::Unsigned, width)),
+        ty if ty == signed_id(width) => Some((Sign::Signed, width)),
+        _ => None,
+    })
+}
+
+fn unsigned(cursor: &mut Cursor<'_>, width: Width, what: &str) -> Result<u64, GgufError> {
+    Ok(match width {
+        Width::W8 => u64::from(u8::from_le_bytes(cursor.array(what)?)),
+        Width::W16 => u64::from(u16::from_le_bytes(cursor.array(what)?)),
+        Width::W32 => u64::from(cursor.u32(what)?),
+        Width::W64 => cursor.u64(what)?,
+    })
+}
+
+fn signed(cursor: &mut Cursor<'_>, width: Width, what: &str) -> Result<i64, GgufError> {
+    Ok(match width {
+        Width::W8 => i64::from(i8::from_le_bytes(cursor.array(what)?)),
+        Width::W16 => i64::from(i16::from_le_bytes(cursor.array(what)?)),
+        Width::W32 => i64::from(i32::from_le_bytes(cursor.array(what)?)),
+        Width::W64 => i64::from_le_bytes(cursor.array(what)?),
     })
 }
 
