@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from other_tasks import OTHER_TASKS
 from python_tasks import PYTHON_TASKS
-from samples import Sample, chat, raw, spin
+from samples import Sample, chat, is_held_out, raw, spin
 
 
 class Snippet(NamedTuple):
@@ -15,23 +15,53 @@ class Snippet(NamedTuple):
 
     task: str
     language: str
+    what: str
     ask: str
     code: str
     example: str | None
 
 
 def sample(rng: random.Random) -> Sample:
-    """A request with its code, or the code alone."""
+    """A request with its code, the code alone, or code with a question on it."""
     snippet, key = snippet_and_key(rng)
     form = rng.random()
-    if form < 0.25:
-        example = f"\n\n\nassert {snippet.example}" if snippet.example and rng.random() < 0.6 else ""
-        return raw("code", key, snippet.code + example + "\n")
-    fenced = form < 0.75
-    body = f"```{snippet.language}\n{snippet.code}\n```" if fenced else snippet.code
-    if fenced and snippet.example and rng.random() < 0.4:
-        body += f"\n\nExample: `{snippet.example}` is true."
-    return chat("code", key, snippet.ask, body)
+    if form < 0.14:
+        return raw("code", key, snippet.code + _assertion(rng, snippet) + "\n")
+    if form < 0.24:
+        return _file(rng, snippet, key)
+    fenced = f"```{snippet.language}\n{snippet.code}\n```"
+    if form < 0.38:
+        return _explanation(rng, snippet, key, fenced)
+    if form < 0.6:
+        return chat("code", key, snippet.ask, snippet.code)
+    if snippet.example and rng.random() < 0.4:
+        fenced += spin(rng, "\n\n[Example: `{e}` is true.|For example, `{e}`.|Test: `assert {e}`]", e=snippet.example)
+    return chat("code", key, snippet.ask, fenced)
+
+
+def _assertion(rng: random.Random, snippet: Snippet) -> str:
+    return f"\n\n\nassert {snippet.example}" if snippet.example and rng.random() < 0.6 else ""
+
+
+def _file(rng: random.Random, first: Snippet, key: str) -> Sample:
+    """A raw file of two or three snippets in one language, of the same side of the split."""
+    snippets = [first]
+    for _ in range(40):
+        snippet, other = snippet_and_key(rng)
+        same_side = is_held_out(f"code/{key}") == is_held_out(f"code/{other}")
+        fresh = snippet.task not in {known.task for known in snippets}
+        if snippet.language == first.language and same_side and fresh:
+            snippets.append(snippet)
+        if len(snippets) == 3:
+            break
+    gap = "\n\n\n" if first.language == "python" else "\n\n"
+    return raw("code", key, gap.join(snippet.code for snippet in snippets) + "\n")
+
+
+def _explanation(rng: random.Random, snippet: Snippet, key: str, fenced: str) -> Sample:
+    ask = spin(rng, "[What does this do?|Explain this code.|What is this {l} code for?|Describe the code in one sentence.|Can you explain this {l} code?]", l=_LABELS[snippet.language])
+    told = spin(rng, "[It is|This is|The code is] {n} that {w}.", n=_noun(snippet.language, snippet.what), w=snippet.what.removeprefix("class: "))
+    return chat("code", key, f"{ask}\n\n{fenced}", told)
 
 
 _LABELS = {"python": "Python", "rust": "Rust", "javascript": "JavaScript", "sql": "SQL", "bash": "shell"}
@@ -49,17 +79,25 @@ def snippet_and_key(rng: random.Random) -> tuple[Snippet, str]:
     # One name must not stand for two things in the same snippet.
     while len(set(names.values())) < len(names):
         names = {slot: rng.choice(options.split()) for slot, options in task["names"].items()}
-    write = lambda text: Template(text.strip("\n")).substitute(names)
-    ask = _ask(rng, language, write(task["ask"]))
-    snippet = Snippet(name, language, ask, write(task["code"]), write(example) if example else None)
+    what, code = (Template(task[part].strip("\n")).substitute(names) for part in ("ask", "code"))
+    proved = Template(example).substitute(names) if example else None
+    snippet = Snippet(name, language, what, _ask(rng, language, what), code, proved)
     return snippet, f"{name}|{'|'.join(names.values())}"
 
 
-def _ask(rng: random.Random, language: str, what: str) -> str:
-    label = _LABELS[language]
+def _noun(language: str, what: str) -> str:
     if language == "sql":
-        return spin(rng, "[Write a SQL query that|Give me SQL that|SQL query that|I need a query that] ") + what + "."
+        return "a SQL query"
     if language == "bash":
-        return spin(rng, "[Write a shell script that|Write a bash script that|A shell command that|Show me a shell script that] ") + what + "."
-    lead = spin(rng, "[Write a {l} function that|Write a small {l} function that|I need a {l} function that|Show me a {l} function that|In {l}, write a function that|Please write a {l} function that] ", l=label)
-    return lead + what + spin(rng, "[.|.|. Keep it short.|. Add a short comment.|. Code only.]")
+        return "a shell script"
+    kind = "function"
+    if what.startswith("class: "):
+        kind = "struct" if language == "rust" else "class"
+    return f"a {_LABELS[language]} {kind}"
+
+
+def _ask(rng: random.Random, language: str, what: str) -> str:
+    lead = "[Write {n}|I need {n}|Show me {n}|Please write {n}|Can you write {n}|Give me {n}|Help me to write {n}] that {w}"
+    text = spin(rng, lead, n=_noun(language, what), w=what.removeprefix("class: "))
+    mark = "?" if text.startswith("Can") else "."
+    return text + mark + spin(rng, "[|||| Keep it short.| Add a short comment.| Code only.| Use clear names.]")

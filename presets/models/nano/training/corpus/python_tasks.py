@@ -316,7 +316,7 @@ def $f($v):
         $r.append(total)
     return $r
 ''', "$f([1, 2, 3]) == [1, 3, 6]"),
-    "stack": _task("gives a simple stack class", {"f": "Stack SimpleStack Pile", "v": "items entries values", "x": "item value entry"},
+    "stack": _task("class: works as a simple stack", {"f": "Stack SimpleStack Pile", "v": "items entries values", "x": "item value entry"},
 '''
 class $f:
     """A stack: last in, first out."""
@@ -333,7 +333,7 @@ class $f:
     def is_empty(self):
         return not self.$v
 ''', "$f().is_empty()"),
-    "counter_class": _task("gives a counter class with add and reset", {"f": "Counter Tally StepCounter", "v": "count value total"},
+    "counter_class": _task("class: counts up and can be reset", {"f": "Counter Tally StepCounter", "v": "count value total"},
 '''
 class $f:
     """Counts up from zero."""
