@@ -104,7 +104,7 @@ PLOTS = {
     "music": (
         "{h} heard [music|a song|someone play the flute] from [the {place}|an open window].",
         "{he} [wanted to play like that|stood and listened every evening], but [had no money for lessons|was too shy to knock].",
-        "{f} [opened the window|saw {him}] and said, \"[Come in|Would you like to try|You have been listening for {n} days].\"",
+        "{f} [opened the window|saw {him}] and said, \"[Come in.|Would you like to try?|You have been listening for {n} days.]\"",
         "[The first notes were terrible|It sounded like a(n) {animal}], and both [laughed|held their ears].",
         "[A year later|In {month}], {h} played in the {place}, and [people danced|even the {job} stopped working].",
     ),
@@ -174,7 +174,7 @@ PLOTS = {
     "painter": (
         "{h} painted [the wall of the {place}|a big picture of a(n) {animal}].",
         "[People stopped and frowned|Some said it was ugly|The {job} wanted it removed].",
-        "{f} [sat down in front of it|brought a chair] and [looked at it for an hour|said, \"I like the {colour}.\"]",
+        "{f} [sat down in front of it|brought a chair] and [looked at it for an hour.|said, \"I like the {colour}.\"]",
         "[Little by little|After a while], others [came closer|saw what {f} saw].",
         "Now [the wall is known in all of {city}|nobody wants to miss it], and {h} [paints the next one|still has {colour} hands].",
     ),

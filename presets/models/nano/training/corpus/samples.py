@@ -16,7 +16,8 @@ HELD_OUT_ONE_IN = 50
 
 _CHOICE = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]")
 _ARTICLE = re.compile(r"\b([Aa])\(n\) (\w)")
-_SENTENCE_START = re.compile(r"(^|[.!?][\"”]? |\n)([a-z])")
+# Not after `?" ` and `!" `, where the speaker often follows.
+_SENTENCE_START = re.compile(r"(^|[.!?] |[.]\" |\n)([a-z])")
 
 
 class Sample(NamedTuple):

@@ -66,6 +66,8 @@ def sample(rng: random.Random) -> Sample:
     name, beats = rng.choice(list(PLOTS.items()))
     fills = cast(rng)
     text = _story(rng, beats, fills)
+    if rng.random() < 0.2:
+        text += "\n\n" + _second_chapter(rng, name, fills)
     key = f"{name}|{fills['h']}|{fills['place']}"
     form = rng.random()
     if form < 0.5:
@@ -105,6 +107,14 @@ def _story(rng: random.Random, beats: tuple[str, ...], fills: dict[str, str]) ->
     cut = rng.randint(2, len(sentences) - 2)
     mark = rng.choice((" ", "\n\n"))
     return " ".join(sentences[:cut]) + mark + " ".join(sentences[cut:])
+
+
+def _second_chapter(rng: random.Random, first: str, fills: dict[str, str]) -> str:
+    """Another plot for the same people, some time later."""
+    beats = PLOTS[rng.choice([name for name in PLOTS if name != first])]
+    later = "[Some weeks later|In the following year|When {month} came|Not long after], {h} and {f} met again [near the {place}|in {city}|by chance|on a {day}]."
+    parts = [later, *beats, rng.choice(_ENDINGS)]
+    return " ".join(capitalised(spin(rng, part, **fills)) for part in parts)
 
 
 _DESCRIPTIONS = (

@@ -2,6 +2,7 @@
 a log, a chat message, an alert or a note. Every writer states exactly the facts
 that `triage.Incident` carries, because the answer is derived from them."""
 
+import json
 import random
 
 import words
@@ -45,7 +46,7 @@ def triage(rng: random.Random) -> Sample:
 
 def ticket(rng: random.Random, incident: Incident) -> str:
     """The incident in one of the forms that real reports have."""
-    return rng.choice((_email, _form, _log, _message, _alert, _note, _plain, _plain))(rng, incident)
+    return rng.choice((_email, _form, _log, _log, _message, _alert, _note, _plain, _plain, _payload, _thread))(rng, incident)
 
 
 def _facts(rng: random.Random, incident: Incident) -> list[str]:
@@ -58,7 +59,26 @@ def _facts(rng: random.Random, incident: Incident) -> list[str]:
     rest += [_workaround(rng, incident), _since(rng, incident)]
     rest = [fact for fact in rest if fact]
     rng.shuffle(rest)
+    # Remarks that change nothing: the answer must not depend on them.
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
+        rest.insert(rng.randint(0, len(rest)), _remark(rng))
     return facts + rest
+
+
+def _remark(rng: random.Random) -> str:
+    form = (
+        "[The last check was in {month}.|{name} looked at it already.|The unit is {n} years old.|It worked fine on {day}."
+        "|The serial number is {serial}.|Please call {name} with questions.|{name} is on holiday until {day}."
+        "|We had a similar case in {month}.|The update of {day} went well.|Version {v} is installed."
+        "|I am in the office until {n} o'clock.|The contract runs until {month}.|Nothing else has changed since {day}."
+        "|My extension is {n}{n}.|A picture is attached.|{name} from {dept} can show you the place.|Please answer by mail."
+        "|The room number is {n}{v}.|This is the {n}th message this week.|The weather in {city} was bad on {day}.]"
+    )
+    return spin(
+        rng, form, month=rng.choice(words.MONTHS), name=rng.choice(words.NAMES), n=rng.randint(4, 17), day=rng.choice(words.DAYS),
+        serial=f"{rng.randint(10, 99)}-{rng.randint(1000, 9999)}", v=rng.randint(1, 9), dept=rng.choice(words.DEPARTMENTS),
+        city=rng.choice(words.CITIES),
+    )
 
 
 def _risk(rng: random.Random, incident: Incident) -> str:
@@ -133,9 +153,14 @@ def _log(rng: random.Random, incident: Incident) -> str:
     level = ("INFO", "WARN", "WARN", "ERROR")[incident.impact]
     unit = incident.system.replace(" ", "-")
     lines = []
-    noise = ("INFO heartbeat ok", "INFO job queued", "INFO config loaded", "DEBUG cache refreshed",
-             "INFO health check sent", "DEBUG timer fired", "INFO connection opened")
-    events = [rng.choice(noise) for _ in range(rng.randint(1, 3))] + [f"{level} {incident.symptom}"]
+    noise = (
+        "INFO heartbeat ok", f"INFO job {rng.randint(1, 9999)} queued", "INFO config loaded", "DEBUG cache refreshed",
+        "INFO health check sent", "DEBUG timer fired", f"INFO connection {rng.randint(1, 99)} opened",
+        f"INFO {rng.randint(2, 90)} entries read", f"DEBUG memory at {rng.randint(10, 80)} percent",
+        f"INFO user {rng.choice(words.NAMES).lower()} signed in", f"WARN retry {rng.randint(1, 5)} of 5",
+        f"INFO next run in {rng.randint(1, 60)} s", f"DEBUG took {rng.randint(2, 900)} ms",
+    )
+    events = rng.sample(noise, rng.randint(1, 5)) + [f"{level} {incident.symptom}"]
     events += [f"{level} {incident.symptom} (repeated {rng.randint(2, 90)} times)"] * rng.randint(0, 1)
     for event in events:
         second += rng.randint(1, 100)
@@ -160,3 +185,29 @@ def _note(rng: random.Random, incident: Incident) -> str:
     caller = f"{rng.choice(words.NAMES)} from {rng.choice(words.DEPARTMENTS)}"
     lead = spin(rng, "[Phone call from {c}:|{c} called:|Voice mail by {c}:|Note from {c}:]", c=caller)
     return f"{lead} {' '.join(_facts(rng, incident))}"
+
+
+def _payload(rng: random.Random, incident: Incident) -> str:
+    """An event as a monitoring system sends it: JSON in, JSON out."""
+    event = {
+        "source": rng.choice(("monitor", "webhook", "agent", "probe", "sensor")),
+        "system": incident.system,
+        "site": incident.site,
+        "code": rng.randint(100, 599),
+        "details": _facts(rng, incident),
+    }
+    return json.dumps(event, indent=rng.choice((None, 2)))
+
+
+def _thread(rng: random.Random, incident: Incident) -> str:
+    """Two people talk about it; the second asks, the first answers."""
+    one, two = rng.sample(words.NAMES, 2)
+    facts = _facts(rng, incident)
+    questions = ("Thanks. What else do you know?", "Anything else?", "I see. More details, please.", "Who can tell me more?",
+                 "Noted. Is that all?", "Can you add something?", "Understood. Please go on.")
+    lines = [f"{one}: {facts[0]}"]
+    for fact in facts[1:]:
+        if rng.random() < 0.4:
+            lines.append(f"{two}: {rng.choice(questions)}")
+        lines.append(f"{one}: {fact}")
+    return "\n".join(lines)
