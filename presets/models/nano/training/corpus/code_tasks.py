@@ -5,9 +5,10 @@ import random
 from string import Template
 from typing import NamedTuple
 
+import record_code
 from other_tasks import OTHER_TASKS
 from python_tasks import PYTHON_TASKS
-from samples import Sample, chat, is_held_out, raw, spin
+from samples import Sample, chat, raw, same_side, spin
 
 
 class Snippet(NamedTuple):
@@ -23,6 +24,8 @@ class Snippet(NamedTuple):
 
 def sample(rng: random.Random) -> Sample:
     """A request with its code, the code alone, or code with a question on it."""
+    if rng.random() < 0.3:
+        return record_code.sample(rng)
     snippet, key = snippet_and_key(rng)
     form = rng.random()
     if form < 0.14:
@@ -48,9 +51,8 @@ def _file(rng: random.Random, first: Snippet, key: str) -> Sample:
     snippets = [first]
     for _ in range(40):
         snippet, other = snippet_and_key(rng)
-        same_side = is_held_out(f"code/{key}") == is_held_out(f"code/{other}")
         fresh = snippet.task not in {known.task for known in snippets}
-        if snippet.language == first.language and same_side and fresh:
+        if snippet.language == first.language and fresh and same_side("code", key, other):
             snippets.append(snippet)
         if len(snippets) == 3:
             break

@@ -5,7 +5,7 @@ import random
 
 import words
 from facts import FACTS
-from samples import Sample, capitalised, chat, raw, spin
+from samples import Sample, capitalised, chat, raw, same_side, spin
 
 _HELLO = "[Hello|Hi|Good morning|Good afternoon|Hello there|Good evening]"
 _PERSONAS = (
@@ -109,6 +109,17 @@ def _talk_turn(rng: random.Random) -> tuple[str, str, str]:
     return f"talk|{question}|{fills['d']}|{fills['t']}", capitalised(question), reply
 
 
+def _turns(rng: random.Random, kinds: tuple, count: int) -> list[tuple[str, str, str]]:
+    """Exchanges that are all on one side of the split."""
+    last = rng.choice(kinds)(rng)
+    turns = [last]
+    while len(turns) < count:
+        turn = rng.choice(kinds)(rng)
+        if same_side("dialogue", turn[0], last[0]):
+            turns.insert(0, turn)
+    return turns
+
+
 def _support(rng: random.Random) -> Sample:
     key, question, reply = _support_turn(rng)
     if rng.random() < 0.4:
@@ -133,7 +144,7 @@ def _fact(rng: random.Random) -> Sample:
 
 def _history(rng: random.Random) -> Sample:
     """Two or three exchanges; the earlier ones stand in the user's text."""
-    turns = [rng.choice((_support_turn, _talk_turn))(rng) for _ in range(rng.randint(2, 3))]
+    turns = _turns(rng, (_support_turn, _talk_turn), rng.randint(2, 3))
     you, me = rng.choice((("User", "Assistant"), ("Customer", "Agent"), ("A", "B"), (rng.choice(words.NAMES), "Assistant")))
     lines = [f"{you}: {question}\n{me}: {reply}" for _, question, reply in turns[:-1]]
     key, question, reply = turns[-1]
@@ -144,9 +155,9 @@ def _history(rng: random.Random) -> Sample:
 def _transcript(rng: random.Random) -> Sample:
     """A raw conversation between two named people."""
     one, two = rng.sample(words.NAMES, 2)
-    turns = [_talk_turn(rng) for _ in range(rng.randint(2, 4))]
+    turns = _turns(rng, (_talk_turn,), rng.randint(2, 4))
     text = "\n".join(f"{one}: {question}\n{two}: {reply}" for _, question, reply in turns)
-    return raw("dialogue", f"{turns[0][0]}|{one}", text)
+    return raw("dialogue", turns[-1][0], text)
 
 
 def _about_text(rng: random.Random) -> Sample:

@@ -48,6 +48,11 @@ def is_held_out(key: str) -> bool:
     return zlib.crc32(key.encode()) % HELD_OUT_ONE_IN == 0
 
 
+def same_side(category: str, key: str, other: str) -> bool:
+    """Whether a sample of `key` may also hold the content of `other`."""
+    return is_held_out(f"{category}/{key}") == is_held_out(f"{category}/{other}")
+
+
 def spin(rng: random.Random, template: str, **fills: object) -> str:
     """Write a template: `[a|b]` draws one branch (they nest), `{name}` is filled,
     `a(n)` becomes the article that fits the next word."""

@@ -9,7 +9,7 @@ import random
 
 import words
 from plots import PLOTS
-from samples import Sample, capitalised, chat, raw, spin
+from samples import Sample, capitalised, chat, raw, same_side, spin
 
 _OPENINGS = (
     "[Once|Long ago|Many years ago], there was a(n) {job} called {h}, who lived near the {place}.",
@@ -66,9 +66,10 @@ def sample(rng: random.Random) -> Sample:
     name, beats = rng.choice(list(PLOTS.items()))
     fills = cast(rng)
     text = _story(rng, beats, fills)
-    if rng.random() < 0.2:
-        text += "\n\n" + _second_chapter(rng, name, fills)
-    key = f"{name}|{fills['h']}|{fills['place']}"
+    key = _key(name, fills)
+    second = rng.choice(list(PLOTS))
+    if rng.random() < 0.2 and second != name and same_side("prose", _key(second, fills), key):
+        text += "\n\n" + _second_chapter(rng, PLOTS[second], fills)
     form = rng.random()
     if form < 0.5:
         return raw("prose", key, text)
@@ -76,6 +77,10 @@ def sample(rng: random.Random) -> Sample:
         return raw("prose", key, spin(rng, rng.choice(_TITLES), **fills) + "\n\n" + text)
     ask = "[Tell me|Write|Please write] a [short|little|simple|] story about [a(n) {job} called {h}|{h} and {f}|{h} and a(n) {thing}|a(n) {animal} and a(n) {job} named {h}|{h} in {city}]."
     return chat("prose", key, " ".join(spin(rng, ask, **fills).split()), text)
+
+
+def _key(plot: str, fills: dict[str, str]) -> str:
+    return f"{plot}|{fills['h']}|{fills['place']}"
 
 
 def cast(rng: random.Random) -> dict[str, str]:
@@ -109,9 +114,8 @@ def _story(rng: random.Random, beats: tuple[str, ...], fills: dict[str, str]) ->
     return " ".join(sentences[:cut]) + mark + " ".join(sentences[cut:])
 
 
-def _second_chapter(rng: random.Random, first: str, fills: dict[str, str]) -> str:
+def _second_chapter(rng: random.Random, beats: tuple[str, ...], fills: dict[str, str]) -> str:
     """Another plot for the same people, some time later."""
-    beats = PLOTS[rng.choice([name for name in PLOTS if name != first])]
     later = "[Some weeks later|In the following year|When {month} came|Not long after], {h} and {f} met again [near the {place}|in {city}|by chance|on a {day}]."
     parts = [later, *beats, rng.choice(_ENDINGS)]
     return " ".join(capitalised(spin(rng, part, **fills)) for part in parts)

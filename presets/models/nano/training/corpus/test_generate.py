@@ -11,6 +11,7 @@ from pathlib import Path
 
 import code_tasks
 import generate
+import record_code
 import tickets
 import triage
 from incidents import DOMAINS
@@ -78,7 +79,7 @@ class Corpus(unittest.TestCase):
             self.assertTrue(any(key.startswith(category + "/") for key in held_out), category)
 
     def test_triage_answers(self) -> None:
-        asked = [row for row in self.of("json") if '"rationale"' in row.get("model", "")]
+        asked = [row for row in self.of("json") if row.get("model", "").startswith('{\n  "severity"')]
         self.assertGreater(len(asked), 300)
         levels = Counter()
         for row in asked:
@@ -190,6 +191,15 @@ class Code(unittest.TestCase):
                 self.assertTrue(eval(snippet.example, names), snippet.code)  # noqa: S307
         self.assertEqual(tasks, set(PYTHON_TASKS) | set(OTHER_TASKS))
         self.assertGreaterEqual(len(tasks), 60)
+
+
+    def test_records(self) -> None:
+        rng = random.Random(6)
+        for _ in range(1000):
+            row = record_code.sample(rng).row
+            code = re.sub(r"^```\w+\n|\n```$", "", row.get("model") or row["text"])
+            if code.startswith("from dataclasses"):
+                exec(compile(ast.parse(code), "record", "exec"), {"__name__": "record"})
 
 
 class Templates(unittest.TestCase):

@@ -6,7 +6,7 @@ import json
 import random
 
 import words
-from samples import Sample, capitalised, chat, spin
+from samples import Sample, capitalised, chat, same_side, spin
 from triage import Incident, answer, content_key, draw_incident, duration, who
 
 _SHAPE = '{"severity": ..., "escalate": ..., "confidence": ..., "rationale": ...}'
@@ -42,6 +42,25 @@ def triage(rng: random.Random) -> Sample:
     if rng.random() < 0.12:
         return chat("json", key, f"{prompt}\n\n{text}", reply)
     return chat("json", key, text, reply, system=prompt)
+
+
+def batch(rng: random.Random) -> Sample:
+    """Two or three short tickets at once; the answer is a list with their numbers."""
+    first = draw_incident(rng)
+    key = content_key(first)
+    incidents = [first]
+    while len(incidents) < rng.choice((2, 3)):
+        incident = draw_incident(rng)
+        if same_side("json", key, content_key(incident)):
+            incidents.append(incident)
+    listed = "\n".join(f"Ticket {number}: {_plain(rng, incident)}" for number, incident in enumerate(incidents, 1))
+    replies = [json.loads(answer(rng, incident)) for incident in incidents]
+    entries = [{"ticket": number} | reply for number, reply in enumerate(replies, 1)]
+    ask = spin(
+        rng, "[Triage these tickets.|Rate each ticket.|Classify the tickets below.|Triage the list.] [Answer with|Return|Give] a JSON "
+             "list of objects with the keys ticket, severity, escalate, confidence and rationale."
+    )
+    return chat("json", key, listed, json.dumps(entries, indent=2), system=ask)
 
 
 def ticket(rng: random.Random, incident: Incident) -> str:
