@@ -33,7 +33,7 @@ def sample(rng: random.Random) -> Sample:
     if form < 0.24:
         return _file(rng, snippet, key)
     fenced = f"```{snippet.language}\n{snippet.code}\n```"
-    if form < 0.38:
+    if form < 0.38 and same_side("code", f"explain|{snippet.what}", key):
         return _explanation(rng, snippet, key, fenced)
     if form < 0.6:
         return chat("code", key, snippet.ask, snippet.code)

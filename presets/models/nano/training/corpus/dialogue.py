@@ -96,17 +96,23 @@ def _fills(rng: random.Random) -> dict[str, object]:
     }
 
 
+def _content(reply: str) -> str:
+    """An answer without its numbers: what decides on which side it goes."""
+    return "".join(letter for letter in reply if not letter.isdigit())
+
+
 def _support_turn(rng: random.Random) -> tuple[str, str, str]:
     matter, (asks, answers) = rng.choice(list(_MATTERS.items()))
     fills = _fills(rng)
-    return f"{matter}|{fills['g']}|{fills['c']}", spin(rng, asks, **fills), spin(rng, answers, **fills)
+    reply = spin(rng, answers, **fills)
+    return f"{matter}|{_content(reply)}", spin(rng, asks, **fills), reply
 
 
 def _talk_turn(rng: random.Random) -> tuple[str, str, str]:
     fills = _fills(rng) | {"n": rng.choice(words.NAMES), "m": rng.choice(words.MONTHS)}
     asks, answers = rng.choice(_SMALL_TALK)
     question, reply = spin(rng, asks, **fills), capitalised(spin(rng, answers, **fills))
-    return f"talk|{question}|{fills['d']}|{fills['t']}", capitalised(question), reply
+    return f"talk|{_content(reply)}", capitalised(question), reply
 
 
 def _turns(rng: random.Random, kinds: tuple, count: int) -> list[tuple[str, str, str]]:
@@ -139,7 +145,7 @@ def _fact(rng: random.Random) -> Sample:
     lead = spin(rng, "[||||Can you tell me: |Please explain: |A question from {n}, {a} years old: |{n} asks: |In simple words: ]", n=rng.choice(words.NAMES), a=rng.randint(5, 12))
     tail = spin(rng, "[||||  Does that help?| Ask me if you want to know more.| I hope this helps, {n}.]", n=rng.choice(words.NAMES)).replace("  ", " ")
     asked, told = spin(rng, question), spin(rng, reply)
-    return chat("dialogue", f"fact|{asked}|{told[:60]}", lead + asked, told + tail, system=rng.choice(_PERSONAS))
+    return chat("dialogue", f"fact|{told}", lead + asked, told + tail, system=rng.choice(_PERSONAS))
 
 
 def _history(rng: random.Random) -> Sample:
