@@ -61,8 +61,17 @@ def _file(rng: random.Random, first: Snippet, key: str) -> Sample:
 
 
 def _explanation(rng: random.Random, snippet: Snippet, key: str, fenced: str) -> Sample:
-    ask = spin(rng, "[What does this do?|Explain this code.|What is this {l} code for?|Describe the code in one sentence.|Can you explain this {l} code?]", l=_LABELS[snippet.language])
-    told = spin(rng, "[It is|This is|The code is] {n} that {w}.", n=_noun(snippet.language, snippet.what), w=snippet.what.removeprefix("class: "))
+    ask = spin(
+        rng,
+        "[What does this do?|Explain this code.|What is this {l} code for?|Describe the code in one sentence.|Can you explain this {l} code?]",
+        l=_LABELS[snippet.language],
+    )
+    told = spin(
+        rng,
+        "[It is|This is|The code is] {n} that {w}.",
+        n=_noun(snippet.language, snippet.what),
+        w=snippet.what.removeprefix("class: "),
+    )
     return chat("code", key, f"{ask}\n\n{fenced}", told)
 
 

@@ -9,8 +9,15 @@ from samples import Sample, capitalised, chat, raw, same_side, spin
 
 _HELLO = "[Hello|Hi|Good morning|Good afternoon|Hello there|Good evening]"
 _PERSONAS = (
-    "You are a friendly assistant.", "You are a helpful assistant.", "You work for customer support. Be polite and short.",
-    "Answer in a few short sentences.", "You are a patient teacher.", "Be brief.", None, None, None,
+    "You are a friendly assistant.",
+    "You are a helpful assistant.",
+    "You work for customer support. Be polite and short.",
+    "Answer in a few short sentences.",
+    "You are a patient teacher.",
+    "Be brief.",
+    None,
+    None,
+    None,
 )
 
 # Matter, what the customer says, what the support answers.
@@ -41,7 +48,7 @@ _MATTERS = {
     ),
     "password": (
         "[I forgot my password.|I cannot sign in.|My account is locked.|The shop does not accept my password.]",
-        "[I can help you with that.|That happens.|No problem, let us fix it.] [Please click on \"Forgot password\" and enter your email.|I have sent you a link that works for {n} minutes.|Wait {k} minutes and try again, then use the link in the mail.] [Do not give the link to anyone.|Please choose a long password.|Write again if it does not work.]",
+        '[I can help you with that.|That happens.|No problem, let us fix it.] [Please click on "Forgot password" and enter your email.|I have sent you a link that works for {n} minutes.|Wait {k} minutes and try again, then use the link in the mail.] [Do not give the link to anyone.|Please choose a long password.|Write again if it does not work.]',
     ),
     "invoice": (
         "[I need an invoice for order {o}.|The invoice of {d} is wrong.|I was charged {m} euros twice.|Why did I pay {m} euros?]",
@@ -54,44 +61,103 @@ _MATTERS = {
 }
 
 _SMALL_TALK = (
-    ("[How are you?|How are you today?|How is it going?|Are you well?]",
-     "[I am fine, thank you.|Very well, thanks.|Good, thank you for asking.|All is well here.] [And you?|How was your {d}?|What can I do for you?|What are your plans for {d}?]"),
-    ("[It is raining in {c} again.|What bad weather in {c}.|It is so hot in {c} today.|The sun is shining in {c} at last.]",
-     "[Then it is a good day for {t}.|How about {t}?|In {c} that is normal in {m}.|I hope it is better on {d}.] [Do not forget your {b}.|Take a(n) {b} with you.|Stay at home with a cup of tea.]"),
-    ("[I am bored.|What shall I do on {d}?|I have a free day. Any idea?|What can I do in {c}?]",
-     "[You could try {t}.|How about {t}?|Why not call {n} and try {t} together?] [If it rains, there is always {u}.|In the evening you could enjoy {u}.|{u} is nice as well.]"),
-    ("[I had a bad day.|I am sad today.|Today everything went wrong.|I lost my {b} today.]",
-     "[I am sorry to hear that.|That sounds hard.|Oh no.] [Would you like to tell me more?|Perhaps {t} helps a little.|Talk to {n} about it, that may help.] [Tomorrow is a new day.|Be kind to yourself.|I am here if you want to talk.]"),
-    ("[I passed my exam!|I got the job as a(n) {j}!|{n} and I won the game!|My {a} had three young ones!]",
-     "[Congratulations!|That is wonderful!|Well done!|What good news!] [You must be proud.|How will you celebrate?|Did you tell {n} already?] [Enjoy the day.|You have earned it.|I am happy for you.]"),
-    ("[What is your name?|Who are you?|What can you do?|Are you a person?]",
-     "[I am an assistant, a program that answers questions.|I am a small language model.|I am a program, not a person.] [I can write lists, short texts and simple code.|I can help with sums, lists and letters.|Ask me about texts, numbers or plans.]"),
-    ("[Thank you!|Thanks for your help.|That was helpful, thank you.|Great, thanks.]",
-     "[You are welcome!|Gladly.|My pleasure.|No problem.] [Have a nice {d}.|Come back any time.|Is there anything else?|Good luck with the {b}.]"),
-    ("[Do you like {t}?|What do you think of {t}?|Is {t} hard to learn?|{n} says that {t} is fun. Is it?]",
-     "[Many people enjoy {t}.|I cannot try {t}, but it sounds nice.|It takes some time, but most people like it.] [Start with {k} minutes a day.|{n} could show you how.|Begin slowly and have fun.]"),
-    ("[Can you recommend a present for {n}?|What shall I give {n}? {n} is a(n) {j}.|I need a present for a(n) {j}.]",
-     "[How about a(n) {l} {b}?|A(n) {l} {b} would be nice.|Perhaps a(n) {b} and some flowers.] [A day of {t} is a good idea as well.|Or you give some time: {t} together.|Add a card with a kind sentence.]"),
-    ("[Wake me up at {k}, please.|Can you call {n} for me?|Can you open the door?|Buy me a(n) {b}, please.]",
-     "[I am sorry, I cannot do that.|I can only write, so I cannot do that.|That is not possible for me.] [But I can write a note for {n}.|I can make a list for {d}, if you like.|Please ask {n}.]"),
+    (
+        "[How are you?|How are you today?|How is it going?|Are you well?]",
+        "[I am fine, thank you.|Very well, thanks.|Good, thank you for asking.|All is well here.] [And you?|How was your {d}?|What can I do for you?|What are your plans for {d}?]",
+    ),
+    (
+        "[It is raining in {c} again.|What bad weather in {c}.|It is so hot in {c} today.|The sun is shining in {c} at last.]",
+        "[Then it is a good day for {t}.|How about {t}?|In {c} that is normal in {m}.|I hope it is better on {d}.] [Do not forget your {b}.|Take a(n) {b} with you.|Stay at home with a cup of tea.]",
+    ),
+    (
+        "[I am bored.|What shall I do on {d}?|I have a free day. Any idea?|What can I do in {c}?]",
+        "[You could try {t}.|How about {t}?|Why not call {n} and try {t} together?] [If it rains, there is always {u}.|In the evening you could enjoy {u}.|{u} is nice as well.]",
+    ),
+    (
+        "[I had a bad day.|I am sad today.|Today everything went wrong.|I lost my {b} today.]",
+        "[I am sorry to hear that.|That sounds hard.|Oh no.] [Would you like to tell me more?|Perhaps {t} helps a little.|Talk to {n} about it, that may help.] [Tomorrow is a new day.|Be kind to yourself.|I am here if you want to talk.]",
+    ),
+    (
+        "[I passed my exam!|I got the job as a(n) {j}!|{n} and I won the game!|My {a} had three young ones!]",
+        "[Congratulations!|That is wonderful!|Well done!|What good news!] [You must be proud.|How will you celebrate?|Did you tell {n} already?] [Enjoy the day.|You have earned it.|I am happy for you.]",
+    ),
+    (
+        "[What is your name?|Who are you?|What can you do?|Are you a person?]",
+        "[I am an assistant, a program that answers questions.|I am a small language model.|I am a program, not a person.] [I can write lists, short texts and simple code.|I can help with sums, lists and letters.|Ask me about texts, numbers or plans.]",
+    ),
+    (
+        "[Thank you!|Thanks for your help.|That was helpful, thank you.|Great, thanks.]",
+        "[You are welcome!|Gladly.|My pleasure.|No problem.] [Have a nice {d}.|Come back any time.|Is there anything else?|Good luck with the {b}.]",
+    ),
+    (
+        "[Do you like {t}?|What do you think of {t}?|Is {t} hard to learn?|{n} says that {t} is fun. Is it?]",
+        "[Many people enjoy {t}.|I cannot try {t}, but it sounds nice.|It takes some time, but most people like it.] [Start with {k} minutes a day.|{n} could show you how.|Begin slowly and have fun.]",
+    ),
+    (
+        "[Can you recommend a present for {n}?|What shall I give {n}? {n} is a(n) {j}.|I need a present for a(n) {j}.]",
+        "[How about a(n) {l} {b}?|A(n) {l} {b} would be nice.|Perhaps a(n) {b} and some flowers.] [A day of {t} is a good idea as well.|Or you give some time: {t} together.|Add a card with a kind sentence.]",
+    ),
+    (
+        "[Wake me up at {k}, please.|Can you call {n} for me?|Can you open the door?|Buy me a(n) {b}, please.]",
+        "[I am sorry, I cannot do that.|I can only write, so I cannot do that.|That is not possible for me.] [But I can write a note for {n}.|I can make a list for {d}, if you like.|Please ask {n}.]",
+    ),
 )
 _HOBBIES = (
-    "reading", "swimming", "baking", "chess", "a walk in the park", "gardening", "painting", "a visit to the museum", "cycling",
-    "cooking soup", "a game of cards", "knitting", "singing", "fishing", "a long bath", "photography", "dancing", "a puzzle",
+    "reading",
+    "swimming",
+    "baking",
+    "chess",
+    "a walk in the park",
+    "gardening",
+    "painting",
+    "a visit to the museum",
+    "cycling",
+    "cooking soup",
+    "a game of cards",
+    "knitting",
+    "singing",
+    "fishing",
+    "a long bath",
+    "photography",
+    "dancing",
+    "a puzzle",
 )
 
 
 def sample(rng: random.Random) -> Sample:
     """One exchange of any kind."""
-    return rng.choice((_support, _support, _small_talk, _fact, _fact, _history, _history, _transcript, _about_text, _about_text, _reply))(rng)
+    return rng.choice(
+        (
+            _support,
+            _support,
+            _small_talk,
+            _fact,
+            _fact,
+            _history,
+            _history,
+            _transcript,
+            _about_text,
+            _about_text,
+            _reply,
+        )
+    )(rng)
 
 
 def _fills(rng: random.Random) -> dict[str, object]:
     t, u = rng.sample(_HOBBIES, 2)
     return {
-        "g": rng.choice(words.GOODS), "d": rng.choice(words.DAYS), "n": rng.randint(3, 30), "k": rng.randint(2, 9),
-        "o": rng.randint(10000, 99999), "c": rng.choice(words.CITIES), "l": rng.choice(words.COLOURS),
-        "m": rng.randint(5, 300), "t": t, "u": u, "b": rng.choice(words.OBJECTS), "j": rng.choice(words.JOBS),
+        "g": rng.choice(words.GOODS),
+        "d": rng.choice(words.DAYS),
+        "n": rng.randint(3, 30),
+        "k": rng.randint(2, 9),
+        "o": rng.randint(10000, 99999),
+        "c": rng.choice(words.CITIES),
+        "l": rng.choice(words.COLOURS),
+        "m": rng.randint(5, 300),
+        "t": t,
+        "u": u,
+        "b": rng.choice(words.OBJECTS),
+        "j": rng.choice(words.JOBS),
         "a": rng.choice(words.ANIMALS),
     }
 
@@ -142,8 +208,17 @@ def _small_talk(rng: random.Random) -> Sample:
 
 def _fact(rng: random.Random) -> Sample:
     question, reply = rng.choice(FACTS)
-    lead = spin(rng, "[||||Can you tell me: |Please explain: |A question from {n}, {a} years old: |{n} asks: |In simple words: ]", n=rng.choice(words.NAMES), a=rng.randint(5, 12))
-    tail = spin(rng, "[||||  Does that help?| Ask me if you want to know more.| I hope this helps, {n}.]", n=rng.choice(words.NAMES)).replace("  ", " ")
+    lead = spin(
+        rng,
+        "[||||Can you tell me: |Please explain: |A question from {n}, {a} years old: |{n} asks: |In simple words: ]",
+        n=rng.choice(words.NAMES),
+        a=rng.randint(5, 12),
+    )
+    tail = spin(
+        rng,
+        "[||||  Does that help?| Ask me if you want to know more.| I hope this helps, {n}.]",
+        n=rng.choice(words.NAMES),
+    ).replace("  ", " ")
     asked, told = spin(rng, question), spin(rng, reply)
     return chat("dialogue", f"fact|{told}", lead + asked, told + tail, system=rng.choice(_PERSONAS))
 
@@ -151,7 +226,9 @@ def _fact(rng: random.Random) -> Sample:
 def _history(rng: random.Random) -> Sample:
     """Two or three exchanges; the earlier ones stand in the user's text."""
     turns = _turns(rng, (_support_turn, _talk_turn), rng.randint(2, 3))
-    you, me = rng.choice((("User", "Assistant"), ("Customer", "Agent"), ("A", "B"), (rng.choice(words.NAMES), "Assistant")))
+    you, me = rng.choice(
+        (("User", "Assistant"), ("Customer", "Agent"), ("A", "B"), (rng.choice(words.NAMES), "Assistant"))
+    )
     lines = [f"{you}: {question}\n{me}: {reply}" for _, question, reply in turns[:-1]]
     key, question, reply = turns[-1]
     user = "\n".join(lines + [f"{you}: {question}", f"{me}:"])
@@ -170,25 +247,67 @@ def _about_text(rng: random.Random) -> Sample:
     """Questions whose answer stands in a few sentences."""
     name, other = rng.sample(words.NAMES, 2)
     facts = {
-        "n": name, "o": other, "c": rng.choice(words.CITIES), "j": rng.choice(words.JOBS), "a": rng.choice(words.ANIMALS),
-        "b": rng.choice(words.OBJECTS), "l": rng.choice(words.COLOURS), "d": rng.choice(words.DAYS), "k": rng.randint(2, 60),
-        "p": rng.choice(words.PLACES), "t": rng.choice(_HOBBIES),
+        "n": name,
+        "o": other,
+        "c": rng.choice(words.CITIES),
+        "j": rng.choice(words.JOBS),
+        "a": rng.choice(words.ANIMALS),
+        "b": rng.choice(words.OBJECTS),
+        "l": rng.choice(words.COLOURS),
+        "d": rng.choice(words.DAYS),
+        "k": rng.randint(2, 60),
+        "p": rng.choice(words.PLACES),
+        "t": rng.choice(_HOBBIES),
     }
     lines = {
-        "job": ("[{n} works as a(n) {j}.|{n} is a(n) {j} by trade.]", "[What is the job of {n}?|What does {n} do for a living?]", "{n} is a(n) {j}."),
-        "city": ("[{n} lives in {c}.|The home of {n} is in {c}.]", "[Where does {n} live?|In which city does {n} live?]", "{n} lives in {c}."),
-        "animal": ("[{n} has a(n) {l} {a}.|A(n) {l} {a} belongs to {n}.]", "[Which animal does {n} have?|What colour is the {a} of {n}?]", "{n} has a(n) {l} {a}."),
-        "visit": ("[On {d}, {o} comes to visit.|{o} comes every {d}.]", "[Who comes on {d}?|When does {o} come?]", "{o} comes on {d}."),
-        "thing": ("[The {b} is in the {p}.|{n} keeps the {b} in the {p}.]", "[Where is the {b}?|What is in the {p}?]", "The {b} is in the {p}."),
-        "hobby": ("[In the evening {n} likes {t}.|What {n} enjoys most is {t}.]", "[What does {n} like?|What does {n} enjoy?]", "{n} likes {t}."),
-        "age": ("[{o} is {k} years old.|At {k} years, {o} is still curious.]", "[How old is {o}?|What is the age of {o}?]", "{o} is {k} years old."),
+        "job": (
+            "[{n} works as a(n) {j}.|{n} is a(n) {j} by trade.]",
+            "[What is the job of {n}?|What does {n} do for a living?]",
+            "{n} is a(n) {j}.",
+        ),
+        "city": (
+            "[{n} lives in {c}.|The home of {n} is in {c}.]",
+            "[Where does {n} live?|In which city does {n} live?]",
+            "{n} lives in {c}.",
+        ),
+        "animal": (
+            "[{n} has a(n) {l} {a}.|A(n) {l} {a} belongs to {n}.]",
+            "[Which animal does {n} have?|What colour is the {a} of {n}?]",
+            "{n} has a(n) {l} {a}.",
+        ),
+        "visit": (
+            "[On {d}, {o} comes to visit.|{o} comes every {d}.]",
+            "[Who comes on {d}?|When does {o} come?]",
+            "{o} comes on {d}.",
+        ),
+        "thing": (
+            "[The {b} is in the {p}.|{n} keeps the {b} in the {p}.]",
+            "[Where is the {b}?|What is in the {p}?]",
+            "The {b} is in the {p}.",
+        ),
+        "hobby": (
+            "[In the evening {n} likes {t}.|What {n} enjoys most is {t}.]",
+            "[What does {n} like?|What does {n} enjoy?]",
+            "{n} likes {t}.",
+        ),
+        "age": (
+            "[{o} is {k} years old.|At {k} years, {o} is still curious.]",
+            "[How old is {o}?|What is the age of {o}?]",
+            "{o} is {k} years old.",
+        ),
     }
     chosen = rng.sample(list(lines), rng.randint(3, 6))
     text = " ".join(spin(rng, lines[kind][0], **facts) for kind in chosen)
     _, question, reply = lines[rng.choice(chosen)]
     asked = spin(rng, question, **facts)
     user = f"{text}\n\n{asked}" if rng.random() < 0.6 else f"{asked}\n\n{text}"
-    return chat("dialogue", f"about|{name}|{facts['c']}|{facts['b']}", user, spin(rng, reply, **facts), system=rng.choice(_PERSONAS))
+    return chat(
+        "dialogue",
+        f"about|{name}|{facts['c']}|{facts['b']}",
+        user,
+        spin(rng, reply, **facts),
+        system=rng.choice(_PERSONAS),
+    )
 
 
 def _reply(rng: random.Random) -> Sample:
@@ -205,7 +324,15 @@ def _reply(rng: random.Random) -> Sample:
     }
     fills = {"n": name, "o": other, "p": place, "d": day, "b": thing}
     aim, body = rng.choice(list(aims.items()))
-    ask = spin(rng, "[Write a short [letter|message|email] that " + aim + ".|A short [note|letter] from {n} that " + aim + ", please.]", **fills)
+    ask = spin(
+        rng,
+        "[Write a short [letter|message|email] that "
+        + aim
+        + ".|A short [note|letter] from {n} that "
+        + aim
+        + ", please.]",
+        **fills,
+    )
     close = spin(rng, "[Best wishes|Yours|Kind regards|See you soon|All the best],\n{n}", n=name)
     reply = spin(rng, "[Dear|Hello|Hi] {o},\n\n" + body, **fills) + "\n\n" + close
     return chat("dialogue", f"letter|{aim}|{other}|{thing}", ask, reply)

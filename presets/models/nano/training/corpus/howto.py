@@ -78,7 +78,7 @@ STEPS = {
         "?[Write a short readme|Add a file called README.md].",
         "?[List the files to skip in .gitignore|Add a .gitignore for build outputs].",
         "Stage the files with `git add .`.",
-        "Commit them with `git commit -m \"[First version|Start|Initial commit]\"`.",
+        'Commit them with `git commit -m "[First version|Start|Initial commit]"`.',
     ),
     "prepare for a job interview": (
         "[Read about the company|Look at the website of the company].",

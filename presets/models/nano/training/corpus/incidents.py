@@ -20,11 +20,9 @@ def _lines(words: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in words.replace("\n", " ").split(",") if part.strip())
 
 
-_MINOR = _lines(
-    """shows the old logo, has a spelling mistake on the start page, uses the wrong shade of blue,
+_MINOR = _lines("""shows the old logo, has a spelling mistake on the start page, uses the wrong shade of blue,
     prints the date in the wrong format, shows a label that is cut off, has a broken help link,
-    shows last year in the footer, has a button that is out of line"""
-)
+    shows last year in the footer, has a button that is out of line""")
 
 
 def _domain(people: str, systems: str, stopped: str, partial: str, slow: str, risks: str) -> Domain:

@@ -45,7 +45,12 @@ def sample(rng: random.Random) -> Sample:
     key = f"record|{record.name}|{'|'.join(field for field, _ in record.fields)}"
     if rng.random() < 0.3:
         return raw("code", key, code + "\n")
-    ask = spin(rng, "[Write|I need|Give me|Show me|Please write] {w} with the fields {f}.", w=what, f=", ".join(field for field, _ in record.fields))
+    ask = spin(
+        rng,
+        "[Write|I need|Give me|Show me|Please write] {w} with the fields {f}.",
+        w=what,
+        f=", ".join(field for field, _ in record.fields),
+    )
     return chat("code", key, ask, f"```{language}\n{code}\n```" if rng.random() < 0.7 else code)
 
 
@@ -59,7 +64,15 @@ def _record(rng: random.Random) -> Record:
 
 def _python(rng: random.Random, record: Record) -> tuple[str, str]:
     small = record.name.lower()
-    lines = ["from dataclasses import dataclass", "", "", "@dataclass", f"class {record.name}:", f'    """A(n) {small}."""', ""]
+    lines = [
+        "from dataclasses import dataclass",
+        "",
+        "",
+        "@dataclass",
+        f"class {record.name}:",
+        f'    """A(n) {small}."""',
+        "",
+    ]
     lines += [f"    {field}: {_TYPES[kind]['python']}" for field, kind in record.fields]
     code = spin(rng, "\n".join(lines))
     if record.numbers and rng.random() < 0.6:
@@ -80,9 +93,13 @@ def _rust(rng: random.Random, record: Record) -> tuple[str, str]:
     if record.numbers and rng.random() < 0.6:
         number = rng.choice(record.numbers)
         kind = _TYPES[dict(record.fields)[number]]["rust"]
-        lines += ["", f"/// Returns the sum of all {number} values.",
-                  f"pub fn total_{number}({small}s: &[{record.name}]) -> {kind} {{",
-                  f"    {small}s.iter().map(|{small}| {small}.{number}).sum()", "}"]
+        lines += [
+            "",
+            f"/// Returns the sum of all {number} values.",
+            f"pub fn total_{number}({small}s: &[{record.name}]) -> {kind} {{",
+            f"    {small}s.iter().map(|{small}| {small}.{number}).sum()",
+            "}",
+        ]
     return f"a Rust struct {record.name}", "\n".join(lines)
 
 
@@ -90,7 +107,10 @@ def _sql(rng: random.Random, record: Record) -> tuple[str, str]:
     table = record.name.lower() + "s"
     columns = [f"  {field} {_TYPES[kind]['sql']}{rng.choice(('', ' NOT NULL'))}" for field, kind in record.fields]
     code = f"CREATE TABLE {table} (\n  id INTEGER PRIMARY KEY,\n" + ",\n".join(columns) + "\n);"
-    rows = [f"  ({number}, {', '.join(_literal(rng, kind) for _, kind in record.fields)})" for number in range(1, rng.randint(1, 4) + 1)]
+    rows = [
+        f"  ({number}, {', '.join(_literal(rng, kind) for _, kind in record.fields)})"
+        for number in range(1, rng.randint(1, 4) + 1)
+    ]
     if rng.random() < 0.6:
         names = ", ".join(field for field, _ in record.fields)
         code += f"\n\nINSERT INTO {table} (id, {names}) VALUES\n" + ",\n".join(rows) + ";"
@@ -108,7 +128,11 @@ def _literal(rng: random.Random, kind: str) -> str:
 
 def _javascript(rng: random.Random, record: Record) -> tuple[str, str]:
     names = [field for field, _ in record.fields]
-    lines = [spin(rng, f"// A(n) {record.name.lower()}."), f"class {record.name} {{", f"  constructor({', '.join(names)}) {{"]
+    lines = [
+        spin(rng, f"// A(n) {record.name.lower()}."),
+        f"class {record.name} {{",
+        f"  constructor({', '.join(names)}) {{",
+    ]
     lines += [f"    this.{name} = {name};" for name in names] + ["  }"]
     if rng.random() < 0.5:
         shown = rng.choice(names)

@@ -21,7 +21,7 @@ _OPENINGS = (
     "{h} was a(n) [young|old|careful|cheerful|quiet|clever|tired] {job} who [loved|knew|often visited] the {place}.",
     "[Every {day}|Each morning], {h} walked [past|through|around] the {place}.",
     "The {place} was [empty|full of people|silent|covered with leaves] when {h} [arrived|came|got there].",
-    "\"[Not again|What a day|Here we go],\" said {h} and [closed the door|looked out of the window|put on {his} coat].",
+    '"[Not again|What a day|Here we go]," said {h} and [closed the door|looked out of the window|put on {his} coat].',
     "When {h} was [seven|eight|nine|ten] years old, {he} moved to a house near the {place}.",
     "There was [little|nothing|not much] to do in the {place} [in {month}|on a {day}], and {h} was bored.",
 )
@@ -38,7 +38,7 @@ _WEATHER = (
 _FEELINGS = (
     "{h} felt [happy|sad|lonely|curious|afraid|proud|hopeful|a little silly], but {he} did not [show it|say so|know why].",
     "{his} heart [beat fast|felt heavy|was light].",
-    "\"I [can do this|will not give up|wish {f} were here|only need a little luck],\" {he} [thought|told {himself}|said softly].",
+    '"I [can do this|will not give up|wish {f} were here|only need a little luck]," {he} [thought|told {himself}|said softly].',
     "[For a long time|For a while|For a moment], {h} [said nothing|stood still|only listened|thought about it].",
     "{he} [was hungry|was tired|had cold hands], [but there was no time to rest|and still {he} went on].",
     "{h} [took a deep breath|counted to ten|closed {his} eyes] and [tried to stay calm|smiled].",
@@ -49,14 +49,22 @@ _ENDINGS = (
     "{h} [laughed|smiled] all the way home.",
     "[They|{h} and {f}] [ate soup|drank tea|shared a cake|sat by the fire] and [talked until late|told the story again and again].",
     "And {h} [never forgot it|told it to everyone who asked|still has the {thing} today].",
-    "\"Some things [take time|need a friend|are worth the trouble],\" said {f}, and {h} [nodded|agreed].",
+    '"Some things [take time|need a friend|are worth the trouble]," said {f}, and {h} [nodded|agreed].',
     "[The next morning|A week later], [everything was as before, only better|the {place} looked different to {him}].",
     "It was [a small thing|only a(n) {thing}], but it [made {h} happy|was enough].",
     "[Slowly|At last], the [light went out|moon came up] over the {place}, and all was well.",
     "{h} had learned [to ask for help|to be patient|to look twice|to trust {f}|to tell the truth].",
 )
-_TITLES = ("{h} and the {thing}", "The {thing} of {city}", "The {job} and the {animal}", "A {day} at the {place}",
-           "The {colour} {thing}", "{h} and {f}", "What {h} found", "The {animal} near the {place}")
+_TITLES = (
+    "{h} and the {thing}",
+    "The {thing} of {city}",
+    "The {job} and the {animal}",
+    "A {day} at the {place}",
+    "The {colour} {thing}",
+    "{h} and {f}",
+    "What {h} found",
+    "The {animal} near the {place}",
+)
 
 
 def sample(rng: random.Random) -> Sample:
@@ -91,10 +99,19 @@ def cast(rng: random.Random) -> dict[str, str]:
     thing, second = rng.sample(words.OBJECTS, 2)
     pronouns = ("she", "her", "her", "herself") if she else ("he", "his", "him", "himself")
     return {
-        "h": hero, "f": friend, **dict(zip(("he", "his", "him", "himself"), pronouns)),
-        "thing": thing, "other": second, "animal": rng.choice(words.ANIMALS), "place": rng.choice(words.PLACES),
-        "job": rng.choice(words.JOBS), "city": rng.choice(words.CITIES), "colour": rng.choice(words.COLOURS),
-        "day": rng.choice(words.DAYS), "month": rng.choice(words.MONTHS), "n": str(rng.randint(3, 20)),
+        "h": hero,
+        "f": friend,
+        **dict(zip(("he", "his", "him", "himself"), pronouns)),
+        "thing": thing,
+        "other": second,
+        "animal": rng.choice(words.ANIMALS),
+        "place": rng.choice(words.PLACES),
+        "job": rng.choice(words.JOBS),
+        "city": rng.choice(words.CITIES),
+        "colour": rng.choice(words.COLOURS),
+        "day": rng.choice(words.DAYS),
+        "month": rng.choice(words.MONTHS),
+        "n": str(rng.randint(3, 20)),
     }
 
 
@@ -109,9 +126,22 @@ def _story(rng: random.Random, beats: tuple[str, ...], fills: dict[str, str]) ->
         parts.append(beat)
     parts += rng.sample(_ENDINGS, rng.choice((1, 1, 2)))
     sentences = [capitalised(spin(rng, part, **fills)) for part in parts]
+    sentences = _with_pronouns(rng, sentences, fills)
     cut = rng.randint(2, len(sentences) - 2)
     mark = rng.choice((" ", "\n\n"))
     return " ".join(sentences[:cut]) + mark + " ".join(sentences[cut:])
+
+
+def _with_pronouns(rng: random.Random, sentences: list[str], fills: dict[str, str]) -> list[str]:
+    """The hero's name gives way to the pronoun where the sentence before names nobody else."""
+    hero, friend = fills["h"] + " ", fills["f"]
+    written = sentences[:1]
+    for before, sentence in zip(sentences, sentences[1:]):
+        clear = before.startswith(hero) and friend not in before
+        if clear and sentence.startswith(hero) and rng.random() < 0.7:
+            sentence = fills["he"].capitalize() + sentence.removeprefix(fills["h"])
+        written.append(sentence)
+    return written
 
 
 def _second_chapter(rng: random.Random, beats: tuple[str, ...], fills: dict[str, str]) -> str:

@@ -97,7 +97,7 @@ _SUBJECTS = {
     "gift": (
         "[{a} gave {money} euros to the library of {city}.|The library of {city} got {money} euros from {a}.]",
         "[The gift was announced on {date}.|It became known on {date}.] [The money is for {n} new shelves.|It will pay for {n} shelves.]",
-        "[{b}, who runs the library, was moved to tears.|\"We are very happy,\" said {b}, who runs the library.]",
+        '[{b}, who runs the library, was moved to tears.|"We are very happy," said {b}, who runs the library.]',
         "{a} gave the library of {city} {money} euros for {n} shelves.",
     ),
     "trip": (
@@ -112,7 +112,9 @@ _SUBJECTS = {
 def sample(rng: random.Random) -> Sample:
     """A report with one question on it."""
     report = _report(rng)
-    instruction, reply = rng.choice((_one_sentence, _one_sentence, _one_sentence, _names, _all_facts, _question))(rng, report)
+    instruction, reply = rng.choice((_one_sentence, _one_sentence, _one_sentence, _names, _all_facts, _question))(
+        rng, report
+    )
     if rng.random() < 0.25:
         return chat("summary", report.key, report.text, reply, system=instruction)
     user = f"{instruction}\n\n{report.text}" if rng.random() < 0.5 else f"{report.text}\n\n{instruction}"
@@ -123,11 +125,19 @@ def _facts(rng: random.Random) -> dict[str, object]:
     a, b = (f"{name} {rng.choice(words.SURNAMES)}" for name in rng.sample(words.NAMES, 2))
     city, city2 = rng.sample(words.CITIES, 2)
     return {
-        "a": a, "b": b, "city": city, "city2": city2, "place": rng.choice(words.PLACES),
-        "date": f"{rng.randint(1, 28)} {rng.choice(words.MONTHS)}", "company": rng.choice(words.COMPANIES),
-        "money": 100 * rng.randint(1, 99), "n": rng.randint(5, 400), "dept": rng.choice(words.DEPARTMENTS),
+        "a": a,
+        "b": b,
+        "city": city,
+        "city2": city2,
+        "place": rng.choice(words.PLACES),
+        "date": f"{rng.randint(1, 28)} {rng.choice(words.MONTHS)}",
+        "company": rng.choice(words.COMPANIES),
+        "money": 100 * rng.randint(1, 99),
+        "n": rng.randint(5, 400),
+        "dept": rng.choice(words.DEPARTMENTS),
         "goods": rng.choice([good for good in words.GOODS if not good.endswith(("s", "h", "f"))]),
-        "animal": rng.choice(words.ANIMALS), "job": rng.choice(words.JOBS),
+        "animal": rng.choice(words.ANIMALS),
+        "job": rng.choice(words.JOBS),
         "service": rng.choice(("web shop", "mail server", "booking page", "database", "login service", "wiki")),
     }
 
@@ -140,10 +150,19 @@ def _report(rng: random.Random) -> Report:
         sentences.insert(rng.randint(1, len(sentences)), spin(rng, filler))
     text = " ".join(sentences)
     stated = lambda names: [str(facts[name]) for name in names if str(facts[name]) in text]
-    figures = [figure for figure in (f"{facts['money']} euros", f"{facts['n']} {_unit(text, facts['n'])}") if figure in text]
+    figures = [
+        figure for figure in (f"{facts['money']} euros", f"{facts['n']} {_unit(text, facts['n'])}") if figure in text
+    ]
     key = f"{subject}|{facts['a']}|{facts['city']}"
-    return Report(key, text, capitalised(spin(rng, gist, **facts)), stated(("a", "b")), stated(("date",)),
-                  stated(("city", "city2")), figures)
+    return Report(
+        key,
+        text,
+        capitalised(spin(rng, gist, **facts)),
+        stated(("a", "b")),
+        stated(("date",)),
+        stated(("city", "city2")),
+        figures,
+    )
 
 
 def _unit(text: str, number: object) -> str:
@@ -171,8 +190,12 @@ def _all_facts(rng: random.Random, report: Report) -> tuple[str, str]:
 def _question(rng: random.Random, report: Report) -> tuple[str, str]:
     asked = [("When did this happen?|Which date is named?", f"The date is {report.dates[0]}.")] if report.dates else []
     if report.places:
-        asked.append(("Which places are named?|Where does the text play?", f"The text names {' and '.join(report.places)}."))
+        asked.append(
+            ("Which places are named?|Where does the text play?", f"The text names {' and '.join(report.places)}.")
+        )
     if report.people:
-        asked.append(("Who is named in the text?|Which people does it name?", f"The text names {' and '.join(report.people)}."))
+        asked.append(
+            ("Who is named in the text?|Which people does it name?", f"The text names {' and '.join(report.people)}.")
+        )
     question, reply = rng.choice(asked)
     return spin(rng, f"[{question}]"), reply

@@ -57,15 +57,18 @@ def batch(rng: random.Random) -> Sample:
     replies = [json.loads(answer(rng, incident)) for incident in incidents]
     entries = [{"ticket": number} | reply for number, reply in enumerate(replies, 1)]
     ask = spin(
-        rng, "[Triage these tickets.|Rate each ticket.|Classify the tickets below.|Triage the list.] [Answer with|Return|Give] a JSON "
-             "list of objects with the keys ticket, severity, escalate, confidence and rationale."
+        rng,
+        "[Triage these tickets.|Rate each ticket.|Classify the tickets below.|Triage the list.] [Answer with|Return|Give] a JSON "
+        "list of objects with the keys ticket, severity, escalate, confidence and rationale.",
     )
     return chat("json", key, listed, json.dumps(entries, indent=2), system=ask)
 
 
 def ticket(rng: random.Random, incident: Incident) -> str:
     """The incident in one of the forms that real reports have."""
-    return rng.choice((_email, _form, _log, _log, _message, _alert, _note, _plain, _plain, _payload, _thread))(rng, incident)
+    return rng.choice((_email, _form, _log, _log, _message, _alert, _note, _plain, _plain, _payload, _thread))(
+        rng, incident
+    )
 
 
 def _facts(rng: random.Random, incident: Incident) -> list[str]:
@@ -94,8 +97,15 @@ def _remark(rng: random.Random) -> str:
         "|The room number is {n}{v}.|This is the {n}th message this week.|The weather in {city} was bad on {day}.]"
     )
     return spin(
-        rng, form, month=rng.choice(words.MONTHS), name=rng.choice(words.NAMES), n=rng.randint(4, 17), day=rng.choice(words.DAYS),
-        serial=f"{rng.randint(10, 99)}-{rng.randint(1000, 9999)}", v=rng.randint(1, 9), dept=rng.choice(words.DEPARTMENTS),
+        rng,
+        form,
+        month=rng.choice(words.MONTHS),
+        name=rng.choice(words.NAMES),
+        n=rng.randint(4, 17),
+        day=rng.choice(words.DAYS),
+        serial=f"{rng.randint(10, 99)}-{rng.randint(1000, 9999)}",
+        v=rng.randint(1, 9),
+        dept=rng.choice(words.DEPARTMENTS),
         city=rng.choice(words.CITIES),
     )
 
@@ -125,8 +135,17 @@ def _workaround(rng: random.Random, incident: Incident) -> str:
         None: "",
     }
     other = rng.choice(
-        ("paper lists", "the old system", "the spare unit", "the phone", "a second browser", "a manual copy",
-         "the test server", "the device next door", "a spreadsheet")
+        (
+            "paper lists",
+            "the old system",
+            "the spare unit",
+            "the phone",
+            "a second browser",
+            "a manual copy",
+            "the test server",
+            "the device next door",
+            "a spreadsheet",
+        )
     )
     return spin(rng, forms[incident.workaround], other=other)
 
@@ -173,11 +192,19 @@ def _log(rng: random.Random, incident: Incident) -> str:
     unit = incident.system.replace(" ", "-")
     lines = []
     noise = (
-        "INFO heartbeat ok", f"INFO job {rng.randint(1, 9999)} queued", "INFO config loaded", "DEBUG cache refreshed",
-        "INFO health check sent", "DEBUG timer fired", f"INFO connection {rng.randint(1, 99)} opened",
-        f"INFO {rng.randint(2, 90)} entries read", f"DEBUG memory at {rng.randint(10, 80)} percent",
-        f"INFO user {rng.choice(words.NAMES).lower()} signed in", f"WARN retry {rng.randint(1, 5)} of 5",
-        f"INFO next run in {rng.randint(1, 60)} s", f"DEBUG took {rng.randint(2, 900)} ms",
+        "INFO heartbeat ok",
+        f"INFO job {rng.randint(1, 9999)} queued",
+        "INFO config loaded",
+        "DEBUG cache refreshed",
+        "INFO health check sent",
+        "DEBUG timer fired",
+        f"INFO connection {rng.randint(1, 99)} opened",
+        f"INFO {rng.randint(2, 90)} entries read",
+        f"DEBUG memory at {rng.randint(10, 80)} percent",
+        f"INFO user {rng.choice(words.NAMES).lower()} signed in",
+        f"WARN retry {rng.randint(1, 5)} of 5",
+        f"INFO next run in {rng.randint(1, 60)} s",
+        f"DEBUG took {rng.randint(2, 900)} ms",
     )
     events = rng.sample(noise, rng.randint(1, 5)) + [f"{level} {incident.symptom}"]
     events += [f"{level} {incident.symptom} (repeated {rng.randint(2, 90)} times)"] * rng.randint(0, 1)
@@ -222,8 +249,15 @@ def _thread(rng: random.Random, incident: Incident) -> str:
     """Two people talk about it; the second asks, the first answers."""
     one, two = rng.sample(words.NAMES, 2)
     facts = _facts(rng, incident)
-    questions = ("Thanks. What else do you know?", "Anything else?", "I see. More details, please.", "Who can tell me more?",
-                 "Noted. Is that all?", "Can you add something?", "Understood. Please go on.")
+    questions = (
+        "Thanks. What else do you know?",
+        "Anything else?",
+        "I see. More details, please.",
+        "Who can tell me more?",
+        "Noted. Is that all?",
+        "Can you add something?",
+        "Understood. Please go on.",
+    )
     lines = [f"{one}: {facts[0]}"]
     for fact in facts[1:]:
         if rng.random() < 0.4:
