@@ -1,14 +1,20 @@
-"""Small code with its request. The tasks stand in `python_tasks` and `other_tasks`;
-each is a template whose names vary, so that code is not learnt by heart."""
+"""Small code with its request. The tasks stand in the `*_tasks` modules; each
+is a template whose names vary, so that code is not learnt by heart."""
 
 import random
 from string import Template
 from typing import NamedTuple
 
 import record_code
-from other_tasks import OTHER_TASKS
-from python_tasks import PYTHON_TASKS
+from javascript_tasks import JAVASCRIPT_TASKS
+from python_data_tasks import DATA_TASKS
+from python_number_tasks import NUMBER_TASKS
+from query_tasks import SHELL_TASKS, SQL_TASKS
+from rust_tasks import RUST_TASKS
 from samples import Sample, chat, raw, same_side, spin
+
+PYTHON_TASKS = NUMBER_TASKS | DATA_TASKS
+OTHER_TASKS = RUST_TASKS | JAVASCRIPT_TASKS | SQL_TASKS | SHELL_TASKS
 
 
 class Snippet(NamedTuple):
@@ -80,18 +86,15 @@ _LABELS = {"python": "Python", "rust": "Rust", "javascript": "JavaScript", "sql"
 
 def snippet_and_key(rng: random.Random) -> tuple[Snippet, str]:
     """Draws a task and its names; the key holds both."""
-    if rng.random() < 0.45:
-        name, task = rng.choice(list(PYTHON_TASKS.items()))
-        language, example = "python", task.get("example")
-    else:
-        name, task = rng.choice(list(OTHER_TASKS.items()))
-        language, example = task["language"], None
+    tasks = rng.choices((PYTHON_TASKS, OTHER_TASKS), (45, 55))[0]
+    name, task = rng.choice(list(tasks.items()))
     names = {slot: rng.choice(options.split()) for slot, options in task["names"].items()}
     # One name must not stand for two things in the same snippet.
     while len(set(names.values())) < len(names):
         names = {slot: rng.choice(options.split()) for slot, options in task["names"].items()}
+    language = task["language"]
     what, code = (Template(task[part].strip("\n")).substitute(names) for part in ("ask", "code"))
-    proved = Template(example).substitute(names) if example else None
+    proved = Template(task["example"]).substitute(names) if task["example"] else None
     snippet = Snippet(name, language, what, _ask(rng, language, what), code, proved)
     return snippet, f"{name}|{'|'.join(names.values())}"
 

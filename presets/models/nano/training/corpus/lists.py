@@ -2,6 +2,7 @@
 
 import random
 import string
+from collections.abc import Sequence
 
 import words
 from howto import STEPS
@@ -88,9 +89,15 @@ def _bullets(rng: random.Random, entries: list[str], numbered: bool = False) -> 
     return "\n".join(f"{mark} {entry}" for entry in entries)
 
 
+def _in_bank_order(rng: random.Random, bank: Sequence[str], count: int) -> list[str]:
+    """Some entries in the order of the bank: as in real lists, what belongs together
+    stands together, so the next entry can be guessed."""
+    return [bank[place] for place in sorted(rng.sample(range(len(bank)), count))]
+
+
 def _packing(rng: random.Random) -> Sample:
     trip, bank = rng.choice(list(_TRIPS.items()))
-    entries = rng.sample(bank.split(","), rng.randint(4, 10))
+    entries = _in_bank_order(rng, bank.split(","), rng.randint(4, 10))
     name = rng.choice(words.NAMES)
     numbered = rng.random() < 0.4
     ask = spin(
@@ -186,7 +193,7 @@ def _table(rng: random.Random) -> Sample:
 
 def _naming(rng: random.Random) -> Sample:
     group, bank = rng.choice(list(_GROUPS.items()))
-    entries = rng.sample(bank, rng.randint(3, min(10, len(bank))))
+    entries = _in_bank_order(rng, bank, rng.randint(3, min(10, len(bank))))
     ask = spin(
         rng,
         "[Name {k} {g}.|List {k} {g}.|Give me {k} {g} as a list.|Write down {k} {g}, one per line.]",

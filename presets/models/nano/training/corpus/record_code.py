@@ -26,6 +26,18 @@ _RECORDS = (
 ).split()
 
 
+# What a text field holds, where it is not the name of a product.
+_VALUES = {
+    "name": words.NAMES,
+    "owner": words.NAMES,
+    "author": words.NAMES,
+    "city": words.CITIES,
+    "colour": words.COLOURS,
+    "street": words.STREETS,
+    "status": ("new", "open", "done"),
+}
+
+
 class Record(NamedTuple):
     """A type: its name, and its fields with the kind of each."""
 
@@ -108,7 +120,7 @@ def _sql(rng: random.Random, record: Record) -> tuple[str, str]:
     columns = [f"  {field} {_TYPES[kind]['sql']}{rng.choice(('', ' NOT NULL'))}" for field, kind in record.fields]
     code = f"CREATE TABLE {table} (\n  id INTEGER PRIMARY KEY,\n" + ",\n".join(columns) + "\n);"
     rows = [
-        f"  ({number}, {', '.join(_literal(rng, kind) for _, kind in record.fields)})"
+        f"  ({number}, {', '.join(_literal(rng, field, kind) for field, kind in record.fields)})"
         for number in range(1, rng.randint(1, 4) + 1)
     ]
     if rng.random() < 0.6:
@@ -117,9 +129,9 @@ def _sql(rng: random.Random, record: Record) -> tuple[str, str]:
     return f"a SQL table {table}", code
 
 
-def _literal(rng: random.Random, kind: str) -> str:
+def _literal(rng: random.Random, field: str, kind: str) -> str:
     return {
-        "text": f"'{rng.choice(words.CITIES + words.NAMES)}'",
+        "text": f"'{rng.choice(_VALUES.get(field, words.GOODS))}'",
         "whole": str(rng.randint(1, 200)),
         "decimal": f"{rng.randint(1, 99)}.{rng.randint(0, 9)}",
         "flag": rng.choice(("TRUE", "FALSE")),

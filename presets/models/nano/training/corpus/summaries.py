@@ -21,16 +21,36 @@ class Report(NamedTuple):
     figures: list[str]
 
 
-_FILLER = (
+# Remarks that fit a gathering, and remarks that fit any news.
+_GATHERING = (
     "[The weather was good|It rained in the morning|The sun came out late], and [nobody complained|the mood was cheerful|many came by bicycle].",
     "[Visitors|Neighbours|Children] [asked many questions|took pictures|brought cake].",
-    "[A local paper|A radio station] [sent a reporter|wrote a short note about it].",
     "[Parking|Lunch|The sound] was [a small problem|better than last year|simple but good].",
-    "[Some|A few] people [had doubts at first|were surprised|would have liked more time].",
-    "[There was coffee afterwards|The doors closed at six|Two helpers cleaned up afterwards].",
-    "[It was not the first time|Something like this had been planned for years|The idea was older than most people think].",
+    "[There was coffee afterwards|The doors closed at six|Two volunteers cleaned up afterwards].",
     "[The music was loud|The room was warm|The hall was nearly full], [yet|but] [the guests stayed|no one left early].",
 )
+_NEWS = (
+    "[A local paper|A radio station|A magazine] [sent a reporter|wrote a short note about it|asked for an interview].",
+    "[Some|A few] people [had doubts at first|were surprised|had expected it].",
+    "[It was not the first time|Something like this had happened before|Most people heard of it only later].",
+    "[A longer report will follow|More will be known soon|Pictures can be seen online].",
+    "[A year earlier|Some years ago|For a long time], [nobody would have thought of it|things looked different|it had been quiet].",
+    "[The neighbours talked about it for days|Many wrote to the paper|There were several questions afterwards].",
+    "[All of this was confirmed later|The news spread fast|Soon everyone knew].",
+)
+_GATHERINGS = ("opening", "meeting", "match", "course", "gift", "product")
+# Ranges of the one number of a report, where the usual one would be odd.
+_NUMBERS = {
+    "meeting": (2, 40),
+    "rescue": (3, 60),
+    "product": (3, 36),
+    "storm": (3, 200),
+    "outage": (5, 240),
+    "course": (6, 30),
+    "trip": (8, 40),
+    "match": (50, 900),
+    "gift": (2, 60),
+}
 
 # opening (facts), middle (facts), gist; fills are those of `_facts`.
 _SUBJECTS = {
@@ -121,7 +141,7 @@ def sample(rng: random.Random) -> Sample:
     return chat("summary", report.key, user, reply)
 
 
-def _facts(rng: random.Random) -> dict[str, object]:
+def _facts(rng: random.Random, subject: str) -> dict[str, object]:
     a, b = (f"{name} {rng.choice(words.SURNAMES)}" for name in rng.sample(words.NAMES, 2))
     city, city2 = rng.sample(words.CITIES, 2)
     return {
@@ -132,8 +152,8 @@ def _facts(rng: random.Random) -> dict[str, object]:
         "place": rng.choice(words.PLACES),
         "date": f"{rng.randint(1, 28)} {rng.choice(words.MONTHS)}",
         "company": rng.choice(words.COMPANIES),
-        "money": 100 * rng.randint(1, 99),
-        "n": rng.randint(5, 400),
+        "money": rng.randint(2, 40) * (10 if subject == "course" else 100),
+        "n": rng.randint(*_NUMBERS.get(subject, (5, 400))),
         "dept": rng.choice(words.DEPARTMENTS),
         "goods": rng.choice([good for good in words.GOODS if not good.endswith(("s", "h", "f"))]),
         "animal": rng.choice(words.ANIMALS),
@@ -144,10 +164,12 @@ def _facts(rng: random.Random) -> dict[str, object]:
 
 def _report(rng: random.Random) -> Report:
     subject, (opening, middle, end, gist) = rng.choice(list(_SUBJECTS.items()))
-    facts = _facts(rng)
+    facts = _facts(rng, subject)
     sentences = [capitalised(spin(rng, part, **facts)) for part in (opening, middle, end)]
-    for filler in rng.sample(_FILLER, rng.randint(1, 4)):
-        sentences.insert(rng.randint(1, len(sentences)), spin(rng, filler))
+    fillers = _NEWS + _GATHERING if subject in _GATHERINGS else _NEWS
+    for filler in rng.sample(fillers, rng.randint(1, 4)):
+        remark = spin(rng, filler)
+        sentences.insert(rng.randint(1, len(sentences)), remark)
     text = " ".join(sentences)
     stated = lambda names: [str(facts[name]) for name in names if str(facts[name]) in text]
     figures = [

@@ -15,8 +15,6 @@ import record_code
 import tickets
 import triage
 from incidents import DOMAINS
-from python_tasks import PYTHON_TASKS
-from other_tasks import OTHER_TASKS
 from samples import is_held_out, spin
 
 SEED, TEXT_BYTES = 7, 3_000_000
@@ -207,7 +205,7 @@ class Code(unittest.TestCase):
                 names: dict[str, object] = {}
                 exec(compile(ast.parse(snippet.code), snippet.task, "exec"), names)  # noqa: S102, our own code
                 self.assertTrue(eval(snippet.example, names), snippet.code)  # noqa: S307
-        self.assertEqual(tasks, set(PYTHON_TASKS) | set(OTHER_TASKS))
+        self.assertEqual(tasks, set(code_tasks.PYTHON_TASKS) | set(code_tasks.OTHER_TASKS))
         self.assertGreaterEqual(len(tasks), 60)
 
     def test_records(self) -> None:
