@@ -66,7 +66,7 @@ def batch(rng: random.Random) -> Sample:
 
 def ticket(rng: random.Random, incident: Incident) -> str:
     """The incident in one of the forms that real reports have."""
-    return rng.choice((_email, _form, _log, _log, _message, _alert, _note, _plain, _plain, _payload, _thread))(
+    return rng.choice((_email, _form, _log, _log, _message, _alert, _note, _plain, _plain, _terse, _payload, _thread))(
         rng, incident
     )
 
@@ -162,6 +162,15 @@ def _since(rng: random.Random, incident: Incident) -> str:
 
 def _plain(rng: random.Random, incident: Incident) -> str:
     return " ".join(_facts(rng, incident))
+
+
+def _terse(rng: random.Random, incident: Incident) -> str:
+    """How people write in a hurry."""
+    facts = [fact.rstrip(".") for fact in _facts(rng, incident)]
+    lead = spin(
+        rng, "[|help: |urgent? |fyi: |please look: |{site}: |{system}!! ]", site=incident.site, system=incident.system
+    )
+    return lead + rng.choice((", ", " - ", "; ", "\n")).join(fact[0].lower() + fact[1:] for fact in facts)
 
 
 def _email(rng: random.Random, incident: Incident) -> str:

@@ -13,6 +13,8 @@ import words
 from incidents import DOMAINS, Domain
 from samples import spin
 
+# The people whose systems come with error rates and latencies.
+MEASURED = ("users", "analysts", "engineers", "clerks", "cashiers")
 SCOPES = ("one", "team", "site", "everyone")
 
 
@@ -65,7 +67,7 @@ def draw_incident(rng: random.Random) -> Incident:
         domain=domain,
         system=rng.choice(domain.systems),
         impact=impact,
-        symptom=rng.choice(domain.symptoms[impact]),
+        symptom=_symptom(rng, domain, impact),
         site=rng.choice(words.CITIES),
         scope=rng.choice(SCOPES + (None,)),
         team_size=rng.randint(3, 40),
@@ -76,9 +78,35 @@ def draw_incident(rng: random.Random) -> Incident:
     )
 
 
+def _symptom(rng: random.Random, domain: Domain, impact: int) -> str:
+    """A phrase of the domain, or for services that are measured, figures."""
+    if not impact or domain.people[1] not in MEASURED or rng.random() < 0.55:
+        return rng.choice(domain.symptoms[impact])
+    figures = {
+        3: "[returns|answers with] error {code} for {most} percent of [all requests|calls]|has had no successful [call|request] since {hour}"
+        "|has been down since the [release|restart|deploy] at {hour}|[crashes|restarts] every {few} seconds with exit code {exit}",
+        2: "[returns|answers with] error {code} for {some} percent of [all requests|calls]|times out on {some} percent of [requests|calls]"
+        "|drops {some} of 100 [jobs|messages]|fails on {few} of 10 nodes|has an error rate of {some} percent",
+        1: "answers after {few} seconds instead of {ms} milliseconds|has a p95 latency of {few}{ms} ms"
+        "|runs {few} times slower than [yesterday|last week|before the release]|has a queue of {few}{ms} [jobs|messages]",
+    }
+    return spin(
+        rng,
+        f"[{figures[impact]}]",
+        code=rng.choice((500, 502, 503, 504)),
+        most=rng.randint(92, 100),
+        some=rng.randint(8, 55),
+        few=rng.randint(2, 9),
+        ms=rng.randint(100, 900),
+        exit=rng.choice((1, 2, 137, 139)),
+        hour=f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}",
+    )
+
+
 def content_key(incident: Incident) -> str:
-    """Product, fault and site: held-out tickets are unseen combinations."""
-    return f"{incident.system}|{incident.risk or incident.symptom}|{incident.site}"
+    """Product, fault (whatever its figures) and site: held-out tickets are unseen combinations."""
+    fault = "".join(letter for letter in incident.risk or incident.symptom if not letter.isdigit())
+    return f"{incident.system}|{fault}|{incident.site}"
 
 
 def answer(rng: random.Random, incident: Incident) -> str:
