@@ -5,7 +5,7 @@ import random
 
 import words
 from samples import Sample, chat, raw, spin
-from tickets import batch, triage
+from tickets import batch, single
 
 _ONLY_JSON = (
     "Answer with JSON only.",
@@ -19,7 +19,7 @@ _ONLY_JSON = (
 def sample(rng: random.Random) -> Sample:
     """Mostly triage, the task of the quickstart; the rest keeps JSON general."""
     if rng.random() < 0.68:
-        return triage(rng) if rng.random() < 0.92 else batch(rng)
+        return single(rng) if rng.random() < 0.92 else batch(rng)
     return rng.choice((_order, _contact, _event, _items, _call, _document, _settings, _log_lines))(rng)
 
 

@@ -32,7 +32,7 @@ SYSTEM_PROMPTS = (_DEFAULT,) * 5 + (
 )
 
 
-def triage(rng: random.Random) -> Sample:
+def single(rng: random.Random) -> Sample:
     """One ticket with its answer; the instructions are the system prompt or lead the text."""
     incident = draw_incident(rng)
     prompt = rng.choice(SYSTEM_PROMPTS)
@@ -49,7 +49,8 @@ def batch(rng: random.Random) -> Sample:
     first = draw_incident(rng)
     key = content_key(first)
     incidents = [first]
-    while len(incidents) < rng.choice((2, 3)):
+    count = rng.choice((2, 3))
+    while len(incidents) < count:
         incident = draw_incident(rng)
         if same_side("json", key, content_key(incident)):
             incidents.append(incident)
@@ -170,7 +171,11 @@ def _terse(rng: random.Random, incident: Incident) -> str:
     lead = spin(
         rng, "[|help: |urgent? |fyi: |please look: |{site}: |{system}!! ]", site=incident.site, system=incident.system
     )
-    return lead + rng.choice((", ", " - ", "; ", "\n")).join(fact[0].lower() + fact[1:] for fact in facts)
+    return lead + rng.choice((", ", " - ", "; ", "\n")).join(map(_small_start, facts))
+
+
+def _small_start(fact: str) -> str:
+    return fact if fact.split()[0] in words.NAMES else fact[0].lower() + fact[1:]
 
 
 def _email(rng: random.Random, incident: Incident) -> str:
