@@ -9,10 +9,13 @@ licence of the repository; nothing is fetched.
 
 The held-out rule: each sample names its content by a key of its fillers
 (product, fault and site of a ticket; operands of a sum; plot, hero and place of
-a story), and one key in fifty, by checksum, is held out. All samples of a key
-go to the same file, so a held-out text is a combination that training never
-saw, not another wording of one it did. The rule needs no seed: corpora of
-different seeds can be joined without leaking.
+a story; task and names of a snippet; the answer of a dialogue without its
+figures), and one key in fifty, by checksum, is held out. All samples of a key
+go to the same file, and a sample that holds the content of several keys (a
+batch of tickets, a chat with history) takes them from one side only. So a
+held-out text is a combination that training never saw, not another wording of
+one it did; its words, templates and system prompts are those of training. The
+rule needs no seed: corpora of different seeds can be joined without leaking.
 
 It does not tokenise, shuffle epochs or mix in the fetched sources. The same
 arguments give the same bytes on every machine.
