@@ -14,7 +14,7 @@ use std::time::Duration;
 use bench_adapters::llama_server::{LlamaLaunch, LlamaServer};
 use bench_adapters::{ConnectRequest, ModelPaths, connect};
 use bench_core::preset::{
-    AcceptanceRule, KvType, Route, SamplingParams, ServingParams, SpecDecode, StackKind,
+    AcceptanceRule, DraftHead, KvType, Route, SamplingParams, ServingParams, SpecDecode, StackKind,
 };
 use bench_core::stack::{GenerateRequest, Prompt, SpecCounts, Stack, StackError, StreamEvent};
 use bench_engine::gguf::{GgmlType, Gguf};
@@ -54,7 +54,11 @@ fn serving(kv_type: KvType) -> ServingParams {
 }
 
 fn mtp() -> SpecDecode {
-    SpecDecode::Mtp { draft_max: n(3), acceptance: AcceptanceRule::SampleAndCompare }
+    SpecDecode::Mtp {
+        draft_max: n(3),
+        acceptance: AcceptanceRule::SampleAndCompare,
+        draft_head: DraftHead::Auto,
+    }
 }
 
 fn request(max_tokens: u32) -> GenerateRequest {

@@ -91,6 +91,13 @@ pub(crate) const FIELDS: &[Field] = &[
         "`sample-and-compare`",
         "How sampled drafts are accepted. For `mtp`.",
     ),
+    field(
+        "variants[].draft_head",
+        "`auto`, `dense`",
+        "`auto`",
+        "`auto`: drafts come from the tokens of the nearest centroids, where the assistant has centroids and the stack \
+         reads them; `dense`: from the whole vocabulary. For `mtp`.",
+    ),
     field("variants[].ngram_min", "1 or more", "2", "Shortest n-gram that may match. For `ngram`."),
     field("variants[].ngram_max", "at least `ngram_min`", "4", "Longest n-gram, tried first. For `ngram`."),
     field(

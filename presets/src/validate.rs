@@ -122,6 +122,7 @@ fn spec(at: &str, raw: &RawVariant, models: &ModelSource) -> Checked<SpecDecode>
             Ok(SpecDecode::Mtp {
                 draft_max: draft_max(at, raw)?,
                 acceptance: raw.acceptance.unwrap_or_default(),
+                draft_head: raw.draft_head.unwrap_or_default(),
             })
         }
         Method::Ngram => {
@@ -141,6 +142,7 @@ fn refuse_foreign_keys(at: &str, raw: &RawVariant, method: Method) -> Checked<()
     let given = [
         ("draft_max", raw.draft_max.is_some(), method != Method::None),
         ("acceptance", raw.acceptance.is_some(), method == Method::Mtp),
+        ("draft_head", raw.draft_head.is_some(), method == Method::Mtp),
         ("ngram_min", raw.ngram_min.is_some(), method == Method::Ngram),
         ("ngram_max", raw.ngram_max.is_some(), method == Method::Ngram),
     ];

@@ -90,10 +90,11 @@ fn raw_variant(variant: &SpecVariant) -> RawVariant {
     let blank = RawVariant { label: Some(variant.label.clone()), ..RawVariant::default() };
     match &variant.spec {
         SpecDecode::None => RawVariant { method: Some(Method::None), ..blank },
-        SpecDecode::Mtp { draft_max, acceptance } => RawVariant {
+        SpecDecode::Mtp { draft_max, acceptance, draft_head } => RawVariant {
             method: Some(Method::Mtp),
             draft_max: Some(draft_max.get().into()),
             acceptance: Some(*acceptance),
+            draft_head: Some(*draft_head),
             ..blank
         },
         SpecDecode::Ngram { draft_max, ngram_min, ngram_max } => RawVariant {

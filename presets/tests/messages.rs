@@ -100,6 +100,12 @@ fn values_that_cannot_run_say_what_was_expected() {
         ),
         (
             "method = \"none\"",
+            "method = \"none\"\ndraft_head = \"dense\"",
+            "mine.toml: `variants.none.draft_head` is `given`, expected no such key with this `method`\n\
+             hint: remove it, or choose the method it belongs to",
+        ),
+        (
+            "method = \"none\"",
             "method = \"none\"\ndraft_max = 2",
             "mine.toml: `variants.none.draft_max` is `given`, expected no such key with this `method`\n\
              hint: remove it, or choose the method it belongs to",

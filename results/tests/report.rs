@@ -7,7 +7,9 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use bench_core::jsonl::RowSink;
-use bench_core::preset::{AcceptanceRule, Preset, SpecDecode, SpecVariant, StackChoice, StackKind};
+use bench_core::preset::{
+    AcceptanceRule, DraftHead, Preset, SpecDecode, SpecVariant, StackChoice, StackKind,
+};
 use bench_core::record::{ArmManifest, ArmStatus, Outcome, Phase, RequestRecord, RunEnd, RunManifest};
 use bench_core::report::{ArmReport, Report, Verdict};
 use bench_core::run_dir::{RunDir, prompt_sha256};
@@ -22,6 +24,7 @@ fn experiment() -> Preset {
     let mtp = |draft_max| SpecDecode::Mtp {
         draft_max: NonZeroU32::new(draft_max).unwrap(),
         acceptance: AcceptanceRule::SampleAndCompare,
+        draft_head: DraftHead::Auto,
     };
     preset.variants = vec![
         SpecVariant { label: "none".to_owned(), spec: SpecDecode::None },

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use bench_core::preset::{AcceptanceRule, SpecDecode, StackKind};
+use bench_core::preset::{AcceptanceRule, DraftHead, SpecDecode, StackKind};
 use bench_core::report::{ArmReport, Comparison, Estimate, FailureSummary, REPORT_SCHEMA, Report, Verdict};
 use bench_core::testing::host;
 
@@ -14,6 +14,7 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
     let speculation = NonZeroU32::new(draft_max).map_or(SpecDecode::None, |draft_max| SpecDecode::Mtp {
         draft_max,
         acceptance: AcceptanceRule::SampleAndCompare,
+        draft_head: DraftHead::Auto,
     });
     let counted = (draft_max > 0).then_some(());
     ArmReport {
