@@ -48,6 +48,8 @@ pub enum ModelSource {
         /// The drafter; needed by [`SpecDecode::Mtp`].
         assistant: Option<PathBuf>,
     },
+    /// A trained pair inside the binary, by its name; written to the cache on first use.
+    Bundled(String),
     /// A synthetic tiny Gemma-4 pair with planted acceptance, written on first use.
     SynthTiny(SynthTiny),
 }

@@ -19,6 +19,12 @@ pub struct Report {
     pub preset_description: String,
     /// SHA-256 of the preset, hex.
     pub preset_sha256: String,
+    /// SHA-256 of the target's file, hex; `None` in reports of runs that did not record it.
+    #[serde(default)]
+    pub target_sha256: Option<String>,
+    /// SHA-256 of the assistant's file, hex.
+    #[serde(default)]
+    pub assistant_sha256: Option<String>,
     /// Runs it was made from.
     pub run_ids: Vec<String>,
     /// Start of the first run, milliseconds since 1970.

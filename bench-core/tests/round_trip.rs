@@ -140,6 +140,7 @@ fn models() -> impl Strategy<Value = ModelSource> {
         Just(WeightType::Q8_0)
     ];
     prop_oneof![
+        "[a-z]{1,8}".prop_map(ModelSource::Bundled),
         ("[a-z/ .]{1,12}", option::of("[a-z/ .]{1,12}")).prop_map(|(target, assistant)| ModelSource::Files {
             target: target.into(),
             assistant: assistant.map(Into::into)
@@ -287,6 +288,8 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
             schema: RECORD_SCHEMA,
             suite_version: "0.1.0".to_owned(),
             preset_sha256: run_id.clone(),
+            target_sha256: command.first().cloned(),
+            assistant_sha256: command.get(1).cloned(),
             run_id,
             command,
             started_unix_ms,

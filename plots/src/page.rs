@@ -297,6 +297,8 @@ fn environment(report: &Report) -> Markup {
         ("started", date(report.started_unix_ms)),
         ("suite", report.suite_version.clone()),
         ("preset SHA-256", report.preset_sha256.clone()),
+        ("target SHA-256", report.target_sha256.clone().unwrap_or_else(unknown)),
+        ("assistant SHA-256", report.assistant_sha256.clone().unwrap_or_else(unknown)),
         ("runs", report.run_ids.join(", ")),
     ];
     html! { section { h2 { "Environment" } dl { @for (name, value) in facts { dt { (name) } dd { (value) } } } } }

@@ -33,9 +33,15 @@ pub(crate) const FIELDS: &[Field] = &[
         "models.target",
         "path of a GGUF",
         "",
-        "The model whose output counts. Either this or `models.synth_tiny`.",
+        "The model whose output counts. Either this, `models.bundled` or `models.synth_tiny`.",
     ),
     field("models.assistant", "path of a GGUF", "none", "The drafter; needed by `method = \"mtp\"`."),
+    field(
+        "models.bundled",
+        "`nano`",
+        "none",
+        "A trained pair inside the binary, written to the cache on first use.",
+    ),
     field(
         "models.synth_tiny.acceptance",
         "0 to 1",

@@ -24,6 +24,7 @@ pub(crate) struct RawPreset {
 pub(crate) struct RawModels {
     pub(crate) target: Option<String>,
     pub(crate) assistant: Option<String>,
+    pub(crate) bundled: Option<String>,
     pub(crate) synth_tiny: Option<RawSynthTiny>,
 }
 

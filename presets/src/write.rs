@@ -68,8 +68,9 @@ fn raw_models(models: &ModelSource) -> Result<RawModels, toml::ser::Error> {
         ModelSource::Files { target, assistant } => RawModels {
             target: Some(path_text(target)?),
             assistant: assistant.as_deref().map(path_text).transpose()?,
-            synth_tiny: None,
+            ..RawModels::default()
         },
+        ModelSource::Bundled(name) => RawModels { bundled: Some(name.clone()), ..RawModels::default() },
         ModelSource::SynthTiny(synth) => RawModels {
             synth_tiny: Some(RawSynthTiny {
                 acceptance: Some(widen(synth.acceptance)),

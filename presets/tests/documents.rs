@@ -65,6 +65,7 @@ fn models() -> impl Strategy<Value = ModelSource> {
         Just(WeightType::Q8_0)
     ];
     prop_oneof![
+        Just(ModelSource::Bundled("nano".to_owned())),
         (".{1,12}", ".{1,12}").prop_map(|(target, assistant)| ModelSource::Files {
             target: target.into(),
             assistant: Some(assistant.into())

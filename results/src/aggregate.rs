@@ -30,6 +30,8 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
         preset: first.preset.name.clone(),
         preset_description: first.preset.description.clone(),
         preset_sha256: first.preset_sha256.clone(),
+        target_sha256: first.target_sha256.clone(),
+        assistant_sha256: first.assistant_sha256.clone(),
         run_ids: loaded.manifests.iter().map(|run| run.run_id.clone()).collect(),
         started_unix_ms: loaded.manifests.iter().map(|run| run.started_unix_ms).min().unwrap_or_default(),
         interrupted: loaded.manifests.iter().any(|run| run.end.is_none_or(|end| end.interrupted)),

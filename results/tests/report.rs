@@ -265,8 +265,14 @@ fn runs_merge_only_if_they_are_repetitions() {
     assert_eq!(merged.comparisons[0].pairs, 36);
 
     let other_preset = again("c", &|run| run.preset_sha256 = "1".repeat(64));
+    let other_weights = again("w", &|run| run.target_sha256 = Some("2".repeat(64)));
     let other_host = again("d", &|run| run.host.cpu = Some("Other".to_owned()));
-    for (other, word) in [(other_preset, "presets"), (other_host, "machines"), (a.clone(), "run ids")] {
+    for (other, word) in [
+        (other_preset, "presets"),
+        (other_weights, "model files"),
+        (other_host, "machines"),
+        (a.clone(), "run ids"),
+    ] {
         let error = load(&[a.clone(), other]).unwrap_err();
         assert!(matches!(error, ResultsError::Unlike { .. }) && error.to_string().contains(word), "{error}");
         assert!(error.hint().unwrap().contains("report each run alone"));
