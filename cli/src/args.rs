@@ -98,7 +98,7 @@ pub(crate) enum ModelCommand {
         /// The file, or the name of a bundled pair (`nano`; `./nano` is a file)
         file: PathBuf,
     },
-    /// Copy a bundled pair out, for other tools
+    /// Copy a bundled pair out, for other tools (for llama.cpp with an assistant that it loads)
     Export {
         /// Its name: `nano`
         name: String,

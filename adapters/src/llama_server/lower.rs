@@ -63,7 +63,7 @@ fn speculation(
                 "accept drafts by rejection sampling: it samples from the target and compares",
             ));
         }
-        // It ignores an assistant's centroids: both draft heads are its dense one, and the read-back says so.
+        // It reads no centroids: both draft heads are its dense one, and the read-back says so.
         SpecDecode::Mtp { draft_max, acceptance: AcceptanceRule::SampleAndCompare, draft_head: _ } => {
             let assistant = models.assistant.as_deref();
             let assistant =

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use bench_adapters::llama_server::without_centroids;
 use bench_engine::EngineError;
 use bench_engine::gguf::{GgmlType, Gguf};
 use bench_engine::synth::real::{RealPair, RealSize, write_real_pair};
@@ -43,7 +44,8 @@ fn pair_info(pair: &BundledPair) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// The written paths, one a line. A file that is there and holds something else is not replaced.
+/// The written paths, one a line: target, assistant, and a copy of the assistant without its centroid head if it has
+/// one. A file of the pair that is there and holds something else is not replaced.
 fn export(pair: &BundledPair, dir: &Path) -> Result<String, Failure> {
     let paths = [pair.target, pair.assistant].map(|file| (dir.join(file.name), file.bytes));
     for (path, bytes) in &paths {
@@ -57,7 +59,12 @@ fn export(pair: &BundledPair, dir: &Path) -> Result<String, Failure> {
     for (path, bytes) in &paths {
         models::store(path, bytes)?;
     }
-    Ok(lines(&paths.each_ref().map(|(path, _)| path.as_path())))
+    let [target, assistant] = paths.map(|(path, _)| path);
+    // One more for llama.cpp, where it would refuse the assistant.
+    let loadable = without_centroids(&assistant, dir)?;
+    let mut written = vec![target.as_path(), assistant.as_path()];
+    written.extend(Some(loadable.as_path()).filter(|path| *path != assistant));
+    Ok(lines(&written))
 }
 
 /// Metadata (long arrays by their length), then a count of tensors, elements and bytes for each type.
