@@ -14,9 +14,11 @@ use std::time::Duration;
 use bench_adapters::llama_server::{LlamaLaunch, LlamaServer};
 use bench_adapters::{ConnectRequest, ModelPaths, connect};
 use bench_core::preset::{
-    AcceptanceRule, KvType, Route, SamplingParams, ServingParams, SpecDecode, StackKind,
+    AcceptanceRule, DraftHead, KvType, Route, SamplingParams, ServingParams, SpecDecode, StackKind,
 };
-use bench_core::stack::{GenerateRequest, Prompt, SpecCounts, Stack, StackError, StreamEvent};
+use bench_core::stack::{
+    DRAFT_HEAD_DETAIL, GenerateRequest, Prompt, SpecCounts, Stack, StackError, StreamEvent,
+};
 use bench_engine::gguf::{GgmlType, Gguf};
 use bench_engine::synth::tiny::{TinyPair, planted_rule, write_tiny_pair};
 use bench_engine::tokenizer::Tokenizer;
@@ -54,7 +56,11 @@ fn serving(kv_type: KvType) -> ServingParams {
 }
 
 fn mtp() -> SpecDecode {
-    SpecDecode::Mtp { draft_max: n(3), acceptance: AcceptanceRule::SampleAndCompare }
+    SpecDecode::Mtp {
+        draft_max: n(3),
+        acceptance: AcceptanceRule::SampleAndCompare,
+        draft_head: DraftHead::Auto,
+    }
 }
 
 fn request(max_tokens: u32) -> GenerateRequest {
@@ -183,6 +189,40 @@ async fn tokens_and_counts_are_the_planted_ones_for_every_type() {
             (predicted.drafted, predicted.accepted),
             "{weights} weights"
         );
+    }
+}
+
+/// With few centroids the right token can drown in the sum of its neighbours. The server reads none (it is given a copy
+/// without them): whatever head was asked for, its counts are those of our dense one, and it says so.
+#[tokio::test]
+async fn the_draft_head_of_the_server_is_dense() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let models = models_of(dir.path(), &TinyPair { centroids: Some(64), ..TinyPair::default() });
+    let serving = serving(KvType::F16);
+    let spec = |draft_head| SpecDecode::Mtp {
+        draft_max: n(3),
+        acceptance: AcceptanceRule::SampleAndCompare,
+        draft_head,
+    };
+    let mut native = Vec::new();
+    for (head, told) in [(DraftHead::Auto, "centroid 32 of 64"), (DraftHead::Dense, "dense")] {
+        let (kind, label, log_dir) = (StackKind::Native, "native", dir.path());
+        let arm =
+            ConnectRequest { kind, label, models: &models, spec: &spec(head), serving: &serving, log_dir };
+        let engine = connect(&arm).await.unwrap();
+        assert_eq!(engine.describe().await.unwrap().details[DRAFT_HEAD_DETAIL], told);
+        let (ids, counts) = generate(&*engine).await;
+        native.push((ids, counts.unwrap().accepted));
+        engine.shutdown().await.unwrap();
+    }
+    assert!(native[0].1 < native[1].1, "the two heads cannot be told apart: {native:?}");
+    for head in [DraftHead::Auto, DraftHead::Dense] {
+        let server = launch(&program, &models, &spec(head), dir.path()).await;
+        assert_eq!(server.describe().await.unwrap().details[DRAFT_HEAD_DETAIL], "dense");
+        let (ids, counts) = generate(&server).await;
+        assert_eq!((ids, counts.unwrap().accepted), native[1], "{head:?}");
+        server.shutdown().await.unwrap();
     }
 }
 

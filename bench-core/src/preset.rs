@@ -48,6 +48,8 @@ pub enum ModelSource {
         /// The drafter; needed by [`SpecDecode::Mtp`].
         assistant: Option<PathBuf>,
     },
+    /// A trained pair inside the binary, by its name; written to the cache on first use.
+    Bundled(String),
     /// A synthetic tiny Gemma-4 pair with planted acceptance, written on first use.
     SynthTiny(SynthTiny),
 }
@@ -145,6 +147,10 @@ pub enum SpecDecode {
         draft_max: NonZeroU32,
         /// How sampled drafts are accepted; greedy requests compare argmax whatever this says.
         acceptance: AcceptanceRule,
+        /// Which tokens a draft is chosen from. Left out of the JSON where it is the default: a preset that does not
+        /// ask keeps the hash it had before there was a choice.
+        #[serde(default, skip_serializing_if = "DraftHead::is_auto")]
+        draft_head: DraftHead,
     },
     /// Prompt lookup: the longest recent n-gram that occurred before is continued.
     Ngram {
@@ -187,6 +193,25 @@ pub enum AcceptanceRule {
     SampleAndCompare,
     /// Rejection sampling, Leviathan et al. 2023, algorithm 1.
     Rejection,
+}
+
+/// How the assistant scores the vocabulary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DraftHead {
+    /// The tokens of the nearest centroids where the assistant has centroids and the stack reads them, else all
+    /// tokens. What is in force stands among the stack's details as [`crate::stack::DRAFT_HEAD_DETAIL`].
+    #[default]
+    Auto,
+    /// All tokens.
+    Dense,
+}
+
+impl DraftHead {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
 }
 
 /// How a stack has to serve the models.

@@ -28,6 +28,13 @@ pub struct RunManifest {
     pub preset: Preset,
     /// SHA-256 of the preset's canonical JSON, hex.
     pub preset_sha256: String,
+    /// SHA-256 of the target's file, hex. A server that was attached to may have loaded another. `None` in manifests
+    /// written before it was recorded.
+    #[serde(default)]
+    pub target_sha256: Option<String>,
+    /// SHA-256 of the assistant's file, hex; `None` without an assistant, too.
+    #[serde(default)]
+    pub assistant_sha256: Option<String>,
     /// The machine.
     pub host: HostInfo,
     /// Every arm the preset asks for, in report order, those that could not run included.

@@ -19,6 +19,12 @@ pub struct Report {
     pub preset_description: String,
     /// SHA-256 of the preset, hex.
     pub preset_sha256: String,
+    /// SHA-256 of the target's file, hex; `None` in reports of runs that did not record it.
+    #[serde(default)]
+    pub target_sha256: Option<String>,
+    /// SHA-256 of the assistant's file, hex.
+    #[serde(default)]
+    pub assistant_sha256: Option<String>,
     /// Runs it was made from.
     pub run_ids: Vec<String>,
     /// Start of the first run, milliseconds since 1970.
@@ -102,8 +108,50 @@ pub struct ArmReport {
     pub accepted_per_position: Option<Vec<u64>>,
     /// Rounds that drafted at position i.
     pub drafted_per_position: Option<Vec<u64>>,
+    /// The arm by category of prompt, in preset order; empty in reports made before there were categories.
+    #[serde(default)]
+    pub categories: Vec<CategoryReport>,
     /// Configuration read back, as words.
     pub effective: Vec<(String, String)>,
+}
+
+/// One arm on the prompts of one category. Intervals of acceptance are over prompts, those of speed over blocks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CategoryReport {
+    /// `json`, `code`, `prose`, ...
+    pub category: String,
+    /// Prompts of it that were completed at least once.
+    pub prompts: u64,
+    /// Tokens proposed; `None` without speculation, and if some request does not tell.
+    pub drafted: Option<u64>,
+    /// Tokens kept.
+    pub accepted: Option<u64>,
+    /// Target passes after prefill.
+    pub verify_steps: Option<u64>,
+    /// accepted / drafted.
+    pub acceptance_rate: Option<Estimate>,
+    /// Mean tokens a verify step emits, bonus token included.
+    pub acceptance_length: Option<Estimate>,
+    /// By draft position, from the first; `None` where the stack does not count by position.
+    pub positions: Option<Vec<PositionReport>>,
+    /// Decode throughput, as [`ArmReport::tokens_per_s`].
+    pub tokens_per_s: Option<Estimate>,
+    /// Throughput by that of the first arm of the stack, paired by block and prompt; `None` for that arm itself, and
+    /// if one of the two is invalid.
+    pub ratio: Option<Estimate>,
+}
+
+/// One draft position.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PositionReport {
+    /// Rounds that drafted here; `None` where the stack does not tell.
+    pub drafted: Option<u64>,
+    /// Rounds whose draft here was accepted.
+    pub accepted: u64,
+    /// accepted / drafted here: does the draft hold, given that all before it did?
+    pub conditional: Option<Estimate>,
+    /// accepted here / verify steps that drafted at all: how often does a round get this far?
+    pub marginal: Option<Estimate>,
 }
 
 /// One kind of failure of an arm.

@@ -134,6 +134,20 @@ pub fn prompt_sha256(prompt: &PromptSpec) -> String {
     hex(&hash.finalize())
 }
 
+/// SHA-256 of everything a reader gives, hex: the identity of a model file.
+pub fn content_sha256(mut content: impl io::Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match content.read(&mut chunk) {
+            Ok(0) => return Ok(hex(&hash.finalize())),
+            Ok(read) => hash.update(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -230,6 +244,15 @@ mod tests {
         let error = RunDir::create(dir.path()).unwrap_err();
         assert!(matches!(error, RunDirError::Occupied { .. }), "{error}");
         assert!(error.hint().unwrap().contains("--out"));
+    }
+
+    #[test]
+    fn the_hash_of_content_is_the_published_one() {
+        // FIPS 180-2, appendix B.1 and B.3 (a million times `a`, more than one read).
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(content_sha256(&b"abc"[..]).unwrap(), abc);
+        let million = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
+        assert_eq!(content_sha256(&vec![b'a'; 1_000_000][..]).unwrap(), million);
     }
 
     #[test]

@@ -164,6 +164,10 @@ pub enum SpecSource {
     MetricsDelta,
 }
 
+/// Key of the draft head in force among the details of an MTP arm: `centroid 32 of 2048` (of 2048 centroids, the tokens
+/// of the nearest 32 are scored) or `dense`.
+pub const DRAFT_HEAD_DETAIL: &str = "draft head";
+
 /// The configuration in force, read back. Everything that cannot be read is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StackInfo {

@@ -1,17 +1,19 @@
 //! Documents survive JSON: whatever can be in one comes back equal.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use bench_core::jsonl::parse_rows;
 use bench_core::preset::{
-    AcceptanceRule, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams, SamplingParams,
-    ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny, WeightType, Workload,
+    AcceptanceRule, DraftHead, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams,
+    SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny, WeightType,
+    Workload,
 };
 use bench_core::record::{
     ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
     RequestRecord, RunEnd, RunManifest, Timing,
 };
-use bench_core::run_dir::parse_manifest;
+use bench_core::run_dir::{parse_manifest, preset_sha256};
 use bench_core::stack::{FailureKind, FinishReason, SpecCounts, SpecSource, StackInfo, Usage};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -138,6 +140,7 @@ fn models() -> impl Strategy<Value = ModelSource> {
         Just(WeightType::Q8_0)
     ];
     prop_oneof![
+        "[a-z]{1,8}".prop_map(ModelSource::Bundled),
         ("[a-z/ .]{1,12}", option::of("[a-z/ .]{1,12}")).prop_map(|(target, assistant)| ModelSource::Files {
             target: target.into(),
             assistant: assistant.map(Into::into)
@@ -155,9 +158,14 @@ fn models() -> impl Strategy<Value = ModelSource> {
 
 fn spec() -> impl Strategy<Value = SpecDecode> {
     let rule = prop_oneof![Just(AcceptanceRule::SampleAndCompare), Just(AcceptanceRule::Rejection)];
+    let head = prop_oneof![Just(DraftHead::Auto), Just(DraftHead::Dense)];
     prop_oneof![
         Just(SpecDecode::None),
-        (nonzero(), rule).prop_map(|(draft_max, acceptance)| SpecDecode::Mtp { draft_max, acceptance }),
+        (nonzero(), rule, head).prop_map(|(draft_max, acceptance, draft_head)| SpecDecode::Mtp {
+            draft_max,
+            acceptance,
+            draft_head
+        }),
         (nonzero(), nonzero(), nonzero()).prop_map(|(draft_max, ngram_min, ngram_max)| SpecDecode::Ngram {
             draft_max,
             ngram_min,
@@ -280,6 +288,8 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
             schema: RECORD_SCHEMA,
             suite_version: "0.1.0".to_owned(),
             preset_sha256: run_id.clone(),
+            target_sha256: command.first().cloned(),
+            assistant_sha256: command.get(1).cloned(),
             run_id,
             command,
             started_unix_ms,
@@ -318,4 +328,19 @@ proptest! {
         }
         prop_assert!(parse_manifest(&bytes).is_err());
     }
+}
+
+/// A key that a preset does not use must not change its hash, or old runs could not be told to be of one experiment.
+#[test]
+fn published_runs_keep_the_hash_of_their_preset() {
+    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/published");
+    let mut read = 0;
+    let entries = std::fs::read_dir(&published).unwrap().map(|entry| entry.unwrap().path());
+    for run in entries.filter(|path| path.is_dir()) {
+        let bytes = std::fs::read(run.join("manifest.json")).unwrap();
+        let manifest = parse_manifest(&bytes).unwrap();
+        assert_eq!(preset_sha256(&manifest.preset).unwrap(), manifest.preset_sha256, "{}", manifest.run_id);
+        read += 1;
+    }
+    assert!(read > 0, "no run in {}", published.display());
 }

@@ -93,10 +93,17 @@ pub(crate) enum PresetsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
-    /// Architecture, metadata and tensor types of a GGUF file
+    /// Architecture, metadata and tensor types of a GGUF file or of a bundled pair
     Info {
-        /// The file
+        /// The file, or the name of a bundled pair (`nano`; `./nano` is a file)
         file: PathBuf,
+    },
+    /// Copy a bundled pair out, for other tools (for llama.cpp with an assistant that it loads)
+    Export {
+        /// Its name: `nano`
+        name: String,
+        /// Where to write target and assistant
+        dir: PathBuf,
     },
     /// Write a synthetic pair, deterministic by seed
     #[command(subcommand)]

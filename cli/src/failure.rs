@@ -41,6 +41,7 @@ macro_rules! from_library {
 
 from_library!(
     bench_presets::PresetError,
+    bench_presets::UnknownPair,
     bench_core::run_dir::RunDirError,
     bench_core::jsonl::RowError,
     bench_core::stack::StackError,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bench_engine::EngineError;
 use bench_engine::gguf::{GgmlType, Gguf, Value};
 use bench_engine::kv_cache::KvType;
-use bench_engine::model::{Assistant, CpuTarget, DraftPosition, LoadOptions, MtpProposer};
+use bench_engine::model::{Assistant, CpuTarget, DraftHead, DraftPosition, LoadOptions, MtpProposer};
 use bench_engine::spec::{Draft, DraftRequest, LogitRows, Proposer, Target};
 use reference::pair::{CENTROIDS, EVERYTHING, File, Pair, VOCAB, successor};
 use reference::{Reference, Run};
@@ -119,7 +119,7 @@ fn draft_steps_match_the_reference() {
             let run = references[1].run(&prompt);
             let mut target = CpuTarget::load(Arc::clone(&file), &OPTIONS).unwrap();
             target.forward(&prompt, LogitRows::Last).unwrap();
-            let mut assistant = Assistant::load(&assistant_file, &target).unwrap();
+            let mut assistant = Assistant::load(&assistant_file, &target, DraftHead::Auto).unwrap();
             assert_eq!(assistant.has_centroids(), pair.centroids);
             let mut hidden = target.hidden(0).to_vec();
             let mut expected_hidden = run.hidden[29].clone();
@@ -238,7 +238,7 @@ fn a_planted_rule_is_followed_for_200_tokens() {
     for ty in [GgmlType::F32, GgmlType::F16, GgmlType::Bf16, GgmlType::Q8_0] {
         let pair = Pair { ty, planted: true, ..EVERYTHING };
         let mut target = load(pair, OPTIONS);
-        let assistant = Assistant::load(&write(&pair.assistant()), &target).unwrap();
+        let assistant = Assistant::load(&write(&pair.assistant()), &target, DraftHead::Auto).unwrap();
         let mut proposer = MtpProposer::new(assistant, DraftPosition::AtN);
         let mut sequence = vec![2];
         let mut draft = Draft::default();
@@ -307,7 +307,7 @@ fn targets_that_cannot_run_are_refused_by_name() {
 fn assistants_of_another_target_are_refused() {
     let target = load(EVERYTHING, OPTIONS);
     let says = |assistant: &File, parts: &[&str]| {
-        let said = message(&Assistant::load(&write(assistant), &target).unwrap_err());
+        let said = message(&Assistant::load(&write(assistant), &target, DraftHead::Auto).unwrap_err());
         assert!(parts.iter().all(|part| said.contains(part)), "{said}");
     };
     says(&EVERYTHING.target(), &["general.architecture", "gemma4-assistant"]);
@@ -337,7 +337,7 @@ fn requests_out_of_bounds_append_nothing() {
     assert!(matches!(target.forward(&[], LogitRows::Last), Err(EngineError::InvalidArgument { .. })));
     assert!(matches!(target.forward(&[1; 49], LogitRows::All), Err(EngineError::InvalidArgument { .. })));
     assert_eq!(target.len(), 3);
-    let mut assistant = Assistant::load(&write(&EVERYTHING.assistant()), &target).unwrap();
+    let mut assistant = Assistant::load(&write(&EVERYTHING.assistant()), &target, DraftHead::Auto).unwrap();
     target.truncate(0);
     let step = assistant.step(&mut target, 1, &[0.0; 64], 0, &mut [0.0; 64], &mut [0.0; VOCAB]);
     assert!(matches!(step, Err(EngineError::InvalidArgument { what: "target", .. })));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bench_engine::gguf::Gguf;
 use bench_engine::kv_cache::KvType;
-use bench_engine::model::{Assistant, CpuTarget, LoadOptions};
+use bench_engine::model::{Assistant, CpuTarget, DraftHead, LoadOptions};
 use bench_engine::spec::{LogitRows, Target};
 use serde::Deserialize;
 
@@ -121,7 +121,7 @@ fn four_chained_drafts_equal_transformers() {
         let mut target = case.target(KvType::F32, 1);
         target.forward(&golden.prompt, LogitRows::Last).unwrap();
         assert_eq!(argmax(target.logits(0)), golden.next_token as usize);
-        let mut assistant = Assistant::load(&case.gguf("assistant"), &target).unwrap();
+        let mut assistant = Assistant::load(&case.gguf("assistant"), &target, DraftHead::Auto).unwrap();
         assert_eq!(assistant.has_centroids(), golden.centroid_head);
 
         let mut hidden = target.hidden(0).to_vec();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bench_engine::gguf::{GgmlType, Gguf};
 use bench_engine::kv_cache::KvType;
-use bench_engine::model::{Assistant, CpuTarget, DraftPosition, LoadOptions, MtpProposer};
+use bench_engine::model::{Assistant, CpuTarget, DraftHead, DraftPosition, LoadOptions, MtpProposer};
 use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::spec::driver::{Drafting, Driver};
 use bench_engine::spec::generation::{GenerateParams, SpecTotals};
@@ -39,7 +39,10 @@ impl Pair {
     }
 
     fn mtp(&self) -> MtpProposer {
-        MtpProposer::new(Assistant::load(&self.assistant, &self.target).unwrap(), DraftPosition::AtN)
+        MtpProposer::new(
+            Assistant::load(&self.assistant, &self.target, DraftHead::Auto).unwrap(),
+            DraftPosition::AtN,
+        )
     }
 
     fn generate(

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use bench_engine::kv_cache::KvType;
+use bench_engine::model::DraftHead;
 use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::spec::generation::{Finish, GenerateParams, GenerateSummary};
 use bench_engine::spec::sampler::SamplingParams;
@@ -31,7 +32,7 @@ fn tiny() -> TinyPair {
 }
 
 fn mtp(acceptance: AcceptanceRule) -> Speculation {
-    Speculation::Mtp { draft_max: size(3), acceptance }
+    Speculation::Mtp { draft_max: size(3), acceptance, draft_head: DraftHead::Auto }
 }
 
 fn config(files: &TinyPairFiles, speculation: Speculation) -> EngineConfig {
@@ -83,6 +84,33 @@ fn every_way_of_speculating_gives_the_planted_walk_and_says_what_it_is() {
         let has_assistant = info.assistant_weight_bytes.is_some();
         assert_eq!(has_assistant, matches!(speculation, Speculation::Mtp { .. }));
     }
+}
+
+/// Drafts of both heads are checked by the same target: one output, and each says what it is.
+#[test]
+fn the_draft_head_in_force_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = TinyPair { centroids: Some(200), ..tiny() };
+    let files = write_tiny_pair(&dir.path().join("centroids"), &pair).unwrap();
+    let plain = write_tiny_pair(&dir.path().join("plain"), &tiny()).unwrap();
+    let mut outputs = Vec::new();
+    for (files, draft_head, told) in [
+        (&files, DraftHead::Auto, "centroid 32 of 200"),
+        (&files, DraftHead::Dense, "dense"),
+        (&plain, DraftHead::Auto, "dense"),
+        (&plain, DraftHead::Dense, "dense"),
+    ] {
+        let mtp =
+            Speculation::Mtp { draft_max: size(3), acceptance: AcceptanceRule::SampleAndCompare, draft_head };
+        let mut engine = Engine::load(&config(files, mtp)).unwrap();
+        assert_eq!(engine.describe().draft_head.as_deref(), Some(told));
+        let (output, summary) = run(&mut engine, &[2, 310], &params(0.0));
+        assert!(summary.totals.accepted > 0, "{draft_head:?} {told}");
+        outputs.push(output);
+    }
+    assert!(outputs.iter().all(|output| *output == outputs[0]), "{outputs:?}");
+    let none = Engine::load(&config(&files, Speculation::None)).unwrap();
+    assert_eq!(none.describe().draft_head, None);
 }
 
 /// A caller keeps the engine on a thread of its own.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bench_engine::gguf::{GgmlType, Gguf};
 use bench_engine::kv_cache::KvType;
-use bench_engine::model::{Assistant, CpuTarget, DraftPosition, LoadOptions, MtpProposer};
+use bench_engine::model::{Assistant, CpuTarget, DraftHead, DraftPosition, LoadOptions, MtpProposer};
 use bench_engine::spec::sampler::argmax;
 use bench_engine::spec::{Draft, DraftRequest, LogitRows, Proposer, Target};
 use bench_engine::synth::PlantedRule;
@@ -20,7 +20,7 @@ fn follows_its_rule(pair: &TinyPair, kv_type: KvType) {
     let open = |path| Arc::new(Gguf::open(path).unwrap());
     let options = LoadOptions { context_tokens: 512, kv_type, threads: 1, max_verify_rows: 4 };
     let mut target = CpuTarget::load(open(&files.target), &options).unwrap();
-    let assistant = Assistant::load(&open(&files.assistant), &target).unwrap();
+    let assistant = Assistant::load(&open(&files.assistant), &target, DraftHead::Auto).unwrap();
     assert_eq!(assistant.has_centroids(), pair.centroids.is_some());
     let mut proposer = MtpProposer::new(assistant, DraftPosition::AtN);
     // BOS is off the cycle; the walk begins at the first token on it.

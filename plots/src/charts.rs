@@ -1,4 +1,4 @@
-//! What each chart shows: throughput, speed-up, acceptance.
+//! What each chart shows: throughput, speed-up, acceptance by draft position and by category of prompt.
 
 use bench_core::preset::StackKind;
 use bench_core::report::{ArmReport, Estimate, Report};
@@ -19,8 +19,11 @@ pub(crate) fn charts(report: &Report) -> Vec<Chart> {
     if within_stack(report).next().is_some() {
         charts.push(Chart { name: "speedup", rows: speedup(report) });
     }
-    if report.arms.iter().any(|arm| arm.speculation.draft_max().is_some()) {
+    if speculating(report).next().is_some() {
         charts.push(Chart { name: "acceptance", rows: acceptance(report) });
+    }
+    if speculating(report).any(|arm| !arm.categories.is_empty()) {
+        charts.push(Chart { name: "acceptance-by-category", rows: by_category(report) });
     }
     charts
 }
@@ -28,7 +31,7 @@ pub(crate) fn charts(report: &Report) -> Vec<Chart> {
 fn throughput(report: &Report) -> RowChart {
     let mut rows = Vec::new();
     for (stack, arms) in stacks(report) {
-        rows.push(Row::Group { text: stack.to_string(), stack });
+        rows.push(Row::Group { text: stack.to_string(), stack: Some(stack) });
         let count = arms.len().max(1) as f64;
         for (nth, arm) in arms.iter().enumerate() {
             let label = variant(&arm.label).to_owned();
@@ -58,7 +61,10 @@ fn speedup(report: &Report) -> RowChart {
     for (stack, _) in stacks(report) {
         let of_stack: Vec<_> = within_stack(report).filter(|(arm, _)| arm.stack == stack).collect();
         let Some((_, first)) = of_stack.first() else { continue };
-        rows.push(Row::Group { text: format!("{stack}, against {}", variant(&first.baseline)), stack });
+        rows.push(Row::Group {
+            text: format!("{stack}, against {}", variant(&first.baseline)),
+            stack: Some(stack),
+        });
         for (arm, comparison) in of_stack {
             let label = variant(&arm.label).to_owned();
             let word = verdict(comparison.verdict);
@@ -88,9 +94,12 @@ fn speedup(report: &Report) -> RowChart {
 
 fn acceptance(report: &Report) -> RowChart {
     let mut rows = Vec::new();
-    for arm in report.arms.iter().filter(|arm| arm.speculation.draft_max().is_some()) {
+    for arm in speculating(report) {
         let total = arm.acceptance_rate.map(|rate| format!(", {} of all drafts", percent(rate.point)));
-        rows.push(Row::Group { text: arm.label.clone() + &total.unwrap_or_default(), stack: arm.stack });
+        rows.push(Row::Group {
+            text: arm.label.clone() + &total.unwrap_or_default(),
+            stack: Some(arm.stack),
+        });
         match (&arm.accepted_per_position, &arm.drafted_per_position) {
             (Some(accepted), drafted) => rows.extend(positions(arm, accepted, drafted.as_deref())),
             _ if arm.n_requests > 0 && arm.failures == 0 => {
@@ -111,6 +120,66 @@ fn acceptance(report: &Report) -> RowChart {
         axis: Axis { min: 0.0, max: 1.0, reference: 0.0, tick: percent },
         rows,
     }
+}
+
+/// Rows of a category stand together: how much the kind of text matters is seen between groups, how much the way of
+/// speculating does, inside one.
+fn by_category(report: &Report) -> RowChart {
+    let mut rows = Vec::new();
+    let several_stacks = stacks(report).len() > 1;
+    // The variant first: a phone cuts labels at their end.
+    let label = |arm: &ArmReport| {
+        let variant = variant(&arm.label);
+        if several_stacks { format!("{variant} · {}", arm.stack) } else { variant.to_owned() }
+    };
+    for (name, prompts) in category_names(report) {
+        let plural = if prompts == 1 { "" } else { "s" };
+        rows.push(Row::Group { text: format!("{name}, {prompts} prompt{plural}"), stack: None });
+        for arm in speculating(report).filter(|arm| !arm.categories.is_empty()) {
+            let category = arm.categories.iter().find(|category| category.category == name);
+            let rate = category.and_then(|category| category.acceptance_rate);
+            rows.push(match rate {
+                Some(rate) => {
+                    let value = interval(rate);
+                    let text = percent(rate.point) + if arm.valid { "" } else { " invalid" };
+                    Row::Point { label: label(arm), stack: arm.stack, value, text }
+                }
+                None => Row::Gap { label: label(arm), text: "not known".to_owned() },
+            });
+        }
+    }
+    let without: Vec<_> = speculating(report).filter(|arm| arm.categories.is_empty()).collect();
+    if !without.is_empty() {
+        rows.push(Row::Group { text: "without counts".to_owned(), stack: None });
+        rows.extend(without.into_iter().map(|arm| Row::Gap { label: label(arm), text: absence(arm) }));
+    }
+    RowChart {
+        title: "Acceptance by category of prompt".to_owned(),
+        subtitle: format!(
+            "Accepted of all drafted tokens. Whisker: {} bootstrap interval over prompts; none with fewer than five.",
+            percent(report.confidence)
+        ),
+        footer: footer(report),
+        axis: Axis { min: 0.0, max: 1.0, reference: 0.0, tick: percent },
+        rows,
+    }
+}
+
+/// Names of all categories with the prompts of each, in report order.
+fn category_names(report: &Report) -> Vec<(&str, u64)> {
+    let mut names: Vec<(&str, u64)> = Vec::new();
+    for category in speculating(report).flat_map(|arm| &arm.categories) {
+        match names.iter_mut().find(|(name, _)| *name == category.category) {
+            Some((_, prompts)) => *prompts = (*prompts).max(category.prompts),
+            None => names.push((&category.category, category.prompts)),
+        }
+    }
+    names
+}
+
+/// Arms that were asked to speculate.
+fn speculating(report: &Report) -> impl Iterator<Item = &ArmReport> {
+    report.arms.iter().filter(|arm| arm.speculation.draft_max().is_some())
 }
 
 /// llama.cpp's server counts what was accepted at a position, but not what was drafted there.

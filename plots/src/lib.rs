@@ -10,6 +10,7 @@ mod error;
 mod page;
 mod raster;
 mod rows;
+mod tables;
 mod theme;
 mod words;
 

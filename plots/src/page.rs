@@ -9,6 +9,7 @@ use crate::canvas::{REGULAR, SEMIBOLD};
 use crate::charts::Chart;
 use crate::error::PlotError;
 use crate::rows::{NARROW, WIDE, draw};
+use crate::tables;
 use crate::theme::Theme;
 use crate::words::{date, estimate, incomparable, number, percent, verdict, within_stack};
 
@@ -167,10 +168,13 @@ fn figure(report: &Report, chart: &Chart) -> Result<Markup, PlotError> {
     let picture = |width, theme| draw(&chart.rows, width, theme).map(PreEscaped);
     let table = match chart.name {
         "speedup" => {
-            comparison_table(report, within_stack(report).map(|(_, comparison)| comparison).collect())
+            tables::comparisons(report, within_stack(report).map(|(_, comparison)| comparison).collect())
         }
-        "acceptance" => acceptance_table(report),
-        _ => throughput_table(report),
+        "acceptance" => tables::acceptance(report),
+        "acceptance-by-category" => {
+            html! { (tables::categories(report)) (tables::category_positions(report)) }
+        }
+        _ => html! { (tables::throughput(report)) (tables::category_speed(report)) },
     };
     Ok(html! {
         figure id=(chart.name) {
@@ -183,63 +187,6 @@ fn figure(report: &Report, chart: &Chart) -> Result<Markup, PlotError> {
     })
 }
 
-fn throughput_table(report: &Report) -> Markup {
-    html! {
-        table {
-            thead { tr { th { "arm" } th.n { "tokens/s" } th.n { "with prefill" } th.n { "requests" } th.n { "failures" } } }
-            tbody { @for arm in &report.arms { tr {
-                th scope="row" { (arm.label) }
-                td.n { (estimate(arm.tokens_per_s)) } td.n { (estimate(arm.e2e_tokens_per_s)) }
-                td.n { (arm.n_requests) } td.n { (arm.failures) }
-            } } }
-        }
-    }
-}
-
-fn comparison_table(report: &Report, comparisons: Vec<&Comparison>) -> Markup {
-    html! {
-        table {
-            thead { tr { th { "candidate" } th { "baseline" } th.n { "ratio" } th.n { "pairs" } th { "verdict" } th { "same output" } } }
-            tbody { @for comparison in comparisons { tr {
-                th scope="row" { (comparison.candidate) } td { (comparison.baseline) }
-                td.n { (estimate(comparison.ratio)) } td.n { (comparison.pairs) }
-                td { (verdict(comparison.verdict))
-                    @if comparison.verdict == Verdict::NotComparable { ": " (incomparable(report, comparison)) } }
-                td { (comparison.same_output.map_or("–", |same| if same { "yes" } else { "no" })) }
-            } } }
-        }
-    }
-}
-
-fn acceptance_table(report: &Report) -> Markup {
-    html! {
-        table {
-            thead { tr { th { "arm" } th.n { "position" } th.n { "accepted" } th.n { "drafted" } th.n { "conditional" } th.n { "verify steps" } th.n { "marginal" } } }
-            tbody { @for arm in report.arms.iter().filter(|arm| arm.speculation.draft_max().is_some()) {
-                @match &arm.accepted_per_position {
-                    None => tr { th scope="row" { (arm.label) } td colspan="6" { "not reported" } },
-                    Some(accepted) => @for (nth, accepted) in accepted.iter().enumerate() {
-                        @let drafted = arm.drafted_per_position.as_ref().and_then(|drafted| drafted.get(nth).copied());
-                        tr {
-                            th scope="row" { (arm.label) } td.n { (nth + 1) } td.n { (accepted) } td.n { (count(drafted)) }
-                            td.n { (share(*accepted, drafted)) }
-                            td.n { (count(arm.verify_steps)) } td.n { (share(*accepted, arm.verify_steps)) }
-                        }
-                    },
-                }
-            } }
-        }
-    }
-}
-
-/// A share in per cent; unknown or of nothing is a dash.
-fn share(part: u64, whole: Option<u64>) -> String {
-    match whole {
-        Some(whole) if whole > 0 => percent(part as f64 / whole as f64),
-        _ => "–".to_owned(),
-    }
-}
-
 fn arms(report: &Report) -> Markup {
     html! {
         section {
@@ -248,7 +195,7 @@ fn arms(report: &Report) -> Markup {
                 thead { tr { th { "arm" } th.n { "TTFT ms" } th.n { "TPOT ms" } th.n { "output tokens" } th.n { "accepted / drafted" } th.n { "per verify step" } } }
                 tbody { @for arm in &report.arms { tr {
                     th scope="row" { (arm.label) @if let Some(state) = state(arm) { " " span.tag { (state) } } }
-                    td.n { (estimate(arm.ttft_ms)) } td.n { (estimate(arm.tpot_ms)) } td.n { (count(arm.output_tokens)) }
+                    td.n { (estimate(arm.ttft_ms)) } td.n { (estimate(arm.tpot_ms)) } td.n { (tables::count(arm.output_tokens)) }
                     td.n { (accepted(arm)) }
                     td.n { (estimate(arm.acceptance_length)) }
                 } } }
@@ -263,7 +210,7 @@ fn across(report: &Report) -> Markup {
         report.comparisons.iter().filter(|comparison| !within.contains(comparison)).collect();
     html! { @if !across.is_empty() {
         section { h2 { "Across stacks" } p { "The same variant on another stack, against the first stack." }
-            div.scroll { (comparison_table(report, across)) } }
+            div.scroll { (tables::comparisons(report, across)) } }
     } }
 }
 
@@ -297,6 +244,8 @@ fn environment(report: &Report) -> Markup {
         ("started", date(report.started_unix_ms)),
         ("suite", report.suite_version.clone()),
         ("preset SHA-256", report.preset_sha256.clone()),
+        ("target SHA-256", report.target_sha256.clone().unwrap_or_else(unknown)),
+        ("assistant SHA-256", report.assistant_sha256.clone().unwrap_or_else(unknown)),
         ("runs", report.run_ids.join(", ")),
     ];
     html! { section { h2 { "Environment" } dl { @for (name, value) in facts { dt { (name) } dd { (value) } } } } }
@@ -312,7 +261,7 @@ fn method(report: &Report) -> Markup {
                 dt { "with prefill" } dd { "output tokens by the time from send to last chunk, both summed" }
                 dt { "TTFT, TPOT" } dd { "medians over requests: send to first chunk; decode time by token after the first chunk" }
                 dt { "ratio" } dd { "tokens/s of the candidate by that of the baseline, over the same blocks and prompts" }
-                dt { "interval" } dd { (interval) " bootstrap: blocks are drawn first, then requests inside a block, the same for both arms of a ratio; fewer than five blocks give none" }
+                dt { "interval" } dd { (interval) " bootstrap: blocks are drawn first, then requests inside a block, the same for both arms of a ratio; fewer than five blocks give none; of acceptance: prompts are drawn, since greedy decoding repeats its counts in every block" }
                 dt { "verdict" } dd { "faster or slower if the interval lies on one side of 1, not resolved if it holds 1" }
                 dt { "accepted" } dd { "accepted tokens by drafted tokens" }
                 dt { "per verify step" } dd { "1 + accepted tokens by verify steps: the bonus or correction token counts" }
@@ -335,10 +284,6 @@ fn accepted(arm: &ArmReport) -> String {
 
 fn state(arm: &ArmReport) -> Option<&'static str> {
     if arm.skipped.is_some() { Some("skipped") } else { (!arm.valid).then_some("invalid") }
-}
-
-fn count(value: Option<u64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| value.to_string())
 }
 
 /// The embedded fonts as CSS, so that the page looks the same everywhere and the charts' widths are right.

@@ -36,8 +36,8 @@ pub(crate) struct Axis {
 /// One row.
 #[derive(Debug, Clone)]
 pub(crate) enum Row {
-    /// A heading with the stack's colour.
-    Group { text: String, stack: StackKind },
+    /// A heading, with the stack's colour where it is of one.
+    Group { text: String, stack: Option<StackKind> },
     /// A bar from zero; hollow if the number may not be compared.
     Bar { label: String, stack: StackKind, strength: f64, hollow: bool, value: Interval, text: String },
     /// A point with its interval.
@@ -213,9 +213,16 @@ impl Plot {
         self.plate(canvas, (end + 8.0, y), kind, value_text(row))
     }
 
-    fn group(&self, canvas: &Canvas<'_>, y: f64, text: &str, stack: StackKind) -> Result<(), PlotError> {
+    fn group(
+        &self,
+        canvas: &Canvas<'_>,
+        y: f64,
+        text: &str,
+        stack: Option<StackKind>,
+    ) -> Result<(), PlotError> {
         let (x, y) = (MARGIN, y + 4.0);
         let kind = Type { size: LABEL, bold: true, colour: self.theme.ink };
+        let Some(stack) = stack else { return self.plate(canvas, (x, y), kind, text) };
         self.plate(canvas, (x + 18.0, y), kind, text)?;
         canvas.rect((x, y - 5.5), (x + 11.0, y + 5.5), self.theme.shade(stack, 1.0))
     }

@@ -28,6 +28,17 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// `62 % [58, 66]`, the point alone without an interval, a dash without a value.
+pub(crate) fn percents(share: Option<Estimate>) -> String {
+    match share {
+        None => "–".to_owned(),
+        Some(Estimate { point, low: Some(low), high: Some(high) }) => {
+            format!("{} [{:.0}, {:.0}]", percent(point), low * 100.0, high * 100.0)
+        }
+        Some(Estimate { point, .. }) => percent(point),
+    }
+}
+
 /// The verdict as a word.
 pub(crate) fn verdict(verdict: Verdict) -> &'static str {
     match verdict {

@@ -69,7 +69,7 @@ fn a_phone_shows_the_page_without_an_error() {
     let found = dom.split_once("<pre id=\"probe\">").and_then(|(_, rest)| rest.split_once("</pre>"));
     let found = found.unwrap_or_else(|| panic!("no answer from the page:\n{dom}\n{log}")).0;
     assert!(
-        found.starts_with("{\"width\":400,\"scroll\":400,\"resources\":[],\"charts\":3,\"font\":true"),
+        found.starts_with("{\"width\":400,\"scroll\":400,\"resources\":[],\"charts\":4,\"font\":true"),
         "{found}"
     );
     assert!(found.contains("decodes 1.92× as fast"), "{found}");

@@ -38,6 +38,31 @@ fn every_arm_is_in_every_chart_it_belongs_to() {
 }
 
 #[test]
+fn a_category_shows_every_arm_that_speculates() {
+    let (_dir, files) = written();
+    let chart = files.iter().find(|file| file.ends_with("acceptance-by-category.svg")).unwrap();
+    let chart = std::fs::read_to_string(chart).unwrap();
+    for group in ["code, 12 prompts", "question and answer, 8 prompts", "prose, 3 prompts", "without counts"]
+    {
+        assert!(chart.contains(group), "{group}");
+    }
+    let times = |text: &str| chart.matches(&format!("\n{text}\n")).count();
+    for label in ["mtp-2 · native", "mtp-4 · native", "ngram · native", "mtp-2 · llama-server"] {
+        assert_eq!(times(label), 3, "{label}");
+    }
+    assert_eq!((times("mtp-4 · llama-server"), times("none · native")), (1, 0));
+    assert!(chart.contains("skipped: llama-server b7421") && chart.contains("62 %"));
+    assert_eq!(times("67 % invalid"), 1, "a number that may not be compared says so");
+    let page = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(page.contains("62 % [54, 70]"), "the interval over prompts");
+
+    let mut old = support::report();
+    old.arms.iter_mut().for_each(|arm| arm.categories.clear());
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(write_report(&old, dir.path()).unwrap().len(), 1 + 3 * 3, "a report without categories");
+}
+
+#[test]
 fn the_page_stands_alone_and_escapes() {
     let (_dir, files) = written();
     let page = std::fs::read_to_string(&files[0]).unwrap();
@@ -54,7 +79,7 @@ fn the_page_stands_alone_and_escapes() {
 #[test]
 fn pictures_are_pictures() {
     let (_dir, files) = written();
-    assert_eq!(files.len(), 1 + 3 * 3);
+    assert_eq!(files.len(), 1 + 4 * 3);
     for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "png")) {
         let bytes = std::fs::read(file).unwrap();
         assert_eq!(bytes[..8], *b"\x89PNG\r\n\x1a\n");

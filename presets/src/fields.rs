@@ -33,9 +33,15 @@ pub(crate) const FIELDS: &[Field] = &[
         "models.target",
         "path of a GGUF",
         "",
-        "The model whose output counts. Either this or `models.synth_tiny`.",
+        "The model whose output counts. Either this, `models.bundled` or `models.synth_tiny`.",
     ),
     field("models.assistant", "path of a GGUF", "none", "The drafter; needed by `method = \"mtp\"`."),
+    field(
+        "models.bundled",
+        "`nano`",
+        "none",
+        "A trained pair inside the binary, written to the cache on first use.",
+    ),
     field(
         "models.synth_tiny.acceptance",
         "0 to 1",
@@ -90,6 +96,13 @@ pub(crate) const FIELDS: &[Field] = &[
         "`sample-and-compare`, `rejection`",
         "`sample-and-compare`",
         "How sampled drafts are accepted. For `mtp`.",
+    ),
+    field(
+        "variants[].draft_head",
+        "`auto`, `dense`",
+        "`auto`",
+        "`auto`: drafts come from the tokens of the nearest centroids, where the assistant has centroids and the stack \
+         reads them; `dense`: from the whole vocabulary. For `mtp`.",
     ),
     field("variants[].ngram_min", "1 or more", "2", "Shortest n-gram that may match. For `ngram`."),
     field("variants[].ngram_max", "at least `ngram_min`", "4", "Longest n-gram, tried first. For `ngram`."),

@@ -123,12 +123,11 @@ fn overlay(mut base: Table, upper: Table) -> Table {
     base
 }
 
-/// Weights come from files or from a synthetic pair: choosing one in an upper layer drops the other below it.
+/// Weights come from one source: choosing it in an upper layer drops the others below it.
 fn drop_other_source(models: &mut Table, chosen: &str) {
-    let dropped: &[&str] = if chosen == "synth_tiny" { &["target", "assistant"] } else { &["synth_tiny"] };
-    for key in dropped {
-        models.remove(*key);
-    }
+    const SOURCES: [&[&str]; 3] = [&["target", "assistant"], &["bundled"], &["synth_tiny"]];
+    let others = SOURCES.iter().filter(|source| !source.contains(&chosen));
+    others.flat_map(|source| source.iter()).for_each(|key| drop(models.remove(*key)));
 }
 
 enum SetError {
@@ -216,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_table_knows_every_key_of_the_types() {
-        // Written out, the two kinds of models and a system message together hold every key but these.
+        // Written out, the three kinds of models and a system message together hold every key but this.
         let chat = [
             "serving.route=chat",
             "workload.prompts.0.system=x",
@@ -225,8 +224,9 @@ mod tests {
             "sampling.min_p=0.1",
         ];
         let files = ["models.target=t", "models.assistant=a"];
+        let synth = ["models.synth_tiny.cycle=40"];
         let mut seen = vec!["inherits".to_owned()];
-        for overrides in [&chat[..], &files[..]] {
+        for overrides in [&chat[..], &files[..], &["models.bundled=nano"][..], &synth[..]] {
             let overrides: Vec<_> = overrides.iter().map(|text| (*text).to_owned()).collect();
             let text = crate::to_toml(&crate::load("quickstart", &overrides).unwrap()).unwrap();
             check_text(&text, "written").unwrap();

@@ -1,4 +1,4 @@
-//! Presets: the shipped ones, and the reader that turns TOML into a valid [`Preset`].
+//! Presets: the shipped ones with the models they need, and the reader that turns TOML into a valid [`Preset`].
 //!
 //! Text goes through four steps, each in its module: keys are checked against the table of `fields` (so that an
 //! unknown key is named with its line and the key that was probably meant), types by `raw`, layers (`inherits`,
@@ -7,6 +7,7 @@
 //!
 //! This crate does not know which stacks are installed and reads no file but the preset's own.
 
+mod bundled;
 mod error;
 mod fields;
 mod layers;
@@ -20,6 +21,7 @@ use std::path::Path;
 
 use bench_core::preset::Preset;
 
+pub use self::bundled::{BundledFile, BundledPair, UnknownPair, bundled, find_bundled};
 pub use self::error::{InvalidValue, Place, PresetError};
 pub use self::reference::reference_markdown;
 pub use self::shipped::{Shipped, shipped};

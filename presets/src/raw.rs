@@ -1,6 +1,6 @@
 //! A preset as it is written: every key optional, numbers not yet checked.
 
-use bench_core::preset::{AcceptanceRule, KvType, Route, StackKind, WeightType};
+use bench_core::preset::{AcceptanceRule, DraftHead, KvType, Route, StackKind, WeightType};
 use serde::{Deserialize, Serialize};
 
 /// The whole text. Keys and defaults are described in `fields`.
@@ -24,6 +24,7 @@ pub(crate) struct RawPreset {
 pub(crate) struct RawModels {
     pub(crate) target: Option<String>,
     pub(crate) assistant: Option<String>,
+    pub(crate) bundled: Option<String>,
     pub(crate) synth_tiny: Option<RawSynthTiny>,
 }
 
@@ -50,6 +51,7 @@ pub(crate) struct RawVariant {
     pub(crate) method: Option<Method>,
     pub(crate) draft_max: Option<i64>,
     pub(crate) acceptance: Option<AcceptanceRule>,
+    pub(crate) draft_head: Option<DraftHead>,
     pub(crate) ngram_min: Option<i64>,
     pub(crate) ngram_max: Option<i64>,
 }

@@ -23,7 +23,8 @@ Everything in a preset is part of its hash. Runs of different hashes are not com
 
 `KEY` is the dotted path of a key below. An element of a list goes by its label, kind or id, or by its index from 0:
 `variants.mtp-3.draft_max=2`, `workload.prompts.0.text=Hello`. `VALUE` is read as TOML; what is not TOML is a string, so
-paths need no quotes. Setting `models.target` or `models.assistant` drops `models.synth_tiny`, and the other way round.
+paths need no quotes. Weights have one source: setting `models.target` or `models.assistant` drops `models.bundled` and
+`models.synth_tiny`, and so each way round.
 
 ## Building on another preset: `inherits`
 

@@ -10,6 +10,7 @@ use bench_core::preset::{
     SpecDecode, SpecVariant, StackChoice, SynthTiny, WeightType, Workload,
 };
 
+use crate::bundled::{self, find_bundled};
 use crate::error::InvalidValue;
 use crate::raw::{
     Method, RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawStack, RawSynthTiny,
@@ -46,18 +47,33 @@ pub(crate) fn validate(raw: RawPreset) -> Checked<Preset> {
 
 fn models(raw: Option<RawModels>) -> Checked<ModelSource> {
     let raw = raw.unwrap_or_default();
-    match (raw.target, raw.assistant, raw.synth_tiny) {
-        (Some(target), assistant, None) => {
+    match (raw.target, raw.assistant, raw.bundled, raw.synth_tiny) {
+        (Some(target), assistant, None, None) => {
             let target = path("models.target", target)?.into();
             let assistant = assistant.map(|text| path("models.assistant", text)).transpose()?.map(Into::into);
             Ok(ModelSource::Files { target, assistant })
         }
-        (None, None, Some(synth)) => Ok(ModelSource::SynthTiny(synth_tiny(&synth)?)),
-        (None, _, None) => Err(missing("models.target", "the path of a GGUF file")
-            .hint("or write a `[models.synth_tiny]` section for a synthetic pair")),
-        (Some(_), _, Some(_)) | (None, Some(_), Some(_)) => {
-            Err(invalid("models.synth_tiny", "given beside model files", "one source of weights")
-                .hint("remove either `models.synth_tiny` or `models.target` and `models.assistant`"))
+        (None, None, Some(name), None) => bundled(name),
+        (None, None, None, Some(synth)) => Ok(ModelSource::SynthTiny(synth_tiny(&synth)?)),
+        (None, _, None, None) => Err(missing("models.target", "the path of a GGUF file").hint(
+            "or write `models.bundled = \"nano\"`, or a `[models.synth_tiny]` section for a synthetic pair",
+        )),
+        (_, _, Some(_), _) => Err(second_source("models.bundled")),
+        (_, _, None, Some(_)) => Err(second_source("models.synth_tiny")),
+    }
+}
+
+fn second_source(key: &str) -> InvalidValue {
+    invalid(key, "given beside another source", "one source of weights")
+        .hint("keep one of `models.target` with `models.assistant`, `models.bundled` and `models.synth_tiny`")
+}
+
+fn bundled(name: String) -> Checked<ModelSource> {
+    match find_bundled(&name) {
+        Ok(_) => Ok(ModelSource::Bundled(name)),
+        Err(unknown) => {
+            let expected = format!("the name of a bundled pair: {}", bundled::names());
+            Err(InvalidValue { hint: unknown.hint(), ..invalid("models.bundled", name, expected) })
         }
     }
 }
@@ -122,6 +138,7 @@ fn spec(at: &str, raw: &RawVariant, models: &ModelSource) -> Checked<SpecDecode>
             Ok(SpecDecode::Mtp {
                 draft_max: draft_max(at, raw)?,
                 acceptance: raw.acceptance.unwrap_or_default(),
+                draft_head: raw.draft_head.unwrap_or_default(),
             })
         }
         Method::Ngram => {
@@ -141,6 +158,7 @@ fn refuse_foreign_keys(at: &str, raw: &RawVariant, method: Method) -> Checked<()
     let given = [
         ("draft_max", raw.draft_max.is_some(), method != Method::None),
         ("acceptance", raw.acceptance.is_some(), method == Method::Mtp),
+        ("draft_head", raw.draft_head.is_some(), method == Method::Mtp),
         ("ngram_min", raw.ngram_min.is_some(), method == Method::Ngram),
         ("ngram_max", raw.ngram_max.is_some(), method == Method::Ngram),
     ];

@@ -68,8 +68,9 @@ fn raw_models(models: &ModelSource) -> Result<RawModels, toml::ser::Error> {
         ModelSource::Files { target, assistant } => RawModels {
             target: Some(path_text(target)?),
             assistant: assistant.as_deref().map(path_text).transpose()?,
-            synth_tiny: None,
+            ..RawModels::default()
         },
+        ModelSource::Bundled(name) => RawModels { bundled: Some(name.clone()), ..RawModels::default() },
         ModelSource::SynthTiny(synth) => RawModels {
             synth_tiny: Some(RawSynthTiny {
                 acceptance: Some(widen(synth.acceptance)),
@@ -90,10 +91,11 @@ fn raw_variant(variant: &SpecVariant) -> RawVariant {
     let blank = RawVariant { label: Some(variant.label.clone()), ..RawVariant::default() };
     match &variant.spec {
         SpecDecode::None => RawVariant { method: Some(Method::None), ..blank },
-        SpecDecode::Mtp { draft_max, acceptance } => RawVariant {
+        SpecDecode::Mtp { draft_max, acceptance, draft_head } => RawVariant {
             method: Some(Method::Mtp),
             draft_max: Some(draft_max.get().into()),
             acceptance: Some(*acceptance),
+            draft_head: Some(*draft_head),
             ..blank
         },
         SpecDecode::Ngram { draft_max, ngram_min, ngram_max } => RawVariant {

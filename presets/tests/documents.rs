@@ -4,8 +4,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use bench_core::preset::{
-    AcceptanceRule, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams, SamplingParams,
-    ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny, WeightType, Workload,
+    AcceptanceRule, DraftHead, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams,
+    SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny, WeightType,
+    Workload,
 };
 use bench_presets::{load, parse, reference_markdown, shipped, to_toml};
 use proptest::option;
@@ -64,6 +65,7 @@ fn models() -> impl Strategy<Value = ModelSource> {
         Just(WeightType::Q8_0)
     ];
     prop_oneof![
+        Just(ModelSource::Bundled("nano".to_owned())),
         (".{1,12}", ".{1,12}").prop_map(|(target, assistant)| ModelSource::Files {
             target: target.into(),
             assistant: Some(assistant.into())
@@ -81,9 +83,14 @@ fn models() -> impl Strategy<Value = ModelSource> {
 
 fn spec() -> impl Strategy<Value = SpecDecode> {
     let rule = prop_oneof![Just(AcceptanceRule::SampleAndCompare), Just(AcceptanceRule::Rejection)];
+    let head = prop_oneof![Just(DraftHead::Auto), Just(DraftHead::Dense)];
     prop_oneof![
         Just(SpecDecode::None),
-        (nonzero(64), rule).prop_map(|(draft_max, acceptance)| SpecDecode::Mtp { draft_max, acceptance }),
+        (nonzero(64), rule, head).prop_map(|(draft_max, acceptance, draft_head)| SpecDecode::Mtp {
+            draft_max,
+            acceptance,
+            draft_head
+        }),
         (nonzero(64), nonzero(9), 0_u32..9).prop_map(|(draft_max, ngram_min, more)| SpecDecode::Ngram {
             draft_max,
             ngram_min,

@@ -100,6 +100,12 @@ fn values_that_cannot_run_say_what_was_expected() {
         ),
         (
             "method = \"none\"",
+            "method = \"none\"\ndraft_head = \"dense\"",
+            "mine.toml: `variants.none.draft_head` is `given`, expected no such key with this `method`\n\
+             hint: remove it, or choose the method it belongs to",
+        ),
+        (
+            "method = \"none\"",
             "method = \"none\"\ndraft_max = 2",
             "mine.toml: `variants.none.draft_max` is `given`, expected no such key with this `method`\n\
              hint: remove it, or choose the method it belongs to",
@@ -209,6 +215,28 @@ fn model_files_take_the_place_of_the_synthetic_pair() {
         &[],
     );
     assert!(matches!(back.unwrap().models, ModelSource::Files { .. }));
+}
+
+#[test]
+fn a_bundled_pair_is_a_source_of_its_own() {
+    let bundled = ModelSource::Bundled("nano".to_owned());
+    let inherited = parse("name = \"x\"\ninherits = \"quickstart\"\nmodels.bundled = \"nano\"", "x", &[]);
+    assert_eq!(inherited.unwrap().models, bundled);
+    let overrides = ["models.bundled=nano".to_owned()];
+    assert_eq!(parse(GOOD, "mine.toml", &overrides).unwrap().models, bundled);
+    // And the other way round.
+    let overrides = ["models.bundled=nano", "models.synth_tiny.seed=3"].map(str::to_owned);
+    assert!(matches!(parse(GOOD, "mine.toml", &overrides).unwrap().models, ModelSource::SynthTiny(_)));
+    assert_eq!(
+        set(&["models.bundled=nanoo"]),
+        "mine.toml: `models.bundled` is `nanoo`, expected the name of a bundled pair: `nano`\nhint: did you mean `nano`?"
+    );
+    let beside = broken("models.target", "models.bundled = \"nano\"\nmodels.target");
+    assert!(
+        beside
+            .starts_with("mine.toml: `models.bundled` is `given beside another source`, expected one source"),
+        "{beside}"
+    );
 }
 
 #[test]

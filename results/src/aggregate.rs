@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::record::{ArmManifest, ArmStatus, Phase, RequestRecord};
-use bench_core::report::{ArmReport, Estimate, FailureSummary, REPORT_SCHEMA, Report};
-use bench_core::stack::{SpecCounts, StackInfo};
+use bench_core::report::{ArmReport, FailureSummary, REPORT_SCHEMA, Report};
+use bench_core::stack::StackInfo;
 use bench_core::stats::BootstrapConfig;
 
+use crate::categories::categories;
 use crate::compare::compare;
 use crate::error::ResultsError;
 use crate::frame::{failure, frame, kind_name};
 use crate::load::Loaded;
-use crate::samples::{PromptIndex, completed_rows, decode_parts};
+use crate::samples::{
+    PromptIndex, accepted_of_drafted, completed_rows, decode_parts, extra_tokens_a_step, plus_one,
+    position_sums,
+};
 use crate::totals::{Totals, totals};
 use crate::validity::invalid_reasons;
 
@@ -20,16 +24,22 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     let totals = totals(&frame(loaded)?)?;
     let config = BootstrapConfig::default();
     let first = loaded.first();
-    let arms: Vec<_> = loaded
+    let mut arms: Vec<_> = loaded
         .arms
         .iter()
         .map(|arm| arm_report(loaded, arm, totals.get(&arm.label).copied().unwrap_or_default(), &config))
         .collect();
+    let by_category: Vec<_> = arms.iter().map(|arm| categories(loaded, &arms, arm, &config)).collect();
+    for (arm, categories) in arms.iter_mut().zip(by_category) {
+        arm.categories = categories;
+    }
     Ok(Report {
         schema: REPORT_SCHEMA,
         preset: first.preset.name.clone(),
         preset_description: first.preset.description.clone(),
         preset_sha256: first.preset_sha256.clone(),
+        target_sha256: first.target_sha256.clone(),
+        assistant_sha256: first.assistant_sha256.clone(),
         run_ids: loaded.manifests.iter().map(|run| run.run_id.clone()).collect(),
         started_unix_ms: loaded.manifests.iter().map(|run| run.started_unix_ms).min().unwrap_or_default(),
         interrupted: loaded.manifests.iter().any(|run| run.end.is_none_or(|end| end.interrupted)),
@@ -54,6 +64,9 @@ fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &Boots
         if skipped.is_some() { Vec::new() } else { invalid_reasons(loaded, arm, &totals, &failure_kinds) };
     let prompts = PromptIndex::new(loaded);
     let ratio = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| prompts.ratio(&rows, parts, config);
+    let over_prompts = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| {
+        prompts.ratio_over_prompts(&rows, parts, config)
+    };
     let median = |value: &dyn Fn(&RequestRecord) -> Option<f64>| prompts.median(&rows, value, config);
     ArmReport {
         stack: arm.stack,
@@ -80,38 +93,14 @@ fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &Boots
         drafted: totals.drafted,
         accepted: totals.accepted,
         verify_steps: totals.verify_steps,
-        acceptance_rate: totals.drafted.and_then(|_| {
-            ratio(&|row| row.spec.as_ref().map(|spec| (spec.accepted as f64, spec.drafted as f64)))
-        }),
-        acceptance_length: totals.verify_steps.and_then(|_| ratio(&extra_tokens_a_step).map(plus_one)),
-        accepted_per_position: positions(&rows, |spec| spec.accepted_per_position.as_deref()),
-        drafted_per_position: positions(&rows, |spec| spec.drafted_per_position.as_deref()),
+        acceptance_rate: totals.drafted.and_then(|_| over_prompts(&accepted_of_drafted)),
+        acceptance_length: totals.verify_steps.and_then(|_| over_prompts(&extra_tokens_a_step).map(plus_one)),
+        accepted_per_position: position_sums(&rows, |spec| spec.accepted_per_position.as_deref()),
+        drafted_per_position: position_sums(&rows, |spec| spec.drafted_per_position.as_deref()),
+        // They need to know which arms are valid.
+        categories: Vec::new(),
         effective: arm.info.as_ref().map(effective).unwrap_or_default(),
     }
-}
-
-fn extra_tokens_a_step(row: &RequestRecord) -> Option<(f64, f64)> {
-    let spec = row.spec.as_ref()?;
-    Some((spec.accepted as f64, spec.verify_steps? as f64))
-}
-
-/// The bonus or correction token of each verify step.
-fn plus_one(extra: Estimate) -> Estimate {
-    let plus = |value: f64| 1.0 + value;
-    Estimate { point: plus(extra.point), low: extra.low.map(plus), high: extra.high.map(plus) }
-}
-
-/// Position by position; `None` if some request does not tell, since a sum without it would be of something else.
-fn positions(rows: &[&RequestRecord], of: impl Fn(&SpecCounts) -> Option<&[u64]>) -> Option<Vec<u64>> {
-    let mut sums: Vec<u64> = Vec::new();
-    for row in rows {
-        let counts = of(row.spec.as_ref()?)?;
-        sums.resize(sums.len().max(counts.len()), 0);
-        for (sum, count) in sums.iter_mut().zip(counts) {
-            *sum += count;
-        }
-    }
-    (!sums.is_empty()).then_some(sums)
 }
 
 /// Requests that did not complete, and set-ups that failed, by kind in order of appearance. Warm-up is not counted.

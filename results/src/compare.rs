@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use bench_core::record::RequestRecord;
-use bench_core::report::{ArmReport, Comparison, Verdict};
+use bench_core::report::{ArmReport, Comparison, Estimate, Verdict};
 use bench_core::stats::{BootstrapConfig, PairSample, paired_ratio, verdict};
 
 use crate::load::Loaded;
@@ -64,6 +64,24 @@ fn comparison(
         verdict: if comparable { verdict(ratio.as_ref()) } else { Verdict::NotComparable },
         same_output: if greedy { same_output(&matched) } else { None },
     }
+}
+
+/// The paired ratio on the prompts of one category; `None` if an arm is invalid, as in [`compare`].
+pub(crate) fn category_ratio(
+    loaded: &Loaded,
+    baseline: &ArmReport,
+    candidate: &ArmReport,
+    category: &str,
+    config: &BootstrapConfig,
+) -> Option<Estimate> {
+    if !(baseline.valid && candidate.valid) {
+        return None;
+    }
+    let prompts = PromptIndex::new(loaded);
+    let matched = matched(loaded, &baseline.label, &candidate.label);
+    let of_category = matched.iter().filter(|(a, _)| a.category == category);
+    let samples: Vec<_> = of_category.filter_map(|(a, b)| pair_sample(a, b, prompts.of(a))).collect();
+    paired_ratio(&samples, config).map(|(ratio, _)| ratio)
 }
 
 /// Completed requests of both arms for the same prompt in the same block.

@@ -5,6 +5,7 @@
 //! the formulas of `docs/metrics.md`, so equal rows give an equal report; what is unknown stays `None`.
 
 mod aggregate;
+mod categories;
 mod compare;
 mod error;
 mod frame;

@@ -98,6 +98,12 @@ fn difference(a: &RunManifest, b: &RunManifest) -> Option<String> {
     if a.preset_sha256 != b.preset_sha256 {
         return Some(format!("presets differ ({} and {})", short(&a.preset_sha256), short(&b.preset_sha256)));
     }
+    // Equal paths are not equal weights. What one of them does not know contradicts nothing.
+    let weights = [(&a.target_sha256, &b.target_sha256), (&a.assistant_sha256, &b.assistant_sha256)];
+    let other = weights.into_iter().find_map(|(a, b)| a.as_ref().zip(b.as_ref()).filter(|(a, b)| a != b));
+    if let Some((a, b)) = other {
+        return Some(format!("model files differ ({} and {})", short(a), short(b)));
+    }
     if a.suite_version != b.suite_version {
         return Some(format!("versions of the suite differ ({} and {})", a.suite_version, b.suite_version));
     }

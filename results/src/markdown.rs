@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bench_core::report::{ArmReport, Comparison, Estimate, Report, Verdict};
+use bench_core::report::{ArmReport, CategoryReport, Comparison, Estimate, PositionReport, Report, Verdict};
 
 /// The whole report as a document.
 pub(crate) fn markdown(report: &Report) -> Result<String, std::fmt::Error> {
@@ -32,16 +32,36 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     for comparison in &report.comparisons {
         writeln!(text, "{}", comparison_row(comparison))?;
     }
+    write_categories(text, report)?;
     write_remarks(text, report)?;
     let percent = report.confidence * 100.0;
     writeln!(
         text,
-        "\nBrackets: {percent:.0} % interval, bootstrap over {} full blocks. Suite {}, preset `{}`, {}.",
+        "\nBrackets: {percent:.0} % interval, bootstrap over {} full blocks, for acceptance over prompts. Suite {}, \
+         preset `{}`, {}.",
         report.blocks,
         report.suite_version,
         report.preset_sha256.chars().take(12).collect::<String>(),
         report.host.cpu.as_deref().unwrap_or("unknown CPU"),
     )
+}
+
+fn write_categories(text: &mut String, report: &Report) -> std::fmt::Result {
+    if report.arms.iter().all(|arm| arm.categories.is_empty()) {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\n| arm | category | prompts | accepted / drafted | accepted % | by position % | tokens per verify step | \
+         tokens/s | tokens/s ratio |"
+    )?;
+    writeln!(text, "|---|---|--:|--:|--:|--:|--:|--:|--:|")?;
+    for arm in &report.arms {
+        for category in &arm.categories {
+            writeln!(text, "{}", category_row(arm, category))?;
+        }
+    }
+    writeln!(text, "\nBy position: accepted there, of the rounds that drafted there.")
 }
 
 fn write_remarks(text: &mut String, report: &Report) -> std::fmt::Result {
@@ -81,6 +101,41 @@ fn arm_row(arm: &ArmReport) -> String {
     )
 }
 
+fn category_row(arm: &ArmReport, category: &CategoryReport) -> String {
+    let CategoryReport { category: name, prompts, tokens_per_s, .. } = category;
+    let speculation = if arm.speculation.draft_max().is_none() {
+        [""; 4].join(" | ")
+    } else {
+        let counts = category.accepted.zip(category.drafted);
+        format!(
+            "{} | {} | {} | {}",
+            counts.map_or_else(unknown, |(accepted, drafted)| format!("{accepted} / {drafted}")),
+            cell(category.acceptance_rate.map(percent), 1),
+            by_position(category.positions.as_deref()),
+            cell(category.acceptance_length, 2),
+        )
+    };
+    let ratio = category.ratio.map_or_else(String::new, |ratio| cell(Some(ratio), 3));
+    let speed = cell(*tokens_per_s, 1);
+    format!("| `{}` | {} | {prompts} | {speculation} | {speed} | {ratio} |", arm.label, one_line(name))
+}
+
+/// Conditional shares, the first position first.
+fn by_position(positions: Option<&[PositionReport]>) -> String {
+    let share = |position: &PositionReport| position.conditional.map(|share| percent(share).point);
+    let word = |position| share(position).map_or_else(unknown, |share| format!("{share:.0}"));
+    positions.map_or_else(unknown, |positions| positions.iter().map(word).collect::<Vec<_>>().join(", "))
+}
+
+fn percent(share: Estimate) -> Estimate {
+    let times = |value: f64| value * 100.0;
+    Estimate { point: times(share.point), low: share.low.map(times), high: share.high.map(times) }
+}
+
+fn unknown() -> String {
+    "?".to_owned()
+}
+
 fn comparison_row(comparison: &Comparison) -> String {
     let verdict = match comparison.verdict {
         Verdict::Faster => "faster",
@@ -100,7 +155,7 @@ fn comparison_row(comparison: &Comparison) -> String {
 
 fn cell(estimate: Option<Estimate>, digits: usize) -> String {
     match estimate {
-        None => "?".to_owned(),
+        None => unknown(),
         Some(Estimate { point, low: Some(low), high: Some(high) }) => {
             format!("{point:.digits$} [{low:.digits$}, {high:.digits$}]")
         }

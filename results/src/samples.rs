@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use bench_core::record::{Phase, RequestRecord};
 use bench_core::report::Estimate;
-use bench_core::stats::{BootstrapConfig, Clustered, Sample, estimate_median, estimate_ratio};
+use bench_core::stack::SpecCounts;
+use bench_core::stats::{
+    BootstrapConfig, Clustered, Sample, estimate_median, estimate_ratio, estimate_ratio_over_prompts,
+};
 
 use crate::load::Loaded;
 
@@ -37,11 +40,29 @@ impl<'a> PromptIndex<'a> {
         parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>,
         config: &BootstrapConfig,
     ) -> Option<Estimate> {
+        estimate_ratio(&self.samples(rows, parts), config)
+    }
+
+    fn samples(
+        &self,
+        rows: &[&RequestRecord],
+        parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>,
+    ) -> Vec<Sample> {
         let sample = |row: &&RequestRecord| {
             let (numerator, denominator) = parts(row)?;
             Some(Sample { block: row.block, prompt: self.of(row), numerator, denominator })
         };
-        estimate_ratio(&rows.iter().filter_map(sample).collect::<Vec<_>>(), config)
+        rows.iter().filter_map(sample).collect()
+    }
+
+    /// As [`Self::ratio`], for counts that blocks repeat: prompts are the clusters.
+    pub(crate) fn ratio_over_prompts(
+        &self,
+        rows: &[&RequestRecord],
+        parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>,
+        config: &BootstrapConfig,
+    ) -> Option<Estimate> {
+        estimate_ratio_over_prompts(&self.samples(rows, parts), config)
     }
 
     pub(crate) fn median(
@@ -61,4 +82,37 @@ impl<'a> PromptIndex<'a> {
 /// them in any order has the same last digit.
 pub(crate) fn decode_parts(row: &RequestRecord) -> Option<(f64, f64)> {
     row.decode_span().map(|span| (f64::from(span.tokens) * 1e9, span.span_ns as f64))
+}
+
+/// Accepted and drafted tokens.
+pub(crate) fn accepted_of_drafted(row: &RequestRecord) -> Option<(f64, f64)> {
+    row.spec.as_ref().map(|spec| (spec.accepted as f64, spec.drafted as f64))
+}
+
+/// Accepted tokens and verify steps; [`plus_one`] makes their ratio the acceptance length.
+pub(crate) fn extra_tokens_a_step(row: &RequestRecord) -> Option<(f64, f64)> {
+    let spec = row.spec.as_ref()?;
+    Some((spec.accepted as f64, spec.verify_steps? as f64))
+}
+
+/// The bonus or correction token of each verify step.
+pub(crate) fn plus_one(extra: Estimate) -> Estimate {
+    let plus = |value: f64| 1.0 + value;
+    Estimate { point: plus(extra.point), low: extra.low.map(plus), high: extra.high.map(plus) }
+}
+
+/// Position by position; `None` if some request does not tell, since a sum without it would be of something else.
+pub(crate) fn position_sums(
+    rows: &[&RequestRecord],
+    of: impl Fn(&SpecCounts) -> Option<&[u64]>,
+) -> Option<Vec<u64>> {
+    let mut sums: Vec<u64> = Vec::new();
+    for row in rows {
+        let counts = of(row.spec.as_ref()?)?;
+        sums.resize(sums.len().max(counts.len()), 0);
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            *sum += count;
+        }
+    }
+    (!sums.is_empty()).then_some(sums)
 }

@@ -7,7 +7,9 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use bench_core::jsonl::RowSink;
-use bench_core::preset::{AcceptanceRule, Preset, SpecDecode, SpecVariant, StackChoice, StackKind};
+use bench_core::preset::{
+    AcceptanceRule, DraftHead, Preset, PromptSpec, SpecDecode, SpecVariant, StackChoice, StackKind,
+};
 use bench_core::record::{ArmManifest, ArmStatus, Outcome, Phase, RequestRecord, RunEnd, RunManifest};
 use bench_core::report::{ArmReport, Report, Verdict};
 use bench_core::run_dir::{RunDir, prompt_sha256};
@@ -22,6 +24,7 @@ fn experiment() -> Preset {
     let mtp = |draft_max| SpecDecode::Mtp {
         draft_max: NonZeroU32::new(draft_max).unwrap(),
         acceptance: AcceptanceRule::SampleAndCompare,
+        draft_head: DraftHead::Auto,
     };
     preset.variants = vec![
         SpecVariant { label: "none".to_owned(), spec: SpecDecode::None },
@@ -155,6 +158,109 @@ fn plain_sums_give_the_same_last_digit() {
     }
 }
 
+/// Six prompts of code that accept differently, one of prose; every block repeats the counts, as greedy decoding does.
+fn two_categories() -> (RunManifest, Vec<RequestRecord>) {
+    let mut planted = manifest(experiment());
+    let first = planted.preset.workload.prompts[0].clone();
+    planted.preset.workload.prompts = (0..7)
+        .map(|nth| PromptSpec {
+            id: format!("p{nth}"),
+            category: if nth < 6 { "code" } else { "prose" }.to_owned(),
+            text: format!("prompt {nth}"),
+            ..first.clone()
+        })
+        .collect();
+    planted.arms = arms(&planted.preset, &ArmStatus::Ready);
+    let mut rows = rows(&planted);
+    let number = |row: &RequestRecord| row.prompt_id[1..].parse::<u64>().unwrap();
+    for row in rows.iter_mut() {
+        let nth = number(row);
+        let llama = row.arm.starts_with("llama-server");
+        let Some(spec) = row.spec.as_mut() else { continue };
+        // Ten steps, eight of which drafted; the second position saw as many drafts as the first was accepted.
+        let (first, second) = (nth + 2, nth / 2);
+        *spec = SpecCounts {
+            drafted: 8 + first,
+            accepted: first + second,
+            verify_steps: Some(10),
+            accepted_per_position: Some(vec![first, second]),
+            drafted_per_position: (!llama).then(|| vec![8, first]),
+            source: SpecSource::Engine,
+        };
+    }
+    (planted, rows)
+}
+
+#[test]
+fn acceptance_by_category_is_over_prompts() {
+    let (run, rows) = two_categories();
+    let report = report(&run, &rows);
+    let mtp = arm(&report, "native/mtp-2");
+    let [code, prose] = &mtp.categories[..] else { panic!("{:?}", mtp.categories) };
+    assert_eq!((&*code.category, code.prompts, &*prose.category, prose.prompts), ("code", 6, "prose", 1));
+    // First positions 2, 3, ... 7, second ones 0, 0, 1, 1, 2, 2, in each of six blocks.
+    assert_eq!((code.drafted, code.accepted), (Some(6 * (48 + 27)), Some(6 * (27 + 6))));
+    assert_eq!(code.verify_steps, Some(360));
+    assert_eq!(code.acceptance_rate.unwrap().point, 33.0 / 75.0);
+    assert_eq!(code.acceptance_length.unwrap().point, 1.0 + 33.0 / 60.0);
+    let [first, second] = &code.positions.as_ref().unwrap()[..] else { panic!("{code:?}") };
+    assert_eq!((first.drafted, first.accepted), (Some(288), 162));
+    assert_eq!((second.drafted, second.accepted), (Some(162), 36));
+    assert_eq!(first.conditional.unwrap().point, 27.0 / 48.0);
+    assert_eq!(first.conditional, first.marginal);
+    assert_eq!(second.conditional.unwrap().point, 6.0 / 27.0);
+    // Of the steps that drafted, not of all ten.
+    assert_eq!(second.marginal.unwrap().point, 6.0 / 48.0);
+    let rate = code.acceptance_rate.unwrap();
+    assert!(rate.low.unwrap() < rate.point - 0.05 && rate.high.unwrap() > rate.point + 0.05, "{rate:?}");
+    // One prompt has no interval, however often it was asked; its speed does vary with the block.
+    assert_eq!(prose.acceptance_rate.unwrap().low, None);
+    assert!(prose.tokens_per_s.unwrap().low.is_some());
+
+    // The counts of the categories are those of the arm.
+    assert_eq!(mtp.drafted, Some(code.drafted.unwrap() + prose.drafted.unwrap()));
+    assert_eq!(
+        mtp.acceptance_rate.unwrap().point,
+        mtp.accepted.unwrap() as f64 / mtp.drafted.unwrap() as f64
+    );
+}
+
+#[test]
+fn a_category_shows_what_is_known_and_no_more() {
+    let (run, mut rows) = two_categories();
+    // One request of code that does not tell its counts.
+    let silent = rows.iter_mut().find(|row| row.arm == "native/mtp-4" && row.category == "code").unwrap();
+    silent.spec = None;
+    let report = report(&run, &rows);
+    let plain = &arm(&report, "native/none").categories;
+    assert_eq!((plain.len(), plain[0].drafted, &plain[0].positions), (2, None, &None));
+    assert!(plain[0].tokens_per_s.is_some() && plain[0].ratio.is_none(), "the baseline has no baseline");
+    let mtp = &arm(&report, "native/mtp-2").categories;
+    assert!(mtp.iter().all(|category| category.ratio.is_some_and(|ratio| ratio.low.unwrap() > 1.0)));
+
+    // The server counts what was accepted at a position, and not what was drafted there.
+    let server = &arm(&report, "llama-server/mtp-2").categories[0];
+    let [first, _] = &server.positions.as_ref().unwrap()[..] else { panic!("{server:?}") };
+    assert_eq!((first.accepted, first.drafted, first.conditional, first.marginal), (162, None, None, None));
+    assert!(server.acceptance_rate.is_some());
+
+    let [code, prose] = &arm(&report, "native/mtp-4").categories[..] else { panic!() };
+    assert_eq!((code.drafted, code.acceptance_rate, code.acceptance_length), (None, None, None));
+    assert_eq!((&code.positions, code.ratio), (&None, None), "the arm is invalid");
+    assert!(prose.acceptance_rate.is_some() && prose.positions.is_some());
+}
+
+#[test]
+fn reports_from_before_the_categories_are_read() {
+    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("published");
+    let runs = std::fs::read_dir(published).unwrap().map(|entry| entry.unwrap().path());
+    let reports: Vec<Report> = runs
+        .map(|run| std::fs::read(run.join("report/report.json")).unwrap())
+        .map(|json| serde_json::from_slice(&json).unwrap())
+        .collect();
+    assert!(reports.iter().any(|report| !report.arms.is_empty()));
+}
+
 #[test]
 fn comparisons_are_within_a_stack_and_across_equal_variants() {
     let (run, rows) = run(&ArmStatus::Ready);
@@ -262,8 +368,14 @@ fn runs_merge_only_if_they_are_repetitions() {
     assert_eq!(merged.comparisons[0].pairs, 36);
 
     let other_preset = again("c", &|run| run.preset_sha256 = "1".repeat(64));
+    let other_weights = again("w", &|run| run.target_sha256 = Some("2".repeat(64)));
     let other_host = again("d", &|run| run.host.cpu = Some("Other".to_owned()));
-    for (other, word) in [(other_preset, "presets"), (other_host, "machines"), (a.clone(), "run ids")] {
+    for (other, word) in [
+        (other_preset, "presets"),
+        (other_weights, "model files"),
+        (other_host, "machines"),
+        (a.clone(), "run ids"),
+    ] {
         let error = load(&[a.clone(), other]).unwrap_err();
         assert!(matches!(error, ResultsError::Unlike { .. }) && error.to_string().contains(word), "{error}");
         assert!(error.hint().unwrap().contains("report each run alone"));
@@ -301,5 +413,8 @@ fn the_files_say_what_the_report_says() {
     assert!(text.contains("| `native/mtp-4` | 18 | "), "{text}");
     assert!(text.contains("* `llama-server/none`: skipped: llama-server is not installed"), "{text}");
     assert!(text.contains("| `native/mtp-4` | `native/none` | 2.4"), "{text}");
+    let row = "| `native/mtp-4` | prose | 3 | 36 / 144 | 25.0 | 50, 50, 0, 0 | 2.00 | ";
+    assert!(text.contains(row), "{text}");
+    assert!(text.contains("| `native/none` | prose | 3 |  |  |  |  | 99.7 "), "{text}");
     assert_eq!(std::fs::read(out.join("requests.parquet")).unwrap()[..4], *b"PAR1");
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bench_core::preset::StackKind;
-use bench_core::stack::{StackError, StackInfo};
+use bench_core::stack::{DRAFT_HEAD_DETAIL, StackError, StackInfo};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -61,16 +61,17 @@ pub(super) async fn describe(server: &LlamaServer) -> Result<StackInfo, StackErr
         );
         return Err(StackError::Unsupported { stack: StackKind::LlamaServer, what });
     }
+    let speculation = slot.and_then(|slot| speculation(slot, launched.map(|launched| launched.spec_type)));
     Ok(StackInfo {
         kind: StackKind::LlamaServer,
         build: props.build_info,
         model: props.model_path.or(props.model_alias),
-        speculation: slot.and_then(|slot| speculation(slot, launched.map(|launched| launched.spec_type))),
         kv_type: launched.map(|launched| launched.serving.kv_type.as_str().to_owned()),
         context_tokens: slot.and_then(|slot| slot.n_ctx),
         threads: launched.map(|launched| launched.serving.threads.get()),
         recipe: launched.map_or_else(|| server.base.clone(), |launched| launched.command_line.clone()),
-        details: details(models, props.total_slots),
+        details: details(models, props.total_slots, speculation.as_deref()),
+        speculation,
     })
 }
 
@@ -84,7 +85,11 @@ fn speculation(slot: &SlotJson, asked: Option<&str>) -> Option<String> {
     Some(method.unwrap_or("on, by a method the server does not tell").to_owned())
 }
 
-fn details(models: ModelsJson, total_slots: Option<u32>) -> BTreeMap<String, String> {
+fn details(
+    models: ModelsJson,
+    total_slots: Option<u32>,
+    speculation: Option<&str>,
+) -> BTreeMap<String, String> {
     let meta = models.data.into_iter().next().map(|model| model.meta).unwrap_or_default();
     let mut details: BTreeMap<_, _> = meta
         .into_iter()
@@ -93,6 +98,10 @@ fn details(models: ModelsJson, total_slots: Option<u32>) -> BTreeMap<String, Str
         })
         .collect();
     details.extend(total_slots.map(|slots| ("slots".to_owned(), slots.to_string())));
+    // Not told, but known: it does not read an assistant's centroids.
+    if speculation.is_some_and(|method| method.contains("draft-mtp")) {
+        details.insert(DRAFT_HEAD_DETAIL.to_owned(), "dense".to_owned());
+    }
     details
 }
 
@@ -135,8 +144,13 @@ mod tests {
     #[test]
     fn the_model_s_facts_are_kept() {
         let capture = include_str!("../../tests/fixtures/llama-server/v1_models.txt");
-        let details = details(serde_json::from_str(body(capture)).unwrap(), Some(1));
-        assert_eq!(details["model.n_params"], "8678438");
-        assert_eq!(details["model.ftype"], "F16");
+        let models = || serde_json::from_str(body(capture)).unwrap();
+        let mtp = details(models(), Some(1), Some("draft-mtp"));
+        assert_eq!(mtp["model.n_params"], "8678438");
+        assert_eq!(mtp["model.ftype"], "F16");
+        assert_eq!(mtp[DRAFT_HEAD_DETAIL], "dense", "the server reads no centroids");
+        for other in [Some("none"), Some("ngram-simple"), None] {
+            assert!(!details(models(), Some(1), other).contains_key(DRAFT_HEAD_DETAIL), "{other:?}");
+        }
     }
 }

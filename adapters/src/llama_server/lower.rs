@@ -63,7 +63,8 @@ fn speculation(
                 "accept drafts by rejection sampling: it samples from the target and compares",
             ));
         }
-        SpecDecode::Mtp { draft_max, acceptance: AcceptanceRule::SampleAndCompare } => {
+        // It reads no centroids: both draft heads are its dense one, and the read-back says so.
+        SpecDecode::Mtp { draft_max, acceptance: AcceptanceRule::SampleAndCompare, draft_head: _ } => {
             let assistant = models.assistant.as_deref();
             let assistant =
                 assistant.ok_or_else(|| unsupported("draft with mtp: no assistant model was given"))?;
@@ -108,12 +109,16 @@ fn unsupported(what: &str) -> StackError {
 mod tests {
     use std::num::NonZeroU32;
 
-    use bench_core::preset::Route;
+    use bench_core::preset::{DraftHead, Route};
 
     use super::*;
 
     fn n(value: u32) -> NonZeroU32 {
         NonZeroU32::new(value).unwrap()
+    }
+
+    fn mtp(acceptance: AcceptanceRule, draft_head: DraftHead) -> SpecDecode {
+        SpecDecode::Mtp { draft_max: n(3), acceptance, draft_head }
     }
 
     fn line(spec: &SpecDecode, kv_type: KvType) -> Result<String, StackError> {
@@ -130,8 +135,15 @@ mod tests {
 
     #[test]
     fn mtp_with_a_quantised_cache() {
-        let spec = SpecDecode::Mtp { draft_max: n(3), acceptance: AcceptanceRule::SampleAndCompare };
+        let spec = mtp(AcceptanceRule::SampleAndCompare, DraftHead::Auto);
         insta::assert_snapshot!(line(&spec, KvType::Q8_0).unwrap(), @"-m t.gguf -md a.gguf --spec-type draft-mtp --spec-draft-n-max 3 --spec-draft-threads 2 --spec-draft-threads-batch 2 -c 1024 -np 1 -ctk q8_0 -ctv q8_0 -fa on -t 2 -tb 2 --host 127.0.0.1 --port 8080 --metrics --slots");
+    }
+
+    #[test]
+    fn both_draft_heads_are_one_command_line() {
+        let [auto, dense] = [DraftHead::Auto, DraftHead::Dense]
+            .map(|head| line(&mtp(AcceptanceRule::SampleAndCompare, head), KvType::F16).unwrap());
+        assert_eq!(auto, dense);
     }
 
     #[test]
@@ -149,10 +161,10 @@ mod tests {
 
     #[test]
     fn what_it_cannot_do_is_an_error() {
-        let rejection = SpecDecode::Mtp { draft_max: n(3), acceptance: AcceptanceRule::Rejection };
+        let rejection = mtp(AcceptanceRule::Rejection, DraftHead::Auto);
         let error = line(&rejection, KvType::F16).unwrap_err();
         assert!(error.to_string().starts_with("llama-server cannot accept drafts by rejection"), "{error}");
-        let mtp = SpecDecode::Mtp { draft_max: n(3), acceptance: AcceptanceRule::SampleAndCompare };
+        let mtp = mtp(AcceptanceRule::SampleAndCompare, DraftHead::Auto);
         let alone = ModelPaths { target: "t.gguf".into(), assistant: None };
         let serving = ServingParams {
             context_tokens: n(1),

@@ -3,13 +3,14 @@
 //! One HTTP/1.1 client an arm, no proxy, `TCP_NODELAY`; connections are given up before the server's keep-alive limit
 //! of 5 s would close them under a request. It does not retry: a request that breaks is a result.
 
+mod centroids;
 mod describe;
 mod lower;
 mod request;
 mod response;
 mod stream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use bench_core::stack::{EventStream, GenerateRequest, SpecCounts, Stack, StackEr
 use reqwest::{Client, Response};
 use tokio::time::Instant;
 
+pub use self::centroids::without_centroids;
 pub use self::lower::{lower, spec_type};
 use crate::arm::ModelPaths;
 use crate::process::{Launch, ServerProcess, free_loopback_port, is_free};
@@ -75,8 +77,15 @@ impl LlamaServer {
         Ok(Self { client: client(&base)?, base, route, launched: None })
     }
 
-    /// Starts a server on a free loopback port and waits until it answers.
+    /// Starts a server on a free loopback port and waits until it answers. An assistant with a centroid head, which
+    /// no server loads, is copied without it, beside the log.
     pub async fn launch(launch: &LlamaLaunch<'_>) -> Result<Self, StackError> {
+        let mut models = launch.models.clone();
+        if let (SpecDecode::Mtp { .. }, Some(assistant)) = (launch.spec, &models.assistant) {
+            let dir = launch.log.parent().unwrap_or(Path::new(""));
+            models.assistant = Some(without_centroids(assistant, dir)?);
+        }
+        let launch = &LlamaLaunch { models: &models, ..launch.clone() };
         let mut attempt = 1;
         loop {
             let port = free_loopback_port()?;

@@ -1,10 +1,12 @@
 //! The real engine behind the native stack: what an arm's words mean to it, and its tokenizer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bench_core::preset::{self, SpecDecode, StackKind};
-use bench_core::stack::{Prompt, StackError, StackInfo};
+use bench_core::stack::{DRAFT_HEAD_DETAIL, Prompt, StackError, StackInfo};
 use bench_engine::kv_cache::KvType;
+use bench_engine::model::DraftHead;
 use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
 use bench_engine::tokenizer::{TextDecoder, Tokenizer};
@@ -20,12 +22,16 @@ pub(super) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, Stack
     };
     let speculation = match *request.spec {
         SpecDecode::None => Speculation::None,
-        SpecDecode::Mtp { draft_max, acceptance } => {
+        SpecDecode::Mtp { draft_max, acceptance, draft_head } => {
             let acceptance = match acceptance {
                 preset::AcceptanceRule::SampleAndCompare => AcceptanceRule::SampleAndCompare,
                 preset::AcceptanceRule::Rejection => AcceptanceRule::Rejection,
             };
-            Speculation::Mtp { draft_max: size(draft_max)?, acceptance }
+            let draft_head = match draft_head {
+                preset::DraftHead::Auto => DraftHead::Auto,
+                preset::DraftHead::Dense => DraftHead::Dense,
+            };
+            Speculation::Mtp { draft_max: size(draft_max)?, acceptance, draft_head }
         }
         SpecDecode::Ngram { draft_max, ngram_min, ngram_max } => Speculation::Ngram {
             draft_max: size(draft_max)?,
@@ -56,7 +62,7 @@ pub(super) fn load(config: &EngineConfig) -> Result<Loaded<Engine, Text>, StackE
 }
 
 fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
-    let details = [
+    let mut details: BTreeMap<_, _> = [
         ("model.arch", info.architecture.clone()),
         ("model.layers", info.layers.to_string()),
         ("model.n_params", info.parameters.to_string()),
@@ -64,7 +70,10 @@ fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
         ("model.weight_bytes", info.weight_bytes.to_string()),
         ("kernels", info.kernels.to_owned()),
         ("speculation", info.speculation.clone()),
-    ];
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    details.extend(info.draft_head.clone().map(|head| (DRAFT_HEAD_DETAIL.to_owned(), head)));
     let assistant = config.assistant.as_ref().map(|path| format!(" assistant {}", path.display()));
     let method = match config.speculation {
         Speculation::None => "none",
@@ -85,7 +94,7 @@ fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
         context_tokens: u32::try_from(info.context_tokens).ok(),
         threads: u32::try_from(info.threads).ok(),
         recipe: format!("in process: target {}{}", config.target.display(), assistant.unwrap_or_default()),
-        details: details.map(|(key, value)| (key.to_owned(), value)).into(),
+        details,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The cluster bootstrap: see the parent module for what is resampled and why.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::distribution::{normal_within, student_quantile_within};
@@ -88,6 +89,21 @@ pub fn estimate_ratio(samples: &[Sample], config: &BootstrapConfig) -> Option<Es
         });
         ratio(numerator, denominator)
     })
+}
+
+/// As [`estimate_ratio`], with prompts for clusters: all requests of a prompt are drawn together or not at all, so
+/// that repeating a deterministic request does not narrow the interval. It is `None` with fewer than [`MIN_BLOCKS`]
+/// prompts.
+#[must_use]
+pub fn estimate_ratio_over_prompts(samples: &[Sample], config: &BootstrapConfig) -> Option<Estimate> {
+    let mut prompts: BTreeMap<u32, Sample> = BTreeMap::new();
+    for sample in samples {
+        let empty = Sample { block: sample.prompt, numerator: 0.0, denominator: 0.0, ..*sample };
+        let sums = prompts.entry(sample.prompt).or_insert(empty);
+        sums.numerator += sample.numerator;
+        sums.denominator += sample.denominator;
+    }
+    estimate_ratio(&prompts.into_values().collect::<Vec<_>>(), config)
 }
 
 /// The median of all values. `None` and interval as in [`estimate_ratio`].

@@ -43,6 +43,24 @@ fn too_few_blocks_have_no_interval() {
     assert!(of(5).low.is_some() && of(5).high.is_some());
 }
 
+/// Six prompts that accept differently, each the same in every block, as greedy decoding has it.
+#[test]
+fn repeating_a_prompt_does_not_narrow_its_interval() {
+    let accepted = [9.0, 4.0, 7.0, 8.0, 2.0, 6.0];
+    let blocks = |blocks| samples(blocks, 6, |_, prompt| (accepted[prompt as usize], 10.0));
+    let once = estimate_ratio_over_prompts(&blocks(1), &config(2000)).unwrap();
+    assert_eq!(estimate_ratio_over_prompts(&blocks(10), &config(2000)), Some(once));
+    assert!((once.point - 0.6).abs() < 1e-12);
+    let (low, high) = (once.low.unwrap(), once.high.unwrap());
+    assert!(low < 0.5 && high > 0.7, "{once:?}");
+    let over_blocks = estimate_ratio(&blocks(10), &config(2000)).unwrap();
+    assert!(over_blocks.high.unwrap() - over_blocks.low.unwrap() < (high - low) / 2.0, "{over_blocks:?}");
+
+    let few = samples(10, 4, |_, prompt| (accepted[prompt as usize], 10.0));
+    assert_eq!(estimate_ratio_over_prompts(&few, &config(100)).unwrap().low, None, "4 prompts");
+    assert_eq!(estimate_ratio_over_prompts(&[], &config(100)), None);
+}
+
 #[test]
 fn tails_are_as_wide_as_student_asks() {
     // As Hesterberg 2015 prints them for a nominal 0.025.

@@ -7,12 +7,16 @@
 //! drawn block (Davison and Hinkley 1997, section 3.8). Comparisons draw the same clusters for both arms, so what
 //! hit both in one block cancels.
 //!
+//! Counts of accepted drafts are another matter: greedy decoding repeats them exactly in every block, so blocks
+//! replicate nothing. What varies is the text. Their clusters are prompts, drawn whole ([`estimate_ratio_over_prompts`]),
+//! and the interval says what other prompts of the same kind would have given.
+//!
 //! # Few blocks
 //!
 //! Plain percentile intervals of five blocks are too narrow: they behave like a normal interval with the variance
 //! divided by n, where Student's t and n - 1 are due. The tails are widened to match, the *expanded percentile*
 //! interval (Hesterberg 2015, "What teachers should know about the bootstrap"). Below [`MIN_BLOCKS`]
-//! there is no interval at all.
+//! there is no interval at all; the same holds for prompts where they are the clusters.
 //!
 //! # Which ratio
 //!
@@ -26,7 +30,8 @@ mod proportion;
 mod verdict;
 
 pub use self::bootstrap::{
-    BootstrapConfig, Clustered, MIN_BLOCKS, PairSample, Sample, estimate_median, estimate_ratio, paired_ratio,
+    BootstrapConfig, Clustered, MIN_BLOCKS, PairSample, Sample, estimate_median, estimate_ratio,
+    estimate_ratio_over_prompts, paired_ratio,
 };
 pub use self::percentile::{median, percentile};
 pub use self::proportion::wilson;

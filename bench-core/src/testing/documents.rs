@@ -112,6 +112,8 @@ pub fn manifest(preset: Preset) -> RunManifest {
         started_unix_ms: 1_800_000_000_000,
         end: None,
         preset_sha256: "0".repeat(64),
+        target_sha256: Some("1".repeat(64)),
+        assistant_sha256: None,
         preset,
         host: host(),
         arms: vec![arm],

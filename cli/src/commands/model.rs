@@ -1,23 +1,30 @@
-//! `bench model`: looks into GGUF files and writes synthetic ones.
+//! `bench model`: looks into GGUF files, copies bundled ones out, and writes synthetic ones.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use bench_adapters::llama_server::without_centroids;
 use bench_engine::EngineError;
 use bench_engine::gguf::{GgmlType, Gguf};
 use bench_engine::synth::real::{RealPair, RealSize, write_real_pair};
 use bench_engine::synth::tiny::{TinyPair, write_tiny_pair};
+use bench_presets::{BundledPair, find_bundled};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{ModelCommand, Size, SynthCommand, Weights};
 use crate::failure::Failure;
+use crate::models;
 use crate::table;
 
 pub(crate) fn model(command: &ModelCommand) -> Result<ExitCode, Failure> {
     let text = match command {
-        ModelCommand::Info { file } => info(file)?,
+        ModelCommand::Info { file } => match file.to_str().map(find_bundled) {
+            Some(Ok(pair)) => pair_info(pair)?,
+            Some(Err(_)) | None => info(&Gguf::open(file).map_err(EngineError::from)?),
+        },
+        ModelCommand::Export { name, dir } => export(find_bundled(name)?, dir)?,
         ModelCommand::Synth(command) => synth(command)?,
     };
     // A closed pipe is no failure.
@@ -25,9 +32,43 @@ pub(crate) fn model(command: &ModelCommand) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Both files of a pair, each under its name, size and hash.
+fn pair_info(pair: &BundledPair) -> Result<String, Failure> {
+    let mut text = String::new();
+    for (role, file) in [("target", pair.target), ("assistant", pair.assistant)] {
+        let gguf = Gguf::parse(file.bytes.to_vec()).map_err(EngineError::from)?;
+        let (name, bytes, sha256) = (file.name, file.bytes.len(), models::sha256(file.bytes)?);
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text.push_str(&format!("{gap}{role}: {name}, {bytes} bytes, SHA-256 {sha256}\n{}", info(&gguf)));
+    }
+    Ok(text)
+}
+
+/// The written paths, one a line: target, assistant, and a copy of the assistant without its centroid head if it has
+/// one. A file of the pair that is there and holds something else is not replaced.
+fn export(pair: &BundledPair, dir: &Path) -> Result<String, Failure> {
+    let paths = [pair.target, pair.assistant].map(|file| (dir.join(file.name), file.bytes));
+    for (path, bytes) in &paths {
+        if path.exists() && !models::holds(path, bytes)? {
+            return Err(Failure::with_hint(
+                format!("`{}` exists and is another file", path.display()),
+                "remove it, or name another directory",
+            ));
+        }
+    }
+    for (path, bytes) in &paths {
+        models::store(path, bytes)?;
+    }
+    let [target, assistant] = paths.map(|(path, _)| path);
+    // One more for llama.cpp, where it would refuse the assistant.
+    let loadable = without_centroids(&assistant, dir)?;
+    let mut written = vec![target.as_path(), assistant.as_path()];
+    written.extend(Some(loadable.as_path()).filter(|path| *path != assistant));
+    Ok(lines(&written))
+}
+
 /// Metadata (long arrays by their length), then a count of tensors, elements and bytes for each type.
-fn info(file: &Path) -> Result<String, Failure> {
-    let gguf = Gguf::open(file).map_err(EngineError::from)?;
+fn info(gguf: &Gguf) -> String {
     let mut text = table::columns(
         &gguf.metadata().map(|(key, value)| [key.to_owned(), value.summary()]).collect::<Vec<_>>(),
     );
@@ -51,7 +92,7 @@ fn info(file: &Path) -> Result<String, Failure> {
         })
         .collect();
     text.push_str(&table::columns(&rows));
-    Ok(text)
+    text
 }
 
 /// The written paths, one a line.

@@ -33,6 +33,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let root = args.out.clone().unwrap_or_else(|| default_dir(&manifest));
     let dir = RunDir::create(&root)?;
     let paths = models::resolve(&manifest.preset.models)?;
+    models::record_hashes(&mut manifest, &paths)?;
     dir.write_manifest(&manifest)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -61,6 +62,8 @@ fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
         started_unix_ms,
         end: None,
         preset_sha256: sha,
+        target_sha256: None,
+        assistant_sha256: None,
         host: host::read_host(),
         arms: Vec::new(),
         preset,

@@ -9,12 +9,14 @@
 mod cursor;
 mod error;
 mod reader;
+mod subset;
 mod types;
 mod value;
 mod writer;
 
 pub use error::GgufError;
 pub use reader::{Gguf, TensorView};
+pub use subset::write_subset;
 pub use types::GgmlType;
 pub use value::{Array, Value, Width};
 pub use writer::{GgufWriter, TensorSink};

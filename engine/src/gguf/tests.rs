@@ -47,6 +47,31 @@ fn sample_values() -> Vec<(&'static str, Value)> {
 }
 
 #[test]
+fn a_subset_keeps_values_and_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("less.gguf");
+    let mut writer = GgufWriter::new();
+    sample_values().into_iter().for_each(|(key, value)| writer.set(key, value));
+    writer.set(ALIGNMENT_KEY, Value::u32(32));
+    for name in ["a", "b"] {
+        writer.declare(name, &[3], GgmlType::F32).unwrap();
+    }
+    let mut sink = writer.begin(&path).unwrap();
+    sink.write("a", &[1; 12]).unwrap();
+    sink.write("b", &[2; 12]).unwrap();
+    sink.finish().unwrap();
+    let whole = Gguf::parse(std::fs::read(&path).unwrap()).unwrap();
+    write_subset(&whole, &path, |name| name != "a").unwrap();
+    let less = Gguf::open(&path).unwrap();
+    assert_eq!(less.tensors().map(|tensor| tensor.name).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(less.tensor("b").unwrap().data, [2; 12]);
+    for (key, value) in sample_values() {
+        assert_eq!(less.value(key), Some(&value), "{key}");
+    }
+    assert_eq!(less.value(ALIGNMENT_KEY), None, "the copy is aligned as files without the key are");
+}
+
+#[test]
 fn what_is_written_is_read() {
     let gguf = Gguf::parse(sample()).unwrap();
     for (key, value) in sample_values() {

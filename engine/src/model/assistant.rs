@@ -43,6 +43,16 @@ impl DraftPosition {
     }
 }
 
+/// Which tokens a draft is chosen from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DraftHead {
+    /// The tokens of the nearest centroids where the file has centroids, else all.
+    #[default]
+    Auto,
+    /// All: centroids in the file are not read.
+    Dense,
+}
+
 /// An assistant that fits one target's config.
 #[derive(Debug)]
 pub struct Assistant {
@@ -87,7 +97,7 @@ impl Assistant {
     ///
     /// # Errors
     /// [`EngineError::Model`] for what is wrong with the file or does not fit the target.
-    pub fn load(gguf: &Arc<Gguf>, target: &CpuTarget) -> Result<Self, EngineError> {
+    pub fn load(gguf: &Arc<Gguf>, target: &CpuTarget, head: DraftHead) -> Result<Self, EngineError> {
         let config = AssistantConfig::read(gguf, target.config())?;
         let loader = Loader::new(gguf);
         let decoder = &config.decoder;
@@ -107,7 +117,10 @@ impl Assistant {
             post_projection: loader.matrix("nextn.post_projection.weight", hidden, backbone)?,
             output_norm: loader.vector("output_norm.weight", hidden)?,
             head: loader.matrix("token_embd.weight", hidden, decoder.vocab_size)?,
-            centroids: CentroidHead::load(&loader, hidden, decoder.vocab_size)?,
+            centroids: match head {
+                DraftHead::Auto => CentroidHead::load(&loader, hidden, decoder.vocab_size)?,
+                DraftHead::Dense => None,
+            },
             buffers: Buffers {
                 positions: Positions::new(decoder, &factors, 1),
                 scratch: Scratch::new(decoder, size),
@@ -132,6 +145,15 @@ impl Assistant {
     #[must_use]
     pub const fn has_centroids(&self) -> bool {
         self.centroids.is_some()
+    }
+
+    /// The head in force, in words: `centroid 32 of 2048` or `dense`.
+    #[must_use]
+    pub fn draft_head(&self) -> String {
+        self.centroids.as_ref().map_or_else(
+            || "dense".to_owned(),
+            |head| format!("centroid {} of {}", head.kept(), head.scores.len()),
+        )
     }
 
     /// One draft step: `token` was the last one, `hidden_in` `[backbone]` the target's (or the last step's) hidden row
@@ -277,14 +299,18 @@ impl CentroidHead {
         Ok(Some(Self { centroids, order, scores: vec![0.0; count], ranking: Vec::with_capacity(count) }))
     }
 
+    /// Centroids whose tokens are scored.
+    fn kept(&self) -> usize {
+        CENTROIDS_KEPT.min(self.scores.len())
+    }
+
     /// Scores the tokens of the nearest centroids; all others are impossible.
     fn logits(&mut self, cpu: &mut Cpu, q8: &mut Q8Buffer, head: &Matrix, y: &[f32], logits: &mut [f32]) {
         let job = Job { weights: self.centroids.weights(), out: &mut self.scores };
         project(cpu, q8, y, 1, &mut [job]);
-        let (scores, count) = (&self.scores, self.scores.len());
+        let (kept, scores, count) = (self.kept(), &self.scores, self.scores.len());
         self.ranking.clear();
         self.ranking.extend((0..).take(count));
-        let kept = CENTROIDS_KEPT.min(count);
         if kept < count {
             let better =
                 |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then_with(|| a.cmp(b));

@@ -12,7 +12,7 @@ mod rope;
 mod target;
 mod weights;
 
-pub use assistant::{Assistant, DraftPosition};
+pub use assistant::{Assistant, DraftHead, DraftPosition};
 pub use config::{AssistantConfig, DecoderConfig, LayerConfig, TargetConfig};
 pub use mtp::MtpProposer;
 pub use target::{CpuTarget, LoadOptions, MemoryPlan};

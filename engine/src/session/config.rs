@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::kv_cache::KvType;
+use crate::model::DraftHead;
 use crate::spec::accept::AcceptanceRule;
 
 /// What to load and how to run it.
@@ -34,6 +35,8 @@ pub enum Speculation {
         draft_max: NonZeroUsize,
         /// How drafts of sampled requests are accepted.
         acceptance: AcceptanceRule,
+        /// Which tokens drafts are chosen from.
+        draft_head: DraftHead,
     },
     /// Prompt lookup.
     Ngram {
@@ -71,7 +74,7 @@ impl std::fmt::Display for Speculation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::None => f.write_str("none"),
-            Self::Mtp { draft_max, acceptance } => {
+            Self::Mtp { draft_max, acceptance, draft_head: _ } => {
                 let rule = match acceptance {
                     AcceptanceRule::SampleAndCompare => "sample and compare",
                     AcceptanceRule::Rejection => "rejection sampling",

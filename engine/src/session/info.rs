@@ -30,6 +30,8 @@ pub struct EngineInfo {
     pub context_tokens: usize,
     /// How drafts are made, in words.
     pub speculation: String,
+    /// The assistant's head in force, in words: `centroid 32 of 2048` or `dense`; `None` without an assistant.
+    pub draft_head: Option<String>,
     /// Row kernels in use: `avx2` or `scalar`.
     pub kernels: &'static str,
 }

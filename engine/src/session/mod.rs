@@ -68,7 +68,7 @@ impl Engine {
         let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf).map_err(in_target)?);
         let chat = ChatTemplate::from_gguf(&gguf).map_err(in_target)?;
         let assistant = load_assistant(config, &target)?;
-        let info = describe(config, &gguf, &target, assistant.as_ref().map(|(_, inventory)| inventory))?;
+        let info = describe(config, &gguf, &target, assistant.as_ref())?;
         let proposer = make_proposer(speculation, assistant.map(|(assistant, _)| assistant))?;
         Ok(Self { target, proposer, speculation, tokenizer, chat, info })
     }
@@ -137,15 +137,13 @@ fn load_assistant(
     config: &EngineConfig,
     target: &CpuTarget,
 ) -> Result<Option<(Assistant, Inventory)>, EngineError> {
-    if !matches!(config.speculation, Speculation::Mtp { .. }) {
-        return Ok(None);
-    }
+    let Speculation::Mtp { draft_head, .. } = config.speculation else { return Ok(None) };
     let Some(path) = config.assistant.as_deref() else {
         return Err(EngineError::MissingAssistant { target: config.target.clone() });
     };
     let gguf = Arc::new(Gguf::open(path)?);
     let inventory = Inventory::of(&gguf);
-    let assistant = Assistant::load(&gguf, target).map_err(|error| error.in_file(path))?;
+    let assistant = Assistant::load(&gguf, target, draft_head).map_err(|error| error.in_file(path))?;
     Ok(Some((assistant, inventory)))
 }
 
@@ -167,7 +165,7 @@ fn describe(
     config: &EngineConfig,
     gguf: &Gguf,
     target: &CpuTarget,
-    assistant: Option<&Inventory>,
+    assistant: Option<&(Assistant, Inventory)>,
 ) -> Result<EngineInfo, EngineError> {
     let inventory = Inventory::of(gguf);
     Ok(EngineInfo {
@@ -177,11 +175,12 @@ fn describe(
         parameters: inventory.parameters,
         weight_types: inventory.types,
         weight_bytes: inventory.bytes,
-        assistant_weight_bytes: assistant.map(|a| a.bytes),
+        assistant_weight_bytes: assistant.map(|(_, inventory)| inventory.bytes),
         kv_type: config.kv_type,
         threads: config.threads.get(),
         context_tokens: config.context_tokens,
         speculation: config.speculation.to_string(),
+        draft_head: assistant.map(|(assistant, _)| assistant.draft_head()),
         kernels: Isa::detect().name(),
     })
 }

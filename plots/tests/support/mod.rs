@@ -2,8 +2,11 @@
 
 use std::num::NonZeroU32;
 
-use bench_core::preset::{AcceptanceRule, SpecDecode, StackKind};
-use bench_core::report::{ArmReport, Comparison, Estimate, FailureSummary, REPORT_SCHEMA, Report, Verdict};
+use bench_core::preset::{AcceptanceRule, DraftHead, SpecDecode, StackKind};
+use bench_core::report::{
+    ArmReport, CategoryReport, Comparison, Estimate, FailureSummary, PositionReport, REPORT_SCHEMA, Report,
+    Verdict,
+};
 use bench_core::testing::host;
 
 fn estimate(point: f64) -> Estimate {
@@ -14,6 +17,7 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
     let speculation = NonZeroU32::new(draft_max).map_or(SpecDecode::None, |draft_max| SpecDecode::Mtp {
         draft_max,
         acceptance: AcceptanceRule::SampleAndCompare,
+        draft_head: DraftHead::Auto,
     });
     let counted = (draft_max > 0).then_some(());
     ArmReport {
@@ -40,6 +44,7 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         acceptance_length: counted.map(|()| estimate(2.86)),
         accepted_per_position: counted.map(|()| (0..draft_max).map(|i| 2500 >> i).collect()),
         drafted_per_position: counted.map(|()| (0..draft_max).map(|i| 3000 - 400 * u64::from(i)).collect()),
+        categories: categories(draft_max, tokens_per_s),
         effective: vec![
             ("build".to_owned(), "b7421 (0f3c9ab)".to_owned()),
             (
@@ -48,6 +53,46 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
             ),
         ],
     }
+}
+
+/// Code is drafted better than prose; stories are too few for an interval.
+fn categories(draft_max: u32, tokens_per_s: f64) -> Vec<CategoryReport> {
+    let category = |name: &str, prompts: u64, share: f64| {
+        let counted = (draft_max > 0).then_some(());
+        let alone = |point| Estimate { point, low: None, high: None };
+        let over_prompts = |point: f64| {
+            if prompts < 5 {
+                alone(point)
+            } else {
+                Estimate { low: Some(point * 0.86), high: Some((point * 1.12).min(1.0)), ..alone(point) }
+            }
+        };
+        let position = |nth: u32| PositionReport {
+            drafted: Some(1000 - 150 * u64::from(nth)),
+            accepted: 800 - 150 * u64::from(nth),
+            conditional: Some(over_prompts(share)),
+            marginal: Some(over_prompts(share * 0.8_f64.powf(f64::from(nth)))),
+        };
+        CategoryReport {
+            category: name.to_owned(),
+            prompts,
+            drafted: counted.map(|()| 3000),
+            accepted: counted.map(|()| 1860),
+            verify_steps: counted.map(|()| 1000),
+            acceptance_rate: counted.map(|()| over_prompts(share)),
+            acceptance_length: counted.map(|()| alone(1.0 + f64::from(draft_max) * share)),
+            positions: counted.map(|()| (0..draft_max).map(position).collect()),
+            tokens_per_s: Some(estimate(tokens_per_s)),
+            ratio: counted.map(|()| estimate(1.4)),
+        }
+    };
+    // A better drafter for code; the more drafts, the smaller the share that is kept.
+    let thinned = 1.0 - 0.06 * f64::from(draft_max);
+    vec![
+        category("code", 12, 0.82 * thinned),
+        category("question and answer", 8, 0.61 * thinned),
+        category("prose", 3, 0.44 * thinned),
+    ]
 }
 
 fn versus(baseline: &str, candidate: &str, ratio: Option<f64>, verdict: Verdict) -> Comparison {
@@ -82,6 +127,9 @@ pub(crate) fn report() -> Report {
         count: 2,
         first_message: "the stream ended without a finish after 31 events: the stream is over".to_owned(),
     }];
+    for category in &mut arms[5].categories {
+        category.positions = None;
+    }
     arms[5].accepted_per_position = None;
     arms[5].drafted_per_position = None;
     let absent = &mut arms[6];
@@ -93,6 +141,7 @@ pub(crate) fn report() -> Report {
     absent.skipped =
         Some("llama-server b7421 cannot draft with an assistant of this architecture".to_owned());
     absent.effective.clear();
+    absent.categories.clear();
     let mut host = host();
     host.cpu = Some("AMD EPYC 7763 64-Core Processor".to_owned());
     host.cpu_count = Some(8);
@@ -104,6 +153,8 @@ pub(crate) fn report() -> Report {
         preset_description:
             "Gemma 4 E2B with its assistant on <eight> threads, greedy, 128 tokens a request.".to_owned(),
         preset_sha256: "5e".repeat(32),
+        target_sha256: Some("7a".repeat(32)),
+        assistant_sha256: None,
         run_ids: vec!["20270115-081500-ab12".to_owned()],
         started_unix_ms: 1_800_000_000_000,
         interrupted: false,

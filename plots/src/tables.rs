@@ -1,0 +1,116 @@
+//! The numbers of the charts as tables, one below each chart.
+
+use bench_core::report::{Comparison, Report, Verdict};
+use maud::{Markup, html};
+
+use crate::words::{estimate, incomparable, percent, percents, verdict};
+
+pub(crate) fn throughput(report: &Report) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "arm" } th.n { "tokens/s" } th.n { "with prefill" } th.n { "requests" } th.n { "failures" } } }
+            tbody { @for arm in &report.arms { tr {
+                th scope="row" { (arm.label) }
+                td.n { (estimate(arm.tokens_per_s)) } td.n { (estimate(arm.e2e_tokens_per_s)) }
+                td.n { (arm.n_requests) } td.n { (arm.failures) }
+            } } }
+        }
+    }
+}
+
+pub(crate) fn comparisons(report: &Report, comparisons: Vec<&Comparison>) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "candidate" } th { "baseline" } th.n { "ratio" } th.n { "pairs" } th { "verdict" } th { "same output" } } }
+            tbody { @for comparison in comparisons { tr {
+                th scope="row" { (comparison.candidate) } td { (comparison.baseline) }
+                td.n { (estimate(comparison.ratio)) } td.n { (comparison.pairs) }
+                td { (verdict(comparison.verdict))
+                    @if comparison.verdict == Verdict::NotComparable { ": " (incomparable(report, comparison)) } }
+                td { (comparison.same_output.map_or("–", |same| if same { "yes" } else { "no" })) }
+            } } }
+        }
+    }
+}
+
+pub(crate) fn acceptance(report: &Report) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "arm" } th.n { "position" } th.n { "accepted" } th.n { "drafted" } th.n { "conditional" } th.n { "verify steps" } th.n { "marginal" } } }
+            tbody { @for arm in report.arms.iter().filter(|arm| arm.speculation.draft_max().is_some()) {
+                @match &arm.accepted_per_position {
+                    None => tr { th scope="row" { (arm.label) } td colspan="6" { "not reported" } },
+                    Some(accepted) => @for (nth, accepted) in accepted.iter().enumerate() {
+                        @let drafted = arm.drafted_per_position.as_ref().and_then(|drafted| drafted.get(nth).copied());
+                        tr {
+                            th scope="row" { (arm.label) } td.n { (nth + 1) } td.n { (accepted) } td.n { (count(drafted)) }
+                            td.n { (share(*accepted, drafted)) }
+                            td.n { (count(arm.verify_steps)) } td.n { (share(*accepted, arm.verify_steps)) }
+                        }
+                    },
+                }
+            } }
+        }
+    }
+}
+
+/// What was accepted in each category. Plain arms draft nothing and are not in it.
+pub(crate) fn categories(report: &Report) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "arm" } th { "category" } th.n { "prompts" } th.n { "accepted / drafted" } th.n { "accepted" } th.n { "per verify step" } } }
+            tbody { @for arm in report.arms.iter().filter(|arm| arm.speculation.draft_max().is_some()) {
+                @for category in &arm.categories { tr {
+                    th scope="row" { (arm.label) } td { (category.category) } td.n { (category.prompts) }
+                    td.n { @match category.accepted.zip(category.drafted) {
+                        Some((accepted, drafted)) => (format!("{accepted} / {drafted}")),
+                        None => "–",
+                    } }
+                    td.n { (percents(category.acceptance_rate)) } td.n { (estimate(category.acceptance_length)) }
+                } }
+            } }
+        }
+    }
+}
+
+/// How fast each category was; nothing for reports without categories.
+pub(crate) fn category_speed(report: &Report) -> Markup {
+    html! { @if report.arms.iter().any(|arm| !arm.categories.is_empty()) {
+        table {
+            thead { tr { th { "arm" } th { "category" } th.n { "prompts" } th.n { "tokens/s" } th.n { "ratio" } } }
+            tbody { @for arm in &report.arms { @for category in &arm.categories { tr {
+                th scope="row" { (arm.label) } td { (category.category) } td.n { (category.prompts) }
+                td.n { (estimate(category.tokens_per_s)) } td.n { (estimate(category.ratio)) }
+            } } } }
+        }
+    } }
+}
+
+/// Draft position by draft position. Arms whose stack does not count by position are not in it.
+pub(crate) fn category_positions(report: &Report) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "arm" } th { "category" } th.n { "position" } th.n { "accepted" } th.n { "drafted" } th.n { "conditional" } th.n { "of steps that drafted" } } }
+            tbody { @for arm in &report.arms { @for category in &arm.categories {
+                @for (nth, position) in category.positions.iter().flatten().enumerate() { tr {
+                    th scope="row" { (arm.label) } td { (category.category) } td.n { (nth + 1) }
+                    td.n { (position.accepted) } td.n { (count(position.drafted)) }
+                    td.n { (percents(position.conditional)) } td.n { (percents(position.marginal)) }
+                } }
+            } } }
+        }
+    }
+}
+
+/// A share in per cent; unknown or of nothing is a dash.
+fn share(part: u64, whole: Option<u64>) -> String {
+    match whole {
+        Some(whole) if whole > 0 => percent(part as f64 / whole as f64),
+        _ => "–".to_owned(),
+    }
+}
+
+/// A number; a dash where it is unknown.
+pub(crate) fn count(value: Option<u64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| value.to_string())
+}
