@@ -60,7 +60,7 @@ fn the_same_preset_runs_on_a_real_llama_server_beside_it() {
     let mut command = bench(dir.path());
     command.args([
         "run",
-        "quickstart",
+        "synthetic",
         "--out",
         "run",
         "--set",

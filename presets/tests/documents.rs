@@ -19,8 +19,9 @@ fn every_shipped_preset_loads_under_its_name() {
         assert_eq!(loaded.name, preset.name);
         assert_eq!(loaded.description, preset.description);
         assert_eq!(loaded.variants[0].spec, SpecDecode::None, "the first variant is the baseline");
-        let optional: Vec<_> = loaded.stacks.iter().map(|stack| (stack.kind, stack.required)).collect();
-        assert_eq!(optional, [(StackKind::Native, true), (StackKind::LlamaServer, false)]);
+        // Runs on any machine: only what comes with the program is required.
+        let required: Vec<_> = loaded.stacks.iter().filter(|s| s.required).map(|s| s.kind).collect();
+        assert_eq!(required, [StackKind::Native]);
     }
 }
 

@@ -244,7 +244,7 @@ fn names_and_files_that_are_not_there() {
     let error = said(load("quikstart", &[]));
     assert_eq!(
         error,
-        "no preset is called `quikstart`; shipped are `quickstart`, `smoke`\nhint: did you mean `quickstart`?"
+        "no preset is called `quikstart`; shipped are `quickstart`, `smoke`, `nano-draft-length`, `nano-held-out`, `synthetic`\nhint: did you mean `quickstart`?"
     );
     let error = said(load("mine", &[]));
     assert!(

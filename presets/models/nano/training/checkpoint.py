@@ -1,7 +1,7 @@
 """Checkpoints: one f32 file for the next step on the same machine, and f16 shards small enough to be carried away.
 
-`NAME.pt` holds {"model": state dict, "step": int}; `NAME.shard-I.pt` together hold the same in f16. `load` takes either:
-the path of the file, or the path without `.pt` for the shards.
+`NAME.pt` holds {"model": state dict, "step": int}; `NAME.shard-I.pt` together hold the same in f16. `load` takes the path
+without an ending, and prefers the f32 file.
 """
 from pathlib import Path
 
@@ -30,10 +30,10 @@ def save(model: torch.nn.Module, step: int, out: Path, name: str) -> None:
 
 def load(path: str) -> tuple[dict, int]:
     """State dict in f32 and step."""
-    file = Path(path)
-    parts = [file] if file.suffix == ".pt" else sorted(file.parent.glob(f"{file.name}.shard-*.pt"))
+    whole = Path(f"{path}.pt")
+    parts = [whole] if whole.exists() else sorted(whole.parent.glob(f"{whole.stem}.shard-*.pt"))
     if not parts:
-        raise FileNotFoundError(f"{path}: neither a .pt file nor the beginning of shards' names")
+        raise FileNotFoundError(f"there is neither {whole} nor {whole.stem}.shard-*.pt beside it")
     state, step = {}, 0
     for part in parts:
         saved = torch.load(part, map_location="cpu")

@@ -141,7 +141,7 @@ def main(run: str, tokenizer: str, out: str) -> None:
         for key, value in extra.items():
             file.set(f"{arch}.{key}", U32, value)
         add_tokenizer(file, tokenizer)
-        state, _ = checkpoint.load(str(Path(run) / f"{which}.pt"))
+        state, _ = checkpoint.load(str(Path(run) / which))
         add_tensors(file, state, config.per_layer_config[config.layer_types.index(FULL)].head_dim)
         path = Path(out) / f"nano-{which}-q8_0.gguf"
         file.write(path)

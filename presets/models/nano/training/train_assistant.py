@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the MTP assistant on the frozen target's own hidden states and outputs.
 
-    python3 train_assistant.py DATA.npz OUT_DIR --target OUT_DIR/target.pt --steps 6000 [--resume OUT_DIR/assistant]
+    python3 train_assistant.py DATA.npz OUT_DIR --target OUT_DIR/target --steps 6000 [--resume OUT_DIR/assistant]
 
 One batch trains every position n of every row as the anchor of a draft, all in parallel: the first draft step gets token
 t_n and the target's post-norm hidden state of row n-1, each later step the next token and the assistant's own projected
