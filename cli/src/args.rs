@@ -75,7 +75,7 @@ pub(crate) struct RunArgs {
 const SERVE_EXAMPLES: &str = "\
 Examples:
   bench model synth tiny models
-  bench serve --model models/target.gguf --assistant models/assistant.gguf --spec mtp --draft-max 3
+  bench serve --model models/tiny-target.gguf --assistant models/tiny-assistant.gguf --spec mtp
   BENCH_LLAMA_SERVER=http://127.0.0.1:8080 bench run my-pair.toml --stack llama-server
 
 There is no authentication unless BENCH_SERVE_API_KEY is set; then clients need `Authorization: Bearer KEY`.";

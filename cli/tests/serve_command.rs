@@ -1,11 +1,7 @@
 //! `bench serve` as a user has it: the real binary serves, the real binary measures it as a llama-server, and both
 //! ways to the same engine must come to the same counts.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "helpers of tests, which clippy does not take for tests"
-)]
+#![expect(clippy::expect_used, reason = "helpers of tests, which clippy does not take for tests")]
 
 mod common;
 
