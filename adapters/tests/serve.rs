@@ -26,7 +26,8 @@ use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
 const PROMPT: &str = "once upon";
-const CONTEXT: u32 = 4000;
+/// Long enough that a generation until it is full outlasts what a test does meanwhile.
+const CONTEXT: u32 = 30_000;
 
 struct Host {
     server: Server,
@@ -56,6 +57,7 @@ fn tiny() -> TinyPair {
         ffn: 64,
         assistant_hidden: 32,
         assistant_ffn: 64,
+        context: CONTEXT as usize,
         cycle: Some(40),
         ..TinyPair::default()
     }
