@@ -387,6 +387,19 @@ async fn a_full_line_refuses_and_a_client_that_leaves_frees_the_engine() {
 }
 
 #[tokio::test]
+async fn a_stop_ends_what_runs_and_says_so() {
+    let host = host(mtp()).await;
+    let long = json!({ "prompt": PROMPT, "ignore_eos": true, "temperature": 0, "stream": true });
+    let mut running = host.send("/v1/completions", &long).await;
+    assert!(running.chunk().await.unwrap().is_some());
+    host.server.stop().await;
+    let text = running.text().await.unwrap();
+    let last = text.split_terminator("\n\n").last().unwrap().strip_prefix("data: ").unwrap();
+    let error: Value = serde_json::from_str(last).unwrap();
+    assert_eq!(error["error"]["message"], "the server is stopping");
+}
+
+#[tokio::test]
 async fn with_a_key_only_the_health_is_public() {
     let host = host_with(Speculation::None, 1, ApiKey::new("secret".to_owned())).await;
     assert_eq!(host.get("/health").await["status"], "ok");
