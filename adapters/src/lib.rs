@@ -9,6 +9,7 @@ pub mod llama_server;
 mod native;
 pub mod process;
 pub mod prometheus;
+pub mod serve;
 pub mod sse;
 
 pub use arm::{ConnectRequest, ModelPaths};

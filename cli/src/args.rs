@@ -1,5 +1,7 @@
 //! The command line as typed; what it means is decided in `commands`.
 
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -38,6 +40,9 @@ pub(crate) enum Command {
     /// Look into a GGUF file, or write synthetic models
     #[command(subcommand)]
     Model(ModelCommand),
+    /// The native engine behind an OpenAI-compatible endpoint, for other tools and for llama-swap
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
     /// What this machine can run, what is missing, and how to get it
     Doctor,
 }
@@ -65,6 +70,72 @@ pub(crate) struct RunArgs {
     /// Print report.json instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  bench model synth tiny models
+  bench serve --model models/tiny-target.gguf --assistant models/tiny-assistant.gguf --spec mtp
+  BENCH_LLAMA_SERVER=http://127.0.0.1:8080 bench run my-pair.toml --stack llama-server
+
+There is no authentication unless BENCH_SERVE_API_KEY is set; then clients need `Authorization: Bearer KEY`.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// GGUF file of the target
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// GGUF file of its MTP assistant; needed by `--spec mtp`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) assistant: Option<PathBuf>,
+    /// How to draft
+    #[arg(long, value_enum, default_value_t = SpecMethod::None)]
+    pub(crate) spec: SpecMethod,
+    /// Most drafted tokens in a round
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) draft_max: NonZeroUsize,
+    /// Shortest n-gram that may match
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub(crate) ngram_min: NonZeroUsize,
+    /// Longest n-gram, tried first
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub(crate) ngram_max: NonZeroUsize,
+    /// Most tokens of a sequence, prompt and output
+    #[arg(long, value_name = "TOKENS", default_value = "4096")]
+    pub(crate) context: NonZeroUsize,
+    /// How keys and values are stored
+    #[arg(long, value_enum, default_value_t = KvTypeArg::F16)]
+    pub(crate) kv_type: KvTypeArg,
+    /// Threads that compute. Default: as many as the machine has
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port, 0 for any that is free
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Requests that may wait while one runs; more are refused with 503
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) queue: usize,
+    /// The model's name for clients. Default: the file's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) alias: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SpecMethod {
+    None,
+    Mtp,
+    Ngram,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum KvTypeArg {
+    F32,
+    F16,
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("bench-core", &[], &[]),
     ("bench-engine", &[], &["cudarc"]),
     ("bench-presets", &["bench-core"], &["toml"]),
-    ("bench-adapters", &["bench-core", "bench-engine"], &["reqwest"]),
+    ("bench-adapters", &["bench-core", "bench-engine"], &["reqwest", "axum"]),
     ("bench-results", &["bench-core"], &["polars", "polars-io"]),
     ("bench-plots", &["bench-core"], &["plotters", "resvg", "maud"]),
     (
@@ -22,8 +22,19 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Dependencies that belong to one crate only.
-const OWNED: &[&str] =
-    &["polars", "polars-io", "plotters", "resvg", "maud", "reqwest", "cudarc", "clap", "indicatif", "toml"];
+const OWNED: &[&str] = &[
+    "polars",
+    "polars-io",
+    "plotters",
+    "resvg",
+    "maud",
+    "reqwest",
+    "axum",
+    "cudarc",
+    "clap",
+    "indicatif",
+    "toml",
+];
 
 #[test]
 fn crates_import_only_what_the_architecture_allows() {

@@ -5,6 +5,7 @@ mod model;
 mod presets;
 mod report;
 mod run;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Report(args) => report::report(&args),
         Command::Presets(command) => presets::presets(&command),
         Command::Model(command) => model::model(&command),
+        Command::Serve(args) => serve::serve(&args),
         Command::Doctor => doctor::doctor(),
     }
 }

@@ -1,5 +1,5 @@
 //! The engine as a caller sees it: a loaded target and a way of speculating. Token ids in, token ids out.
-//! //! The caller may also bring text: the engine holds the file's tokenizer and chat template.
+//! The caller may also bring text: the engine holds the file's tokenizer and chat template.
 //! One sequence at a time; every generation starts from empty caches, so that equal requests give equal tokens and
 //! equal counts. Starts no thread of its own besides the backend's workers and does not know what its timings are used
 //! for.
@@ -35,7 +35,7 @@ pub struct Engine {
     speculation: Speculation,
     tokenizer: Arc<Tokenizer>,
     /// Absent where the file has none: raw text still works.
-    chat: Option<ChatTemplate>,
+    chat: Option<Arc<ChatTemplate>>,
     info: EngineInfo,
 }
 
@@ -66,7 +66,7 @@ impl Engine {
         // The model first: a file of another architecture is called that, not one with a strange tokenizer.
         let target = CpuTarget::load(Arc::clone(&gguf), &options).map_err(in_target)?;
         let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf).map_err(in_target)?);
-        let chat = ChatTemplate::from_gguf(&gguf).map_err(in_target)?;
+        let chat = ChatTemplate::from_gguf(&gguf).map_err(in_target)?.map(Arc::new);
         let assistant = load_assistant(config, &target)?;
         let info = describe(config, &gguf, &target, assistant.as_ref())?;
         let proposer = make_proposer(speculation, assistant.map(|(assistant, _)| assistant))?;
@@ -83,6 +83,12 @@ impl Engine {
     #[must_use]
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
         &self.tokenizer
+    }
+
+    /// The file's chat template, if it has one; shared, since prompts are made elsewhere while the engine generates.
+    #[must_use]
+    pub fn chat_template(&self) -> Option<&Arc<ChatTemplate>> {
+        self.chat.as_ref()
     }
 
     /// Ids of a raw text to be continued, BOS in front. Special tokens written out in it become themselves, as in
