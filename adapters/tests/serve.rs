@@ -41,7 +41,11 @@ fn size(n: usize) -> NonZeroUsize {
 }
 
 fn mtp() -> Speculation {
-    Speculation::Mtp { draft_max: size(3), acceptance: AcceptanceRule::SampleAndCompare }
+    Speculation::Mtp {
+        draft_max: size(3),
+        acceptance: AcceptanceRule::SampleAndCompare,
+        draft_head: bench_engine::model::DraftHead::Auto,
+    }
 }
 
 fn ngram() -> Speculation {
@@ -477,7 +481,11 @@ async fn our_adapter_of_llama_server_finds_the_native_stack_s_tokens_and_counts(
     let n = |n| NonZeroU32::new(n).unwrap();
     let models =
         ModelPaths { target: host.files.target.clone(), assistant: Some(host.files.assistant.clone()) };
-    let spec = SpecDecode::Mtp { draft_max: n(3), acceptance: preset::AcceptanceRule::SampleAndCompare };
+    let spec = SpecDecode::Mtp {
+        draft_max: n(3),
+        acceptance: preset::AcceptanceRule::SampleAndCompare,
+        draft_head: preset::DraftHead::Auto,
+    };
     let chat = || Prompt::Chat { system: Some("s".to_owned()), user: "u".to_owned() };
     for (route, prompt) in [(Route::Completion, Prompt::Text(PROMPT.to_owned())), (Route::Chat, chat())] {
         let serving =

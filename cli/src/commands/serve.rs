@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use bench_adapters::serve::{ApiKey, ServeConfig, Server};
 use bench_engine::kv_cache::KvType;
+use bench_engine::model::DraftHead;
 use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::{EngineConfig, Speculation};
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,9 +57,11 @@ async fn serve_until_stopped(args: &ServeArgs) -> Result<ExitCode, Failure> {
 fn config(args: &ServeArgs) -> ServeConfig {
     let speculation = match args.spec {
         SpecMethod::None => Speculation::None,
-        SpecMethod::Mtp => {
-            Speculation::Mtp { draft_max: args.draft_max, acceptance: AcceptanceRule::SampleAndCompare }
-        }
+        SpecMethod::Mtp => Speculation::Mtp {
+            draft_max: args.draft_max,
+            acceptance: AcceptanceRule::SampleAndCompare,
+            draft_head: DraftHead::Auto,
+        },
         SpecMethod::Ngram => Speculation::Ngram {
             draft_max: args.draft_max,
             ngram_min: args.ngram_min,

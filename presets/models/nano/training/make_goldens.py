@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What transformers makes of the bundled pair, for engine/tests/golden_nano.rs.
+"""What transformers makes of the bundled pair, for engine/tests/golden_nano.rs; ids of prompts for tests with servers.
 
-    python3 make_goldens.py HF_DIR > ../../../../engine/tests/goldens/nano.json     # HF_DIR from ../to_transformers.py
+    python3 make_goldens.py HF_DIR REPOSITORY     # HF_DIR from ../to_transformers.py
 
-For three prompts of the preset nano-held-out: the ids of the rendered chat, greedy continuation, the five largest logits
-of every position, and five chained drafts after the prompt with the dense head (position n, keys 0..n-1, the sliding
+Writes engine/tests/goldens/nano.json and adapters/tests/fixtures/nano-prompts.json (ids of six rendered chats a category
+of the preset nano-held-out). For the former: of three prompts the ids of the rendered chat, greedy continuation, the five largest logits of every position, and five chained drafts after the prompt with the dense head (position n, keys 0..n-1, the sliding
 layer sees the last window-1 of them, as llama.cpp draws it). f32 on the CPU.
 """
 import json
@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma4AssistantFor
 from shapes import SLIDING, WINDOW
 
 PROMPTS, CONTINUED, TOP, DRAFTS = ["json-01", "code-01", "prose-01"], 64, 5, 5
+SERVED_EACH = 6
 PRESET = Path(__file__).parent / "../../../presets/nano-held-out.toml"
 
 
@@ -38,11 +39,15 @@ def drafts(assistant, target, ids: torch.Tensor, token: int) -> list[int]:
     return tokens
 
 
-def case(prompt: dict, target, assistant, tokenizer) -> dict:
+def rendered(prompt: dict, tokenizer) -> torch.Tensor:
     messages = [{"role": "system", "content": prompt["system"]}] if "system" in prompt else []
     messages.append({"role": "user", "content": prompt["text"]})
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt",
-                                        return_dict=True)["input_ids"]
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt",
+                                         return_dict=True)["input_ids"]
+
+
+def case(prompt: dict, target, assistant, tokenizer) -> dict:
+    ids = rendered(prompt, tokenizer)
     whole = target.generate(ids, max_new_tokens=CONTINUED, do_sample=False, eos_token_id=None)
     top = target(input_ids=whole, use_cache=False).logits[0].topk(TOP)
     return {"id": prompt["id"], "system": prompt.get("system"), "user": prompt["text"], "prompt": ids[0].tolist(),
@@ -52,7 +57,7 @@ def case(prompt: dict, target, assistant, tokenizer) -> dict:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+    folder, repository = Path(sys.argv[1]), Path(sys.argv[2])
     target = AutoModelForCausalLM.from_pretrained(folder / "target", dtype=torch.float32).eval()
     assistant = Gemma4AssistantForCausalLM.from_pretrained(folder / "assistant", dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "target")
@@ -60,4 +65,8 @@ if __name__ == "__main__":
     with torch.no_grad():
         cases = [case(prompts[name], target, assistant, tokenizer) for name in PROMPTS]
     made_with = {"torch": torch.__version__, "transformers": transformers.__version__}
-    print(json.dumps({"made_with": made_with, "cases": cases}))
+    goldens = {"made_with": made_with, "cases": cases}
+    (repository / "engine/tests/goldens/nano.json").write_text(json.dumps(goldens) + "\n")
+    served = [{"id": name, "prompt": rendered(prompt, tokenizer)[0].tolist()} for name, prompt in prompts.items()
+              if int(name.rsplit("-", 1)[1]) <= SERVED_EACH]
+    (repository / "adapters/tests/fixtures/nano-prompts.json").write_text(json.dumps(served) + "\n")

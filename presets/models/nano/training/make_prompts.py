@@ -48,22 +48,32 @@ def rows(folder: str) -> list[dict]:
 
 
 def continued(documents: list[dict], rng: random.Random) -> list[dict]:
-    prompts = []
-    while len(prompts) < EACH:
-        text = rng.choice(documents)["text"]
-        start = text.find("\n", rng.randrange(max(1, len(text) - 1200))) + 1
+    """Passages from inside the documents, in turn, none twice."""
+    prompts = {}
+    long = [document["text"] for document in documents if len(document["text"]) > 4000]
+    for number in range(20 * EACH):
+        if len(prompts) == EACH:
+            break
+        text = long[number % len(long)]
+        near = rng.randrange(len(text) - 2000)
+        start = min(at + len(mark) for mark in ("\n", ". ", " ") if (at := text.find(mark, near)) >= 0)
         passage = text[start:start + 320].rsplit(" ", 1)[0].strip()
-        if len(passage) > 200:
-            prompts.append({"user": f"Continue this text:\n\n{passage}"})
-    return prompts
+        if len(passage) > 200 and passage not in prompts:
+            prompts[passage] = {"user": f"Continue this text:\n\n{passage}"}
+    return list(prompts.values())
+
+
+def chats(rows: list[dict], category: str, rng: random.Random) -> list[dict]:
+    """Chats with answers of some length, no answer twice."""
+    known = {row["model"]: row for row in rows if row["category"] == category and row.get("user")}
+    return rng.sample([row for answer, row in known.items() if len(answer) > 100], EACH)
 
 
 def main(sources: str, generated: str) -> None:
     rng, real, ours = random.Random(4), rows(sources), rows(generated)
     print(HEADER.format(variants=variants()), end="")
     for category, kind in (("json", "json"), ("code", "code"), ("list", "lists"), ("dialogue", "dialogue")):
-        chats = [row for row in ours if row["category"] == kind and row.get("user") and len(row["model"]) > 100]
-        write(category, rng.sample(chats, EACH))
+        write(category, chats(ours, kind, rng))
     for category, kind in (("prose", "prose"), ("source", "code")):
         write(category, continued([row for row in real if row["category"] == kind], rng))
 

@@ -10,7 +10,7 @@ from transformers import Gemma4AssistantConfig, Gemma4AssistantForCausalLM, Gemm
 SLIDING, FULL = "sliding_attention", "full_attention"
 VOCAB, HIDDEN, ASSISTANT_HIDDEN = 8192, 256, 128
 WINDOW, CONTEXT = 128, 2048
-CENTROIDS, CENTROIDS_KEPT = 256, 32
+CENTROIDS, CENTROIDS_KEPT = 128, 32
 # Scores are not scaled (attention scale 1.0): keys of norm 1 keep the softmax soft at the start.
 K_NORM = {256: 1 / 16, 512: 1 / 22}
 

@@ -80,7 +80,7 @@ def main() -> None:
     p.add_argument("--steps", type=int, default=3000)
     p.add_argument("--rollout-batches", type=int, default=4)
     p.add_argument("--rows", type=int, default=64, help="rollouts in a batch")
-    p.add_argument("--corpus-rows", type=int, default=512)
+    p.add_argument("--rows-each", type=int, default=40, help="rows of every category of the corpus")
     p.add_argument("--length", type=int, default=384)
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args()
@@ -91,7 +91,8 @@ def main() -> None:
     assistant.load_state_dict(state)
     train = Batches(a.data, "train", "cpu", a.seed)
     own = make_rollouts(target, train, a.rollout_batches, a.rows, a.length, seed=30_000).long()
-    tokens = torch.cat([own, train.draw(7, a.corpus_rows, a.length)])
+    # Equal parts of all categories: where drafts are accepted most, there is the most to lose.
+    tokens = torch.cat([own] + [train.draw(7, a.rows_each, a.length, category) for category in train.names])
     tokens = tokens[torch.randperm(len(tokens), generator=torch.Generator().manual_seed(a.seed))]
     rows = collect(target, assistant, tokens, "cpu")
     head = assistant.lm_head.weight.detach()

@@ -1,0 +1,207 @@
+//! The bundled trained pair on the real llama.cpp server (named by `BENCH_LLAMA_SERVER`) and in our engine: the same
+//! greedy tokens, and nearly the same acceptance. Prompts come from `presets/models/nano/training/make_goldens.py`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests, which clippy does not take for tests"
+)]
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use bench_adapters::ModelPaths;
+use bench_adapters::llama_server::{LlamaLaunch, LlamaServer};
+use bench_core::preset::{AcceptanceRule, DraftHead, KvType, Route, ServingParams, SpecDecode};
+use bench_core::stack::Stack;
+use bench_engine::session::{Engine, EngineConfig, Speculation};
+use bench_engine::spec::generation::GenerateParams;
+use bench_engine::spec::sampler::SamplingParams;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const TOKENS: usize = 64;
+const DRAFT_MAX: u32 = 3;
+/// llama.cpp multiplies the same quantised blocks in another order: where two tokens are this close in probability,
+/// either may be chosen (natural logarithm).
+const TIE: f64 = 0.15;
+
+#[derive(Deserialize)]
+struct Case {
+    id: String,
+    prompt: Vec<u32>,
+}
+
+fn cases() -> Vec<Case> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/nano-prompts.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn pair() -> ModelPaths {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../presets/models/nano");
+    ModelPaths {
+        target: folder.join("nano-target-q8_0.gguf"),
+        assistant: Some(folder.join("nano-assistant-q8_0.gguf")),
+    }
+}
+
+fn n(value: u32) -> NonZeroU32 {
+    NonZeroU32::new(value).unwrap()
+}
+
+fn program() -> Option<PathBuf> {
+    let found = std::env::var_os("BENCH_LLAMA_SERVER").map(PathBuf::from).filter(|path| path.is_file());
+    if found.is_none() {
+        assert!(
+            !std::env::var("BENCH_REQUIRE_LLAMA_SERVER").is_ok_and(|value| value == "1"),
+            "BENCH_LLAMA_SERVER names no program, and BENCH_REQUIRE_LLAMA_SERVER=1"
+        );
+        eprintln!("SKIP: BENCH_LLAMA_SERVER names no program");
+    }
+    found
+}
+
+/// Accepted and drafted tokens.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    accepted: u64,
+    drafted: u64,
+}
+
+impl Counts {
+    fn rate(self) -> f64 {
+        self.accepted as f64 / self.drafted as f64
+    }
+}
+
+fn engine() -> Engine {
+    let pair = pair();
+    Engine::load(&EngineConfig {
+        target: pair.target,
+        assistant: pair.assistant,
+        kv_type: bench_engine::kv_cache::KvType::F16,
+        context_tokens: 1024,
+        threads: NonZeroUsize::MIN,
+        // The dense head, as llama.cpp's.
+        speculation: Speculation::Mtp {
+            draft_max: NonZeroUsize::new(DRAFT_MAX as usize).unwrap(),
+            acceptance: bench_engine::spec::accept::AcceptanceRule::SampleAndCompare,
+            draft_head: bench_engine::model::DraftHead::Dense,
+        },
+    })
+    .unwrap()
+}
+
+fn ours(engine: &mut Engine, prompt: &[u32], counts: &mut Counts) -> Vec<u32> {
+    let sampling = SamplingParams { temperature: 0.0, top_k: None, top_p: None, min_p: None, seed: 1 };
+    let params = GenerateParams { max_tokens: TOKENS, ignore_eos: false, sampling };
+    let mut tokens = Vec::new();
+    let summary = engine
+        .generate(prompt, &params, &mut |step| {
+            tokens.extend_from_slice(step.tokens);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    counts.accepted += summary.totals.accepted;
+    counts.drafted += summary.totals.drafted;
+    tokens
+}
+
+async fn launch(program: &Path, dir: &Path, spec: &SpecDecode) -> LlamaServer {
+    let serving = ServingParams {
+        context_tokens: n(1024),
+        kv_type: KvType::F16,
+        threads: n(1),
+        route: Route::Completion,
+    };
+    let log = dir.join("server.log");
+    let launch = LlamaLaunch { program: program.to_owned(), models: &pair(), spec, serving: &serving, log };
+    LlamaServer::launch(&launch).await.unwrap()
+}
+
+async fn theirs(server: &LlamaServer, prompt: &[u32], tokens: usize) -> Value {
+    let body = json!({
+        "prompt": prompt, "n_predict": tokens, "temperature": 0.0, "cache_prompt": false,
+        "return_tokens": true, "n_probs": 2,
+    });
+    let url = format!("{}/completion", server.base_url());
+    let response = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
+    response.json().await.unwrap()
+}
+
+/// Natural logarithm of how much likelier the server holds its token than its second choice; `None` where it ended
+/// instead, since it tells nothing of an end token.
+fn margin(answer: &Value, place: usize) -> Option<f64> {
+    let top = answer["completion_probabilities"].get(place)?.get("top_logprobs")?;
+    Some(top[0]["logprob"].as_f64()? - top[1]["logprob"].as_f64()?)
+}
+
+/// After a difference the server goes on from our text, so that one flipped token counts as one.
+#[tokio::test]
+async fn the_server_chooses_our_tokens() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let server = launch(&program, dir.path(), &SpecDecode::None).await;
+    let mut engine = engine();
+    let (mut compared, mut differences) = (0, Vec::new());
+    for case in cases() {
+        let expected = ours(&mut engine, &case.prompt, &mut Counts::default());
+        let mut at = 0;
+        while at < expected.len() {
+            let prefix = [&case.prompt[..], &expected[..at]].concat();
+            let answer = theirs(&server, &prefix, expected.len() - at).await;
+            let tokens: Vec<u32> = serde_json::from_value(answer["tokens"].clone()).unwrap();
+            let same = tokens.iter().zip(&expected[at..]).take_while(|(a, b)| a == b).count();
+            at += same;
+            // The server does not list the end token that both stopped at.
+            if at == expected.len() || same == tokens.len() && expected.len() - at == 1 {
+                break;
+            }
+            differences.push((case.id.clone(), at, margin(&answer, same)));
+            at += 1;
+        }
+        compared += expected.len();
+    }
+    server.shutdown().await.unwrap();
+    println!("{compared} greedy tokens, {} differ: {differences:?}", differences.len());
+    assert!(differences.len() * 1000 <= compared * 15, "{differences:?}");
+    assert!(
+        differences.iter().all(|(.., margin)| margin.is_none_or(|margin| margin < TIE)),
+        "{differences:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_server_accepts_as_many_drafts() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let spec = SpecDecode::Mtp {
+        draft_max: n(DRAFT_MAX),
+        acceptance: AcceptanceRule::SampleAndCompare,
+        draft_head: DraftHead::Auto,
+    };
+    let server = launch(&program, dir.path(), &spec).await;
+    let mut engine = engine();
+    let (mut our_counts, mut their_counts) = (Counts::default(), Counts::default());
+    let mut same_text = 0;
+    for case in cases() {
+        let mut counts = Counts::default();
+        let expected = ours(&mut engine, &case.prompt, &mut counts);
+        let answer = theirs(&server, &case.prompt, TOKENS).await;
+        let tokens: Vec<u32> = serde_json::from_value(answer["tokens"].clone()).unwrap();
+        // After a near tie the two write different texts, which say nothing about drafting.
+        if tokens.len() + 1 < expected.len() || tokens.iter().zip(&expected).any(|(a, b)| a != b) {
+            continue;
+        }
+        same_text += 1;
+        our_counts.accepted += counts.accepted;
+        our_counts.drafted += counts.drafted;
+        their_counts.accepted += answer["timings"]["draft_n_accepted"].as_u64().unwrap_or(0);
+        their_counts.drafted += answer["timings"]["draft_n"].as_u64().unwrap_or(0);
+    }
+    server.shutdown().await.unwrap();
+    println!("{same_text} equal texts; accepted: ours {our_counts:?}, llama.cpp's {their_counts:?}");
+    assert!(same_text >= 18, "{same_text}");
+    assert!((our_counts.rate() - their_counts.rate()).abs() <= 0.02);
+}
