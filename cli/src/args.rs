@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Start here:
-  bench run quickstart               measure a tiny Gemma-4 pair with and without speculation (a minute, no set-up)
+  bench run quickstart               measure the bundled Gemma-4 pair with and without speculation (no set-up)
   bench presets list                 what else is shipped
   bench doctor                       what this machine can run, and what is missing
 

@@ -126,7 +126,7 @@ fn logits_equal_transformers_in_f32() {
     }
 }
 
-/// Q8_0 weights multiply quantised activations: logits move, choices hardly.
+/// Eight-bit weights multiply quantised activations: logits move, choices hardly.
 #[test]
 fn the_quantised_pair_chooses_the_same_tokens() {
     let mut target = load(shipped("target"), KvType::F16);
