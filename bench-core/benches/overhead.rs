@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use bench_core::runner::Collector;
-use bench_core::stack::{FinishReason, StreamEvent, Usage};
+use bench_core::stack::{FinishReason, Readback, StreamEvent, Usage};
 use bench_core::stats::{BootstrapConfig, PairSample, paired_ratio};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tokio::time::Instant;
@@ -22,6 +22,7 @@ fn events(sent: Instant) -> Vec<StreamEvent> {
     };
     let usage = Usage { prompt_tokens: Some(32), cached_tokens: Some(0), output_tokens: Some(TOKENS) };
     let finish = StreamEvent::Finished {
+        readback: Readback::default(),
         at: at(TOKENS),
         reason: FinishReason::Length,
         usage,

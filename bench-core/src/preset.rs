@@ -45,13 +45,26 @@ pub enum ModelSource {
     Files {
         /// The model whose output counts.
         target: PathBuf,
-        /// The drafter; needed by [`SpecDecode::Mtp`].
+        /// The drafter; needed by [`SpecDecode::Mtp`] and [`SpecDecode::DraftModel`].
         assistant: Option<PathBuf>,
+        /// The same models for stacks that read no GGUF (vLLM, SGLang): folders, or names on a model hub.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hf: Option<HfModels>,
     },
     /// A trained pair inside the binary, by its name; written to the cache on first use.
     Bundled(String),
     /// A synthetic tiny Gemma-4 pair with planted acceptance, written on first use.
     SynthTiny(SynthTiny),
+}
+
+/// Models as transformers keeps them. Their weights' format differs from the GGUF's, which a report has to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HfModels {
+    /// The model whose output counts.
+    pub target: String,
+    /// The drafter.
+    pub assistant: Option<String>,
 }
 
 /// Parameters of the synthetic tiny pair. Equal parameters give byte-equal files.
@@ -92,11 +105,21 @@ pub enum StackKind {
     Native,
     /// llama.cpp's HTTP server.
     LlamaServer,
+    /// The fork of llama.cpp's server with turbo KV caches, before and after its flags were renamed.
+    AtomicLlamaServer,
+    /// llama-swap in front of llama-server.
+    LlamaSwap,
+    /// vLLM's OpenAI-compatible server.
+    Vllm,
+    /// Any other OpenAI-compatible server.
+    #[serde(rename = "openai")]
+    OpenAi,
 }
 
 impl StackKind {
     /// All kinds, in report order.
-    pub const ALL: [Self; 2] = [Self::Native, Self::LlamaServer];
+    pub const ALL: [Self; 6] =
+        [Self::Native, Self::LlamaServer, Self::AtomicLlamaServer, Self::LlamaSwap, Self::Vllm, Self::OpenAi];
 
     /// The name used in presets, on the command line and in reports.
     #[must_use]
@@ -104,6 +127,10 @@ impl StackKind {
         match self {
             Self::Native => "native",
             Self::LlamaServer => "llama-server",
+            Self::AtomicLlamaServer => "atomic-llama-server",
+            Self::LlamaSwap => "llama-swap",
+            Self::Vllm => "vllm",
+            Self::OpenAi => "openai",
         }
     }
 }
@@ -122,6 +149,10 @@ pub struct StackChoice {
     pub kind: StackKind,
     /// `false`: where the stack is not installed its arms are reported as skipped, and the run still succeeds.
     pub required: bool,
+    /// How to launch a server the suite does not know ([`StackKind::OpenAi`] only): program and arguments, in which
+    /// `{port}`, `{target}`, `{assistant}`, `{draft_max}`, `{context_tokens}` and `{threads}` are filled in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
 }
 
 /// A named way of speculating.
@@ -145,12 +176,28 @@ pub enum SpecDecode {
     Mtp {
         /// Most drafted tokens in a round (llama.cpp's `n_max`; a "block size" B elsewhere is `draft_max + 1`).
         draft_max: NonZeroU32,
-        /// How sampled drafts are accepted; greedy requests compare argmax whatever this says.
+        /// How drafts are accepted; greedy requests compare argmax with either of the two real rules.
         acceptance: AcceptanceRule,
         /// Which tokens a draft is chosen from. Left out of the JSON where it is the default: a preset that does not
         /// ask keeps the hash it had before there was a choice.
         #[serde(default, skip_serializing_if = "DraftHead::is_auto")]
         draft_head: DraftHead,
+    },
+    /// The target's own next-token layers draft (Qwen's NextN): no second model.
+    Nextn {
+        /// Most drafted tokens in a round.
+        draft_max: NonZeroU32,
+        /// Drafts shorter than this are thrown away.
+        draft_min: u32,
+        /// How drafts are accepted.
+        acceptance: AcceptanceRule,
+    },
+    /// A smaller model with the same vocabulary drafts.
+    DraftModel {
+        /// Most drafted tokens in a round.
+        draft_max: NonZeroU32,
+        /// How drafts are accepted.
+        acceptance: AcceptanceRule,
     },
     /// Prompt lookup: the longest recent n-gram that occurred before is continued.
     Ngram {
@@ -164,12 +211,14 @@ pub enum SpecDecode {
 }
 
 impl SpecDecode {
-    /// The method's name: `none`, `mtp` or `ngram`.
+    /// The method's name: `none`, `mtp`, `nextn`, `draft-model` or `ngram`.
     #[must_use]
     pub fn method(&self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Mtp { .. } => "mtp",
+            Self::Nextn { .. } => "nextn",
+            Self::DraftModel { .. } => "draft-model",
             Self::Ngram { .. } => "ngram",
         }
     }
@@ -179,13 +228,37 @@ impl SpecDecode {
     pub fn draft_max(&self) -> Option<NonZeroU32> {
         match self {
             Self::None => None,
-            Self::Mtp { draft_max, .. } | Self::Ngram { draft_max, .. } => Some(*draft_max),
+            Self::Mtp { draft_max, .. }
+            | Self::Nextn { draft_max, .. }
+            | Self::DraftModel { draft_max, .. }
+            | Self::Ngram { draft_max, .. } => Some(*draft_max),
+        }
+    }
+
+    /// Whether a second model drafts.
+    #[must_use]
+    pub fn needs_assistant(&self) -> bool {
+        match self {
+            Self::Mtp { .. } | Self::DraftModel { .. } => true,
+            Self::None | Self::Nextn { .. } | Self::Ngram { .. } => false,
+        }
+    }
+
+    /// The rule by which drafts are accepted; `None` for plain decoding.
+    #[must_use]
+    pub fn acceptance(&self) -> Option<&AcceptanceRule> {
+        match self {
+            Self::None => None,
+            Self::Mtp { acceptance, .. }
+            | Self::Nextn { acceptance, .. }
+            | Self::DraftModel { acceptance, .. } => Some(acceptance),
+            Self::Ngram { .. } => Some(&AcceptanceRule::SampleAndCompare),
         }
     }
 }
 
-/// How a sampled draft is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// How drafts are accepted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AcceptanceRule {
     /// Sample from the target and accept while the sample equals the draft (llama.cpp).
@@ -193,6 +266,93 @@ pub enum AcceptanceRule {
     SampleAndCompare,
     /// Rejection sampling, Leviathan et al. 2023, algorithm 1.
     Rejection,
+    /// Coin flips in place of verification: the work of speculation at a chosen acceptance, with any weights. The text
+    /// is worth nothing then; an acceptance of 0 equals plain greedy decoding.
+    Synthetic(SyntheticRates),
+}
+
+/// Acceptance by draft position: entry i is the share of rounds in which the drafts 0 to i are all accepted (marginal,
+/// as vLLM's `synthetic_acceptance_rates` and llama.cpp's `--spec-synth-rates` have it). Never increases; one entry
+/// for each of `draft_max` positions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<f64>", into = "Vec<f64>")]
+pub struct SyntheticRates(Vec<f64>);
+
+impl SyntheticRates {
+    /// From marginal rates, the first position first.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, in words.
+    pub fn new(rates: Vec<f64>) -> Result<Self, String> {
+        if rates.is_empty() {
+            return Err("no rates".to_owned());
+        }
+        if let Some(rate) = rates.iter().find(|rate| !(0.0..=1.0).contains(*rate)) {
+            return Err(format!("{rate} is no share: rates lie from 0 to 1"));
+        }
+        match rates.windows(2).find(|pair| pair[1] > pair[0]) {
+            Some(pair) => Err(format!(
+                "{} after {}: marginal rates never increase, since a draft counts only if all before it did",
+                pair[1], pair[0]
+            )),
+            None => Ok(Self(rates)),
+        }
+    }
+
+    /// The rates of a mean acceptance length (bonus token included) with `draft_max` drafts, as vLLM makes them: whole
+    /// positions first, then the rest of one, then none.
+    ///
+    /// # Errors
+    ///
+    /// Where the length cannot be had: it lies from 1 to `draft_max + 1`.
+    pub fn from_length(length: f64, draft_max: NonZeroU32) -> Result<Self, String> {
+        let most = f64::from(draft_max.get()) + 1.0;
+        if !(1.0..=most).contains(&length) {
+            return Err(format!(
+                "{length} is no acceptance length of {draft_max} drafts: it lies from 1 to {most}"
+            ));
+        }
+        let rate = |position: u32| (length - 1.0 - f64::from(position)).clamp(0.0, 1.0);
+        Ok(Self((0..draft_max.get()).map(rate).collect()))
+    }
+
+    /// Marginal rates, the first position first.
+    #[must_use]
+    pub fn marginal(&self) -> &[f64] {
+        &self.0
+    }
+
+    /// Acceptance of a position, given that all before it were accepted; 0 where that never happens.
+    #[must_use]
+    pub fn conditional(&self) -> Vec<f64> {
+        let before = std::iter::once(1.0).chain(self.0.iter().copied());
+        self.0
+            .iter()
+            .zip(before)
+            .map(|(rate, before)| if before > 0.0 { rate / before } else { 0.0 })
+            .collect()
+    }
+
+    /// Mean tokens of a verify step, bonus token included.
+    #[must_use]
+    pub fn acceptance_length(&self) -> f64 {
+        1.0 + self.0.iter().sum::<f64>()
+    }
+}
+
+impl TryFrom<Vec<f64>> for SyntheticRates {
+    type Error = String;
+
+    fn try_from(rates: Vec<f64>) -> Result<Self, String> {
+        Self::new(rates)
+    }
+}
+
+impl From<SyntheticRates> for Vec<f64> {
+    fn from(rates: SyntheticRates) -> Self {
+        rates.0
+    }
 }
 
 /// How the assistant scores the vocabulary.
@@ -226,6 +386,39 @@ pub struct ServingParams {
     pub threads: NonZeroU32,
     /// The HTTP route (ignored in process, where both forms are native).
     pub route: Route,
+    /// Where the models have to run.
+    #[serde(default, skip_serializing_if = "Device::is_auto")]
+    pub device: Device,
+}
+
+/// Where the models have to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// Wherever the stack chooses.
+    #[default]
+    Auto,
+    /// All layers on the CPU.
+    Cpu,
+    /// All layers on GPUs; a stack that falls back to the CPU makes the arm invalid.
+    Gpu,
+}
+
+impl Device {
+    /// The name presets and reports use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
 }
 
 /// Element type of the KV cache.
@@ -236,9 +429,20 @@ pub enum KvType {
     F32,
     /// IEEE half precision.
     F16,
+    /// Brain floats.
+    Bf16,
     /// 8-bit blocks of 32 with one f16 scale.
     #[serde(rename = "q8_0")]
     Q8_0,
+    /// 4-bit blocks of 32 with one f16 scale.
+    #[serde(rename = "q4_0")]
+    Q4_0,
+    /// Rotated blocks of 128 with a 4-entry codebook, 2.125 bits a value.
+    Turbo2,
+    /// Rotated blocks of 128 with an 8-entry codebook, 3.125 bits a value.
+    Turbo3,
+    /// Rotated blocks of 128 with a 16-entry codebook.
+    Turbo4,
 }
 
 impl KvType {
@@ -248,7 +452,21 @@ impl KvType {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Bf16 => "bf16",
             Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+            Self::Turbo2 => "turbo2",
+            Self::Turbo3 => "turbo3",
+            Self::Turbo4 => "turbo4",
+        }
+    }
+
+    /// Whether values are stored in blocks of fewer than 16 bits each.
+    #[must_use]
+    pub fn is_quantised(self) -> bool {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => false,
+            Self::Q8_0 | Self::Q4_0 | Self::Turbo2 | Self::Turbo3 | Self::Turbo4 => true,
         }
     }
 }
@@ -257,8 +475,11 @@ impl KvType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Route {
-    /// Raw text continuation: llama.cpp's `/completion`.
+    /// Raw text continuation, in the stack's own dialect: llama.cpp's `/completion`, elsewhere `/v1/completions`.
     Completion,
+    /// Raw text continuation by OpenAI's `/v1/completions`, on every stack.
+    #[serde(rename = "openai-completion")]
+    OpenAiCompletion,
     /// Chat messages, rendered by the model's own template: `/v1/chat/completions`.
     Chat,
 }
@@ -305,8 +526,8 @@ pub struct SamplingParams {
     pub seed: u64,
 }
 
-/// How often, how many at once, how long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How often, how many at once, how long, and what is not believed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunParams {
     /// Measured passes of all arms over all prompts, interleaved; the unit of replication.
@@ -317,4 +538,36 @@ pub struct RunParams {
     pub concurrency: NonZeroU32,
     /// A request that takes longer is a row with the outcome `timed_out`.
     pub request_timeout_ms: u64,
+    /// How often a server that we started is started again after a crash, an arm; then the arm is given up.
+    #[serde(default = "default_max_restarts", skip_serializing_if = "is_default_max_restarts")]
+    pub max_restarts: u32,
+    /// An arm whose drafts are accepted less often than this is invalid, as something is wrong with its drafter.
+    #[serde(default = "default_min_acceptance", skip_serializing_if = "is_default_min_acceptance")]
+    pub min_acceptance: f64,
+}
+
+/// [`RunParams::max_restarts`] where a preset does not say.
+pub const DEFAULT_MAX_RESTARTS: u32 = 3;
+
+/// [`RunParams::min_acceptance`] where a preset does not say.
+pub const DEFAULT_MIN_ACCEPTANCE: f64 = 0.01;
+
+// Keys that came later are left out of the JSON where they have their defaults: a preset keeps the hash it had.
+
+fn default_max_restarts() -> u32 {
+    DEFAULT_MAX_RESTARTS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+fn is_default_max_restarts(restarts: &u32) -> bool {
+    *restarts == DEFAULT_MAX_RESTARTS
+}
+
+fn default_min_acceptance() -> f64 {
+    DEFAULT_MIN_ACCEPTANCE
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+fn is_default_min_acceptance(floor: &f64) -> bool {
+    floor.total_cmp(&DEFAULT_MIN_ACCEPTANCE).is_eq()
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::preset::{Preset, SpecDecode, StackKind};
-use crate::stack::{FailureKind, FinishReason, SpecCounts, StackInfo, Usage};
+use crate::stack::{Death, FailureKind, FinishReason, Readback, SpecCounts, StackInfo, Usage};
 
 /// Version of both documents, raised when a field changes its meaning.
 pub const RECORD_SCHEMA: u32 = 1;
@@ -86,6 +86,13 @@ pub struct ArmManifest {
     pub status: ArmStatus,
     /// Configuration read back; `None` unless ready.
     pub info: Option<StackInfo>,
+    /// SHA-256 of the configuration asked for (speculation, serving, sampling, models' hashes), hex: equal in two runs
+    /// that asked the same of a stack.
+    #[serde(default)]
+    pub config_sha256: Option<String>,
+    /// Where the configuration read back is not what was asked, and matters.
+    #[serde(default)]
+    pub differences: Vec<String>,
 }
 
 /// What became of an arm before its first request.
@@ -141,6 +148,10 @@ pub struct RequestRecord {
     pub category: String,
     /// SHA-256 of the prompt's text (system, a zero byte, user), hex.
     pub prompt_sha256: String,
+    /// SHA-256 of the whole request (prompt, length, sampling with this request's seed), hex. `None` in rows of phase
+    /// `setup`, and in those written before it was recorded.
+    #[serde(default)]
+    pub request_sha256: Option<String>,
     /// Sent, milliseconds since 1970.
     pub sent_unix_ms: u64,
     /// How it ended.
@@ -153,6 +164,15 @@ pub struct RequestRecord {
     pub output: OutputCount,
     /// Speculation of this request, where the stack tells.
     pub spec: Option<SpecCounts>,
+    /// The same from a second source, where there is one that differs in drafted or accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec_disputed: Option<SpecCounts>,
+    /// What the answer says of itself; `None` where it did not finish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readback: Option<Readback>,
+    /// The process that answered is not the one that answered before, and we did not restart it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restarted_in_silence: bool,
     /// Ids of the output, where the stack tells all of them.
     pub token_ids: Option<Vec<u32>>,
     /// The text that came.
@@ -178,6 +198,9 @@ pub enum Outcome {
         detail: String,
         /// What the user can do about it.
         hint: Option<String>,
+        /// How the server ended, if it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        death: Option<Death>,
     },
     /// The deadline passed.
     TimedOut {
@@ -229,6 +252,10 @@ pub struct OutputCount {
     pub source: CountSource,
     /// `true` if two sources disagree (both are in the record).
     pub disputed: bool,
+    /// Tokens the stack's tokenizer makes of the text that came. Evidence, not a count: a text has more than one
+    /// tokenisation, and special tokens leave no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retokenised: Option<u32>,
 }
 
 /// Who counted the output tokens.

@@ -5,12 +5,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::jsonl::{RowError, RowWriter, RowsRead, read_rows};
 use crate::preset::{Preset, PromptSpec};
 use crate::record::{RECORD_SCHEMA, RunManifest};
+use crate::stack::GenerateRequest;
 
 /// The directory of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +110,17 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<RunManifest, ManifestError> {
 ///
 /// Canonical means: fields in declaration order, no white space, numbers as serde writes them.
 pub fn preset_sha256(preset: &Preset) -> Result<String, serde_json::Error> {
+    json_sha256(preset)
+}
+
+/// SHA-256 of a whole request, hex. `None` only where it holds a number that JSON has no word for (NaN).
+#[must_use]
+pub fn request_sha256(request: &GenerateRequest) -> Option<String> {
+    json_sha256(request).ok()
+}
+
+/// SHA-256 of a value's JSON without white space, hex.
+pub fn json_sha256(value: &impl Serialize) -> Result<String, serde_json::Error> {
     struct Hashing(Sha256);
     impl io::Write for Hashing {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -120,7 +132,7 @@ pub fn preset_sha256(preset: &Preset) -> Result<String, serde_json::Error> {
         }
     }
     let mut hashing = Hashing(Sha256::new());
-    serde_json::to_writer(&mut hashing, preset)?;
+    serde_json::to_writer(&mut hashing, value)?;
     Ok(hex(&hashing.0.finalize()))
 }
 

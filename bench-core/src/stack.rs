@@ -30,14 +30,42 @@ pub trait Stack: Send + Sync {
     async fn generate(&self, request: GenerateRequest) -> Result<EventStream, StackError>;
 
     /// Counters summed since the stack started, where it has any (llama.cpp's and vLLM's `/metrics`).
-    async fn spec_counters(&self) -> Result<Option<SpecCounts>, StackError>;
+    async fn counters(&self) -> Result<CounterReading, StackError>;
+
+    /// How many tokens the stack's own tokenizer makes of a text, no BOS added; `None` where it has no such service.
+    async fn count_tokens(&self, text: &str) -> Result<Option<u32>, StackError>;
+
+    /// After a request that failed: whether the stack still runs. If it does not, is ours, and `may_start`, starts it
+    /// again.
+    async fn revive(&self, may_start: bool) -> Result<Revival, StackError>;
 
     /// Stops what was started for this arm and waits for its end.
     async fn shutdown(&self) -> Result<(), StackError>;
 }
 
+/// One reading of a stack's counters.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CounterReading {
+    /// Speculation since the process started.
+    pub spec: Option<SpecCounts>,
+    /// When the process that answered began, as it words it: another value means that it was restarted, be it in
+    /// silence.
+    pub process_started: Option<String>,
+}
+
+/// What became of a stack after a request that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revival {
+    /// It still runs.
+    Alive,
+    /// It was dead and was started again.
+    Restarted,
+    /// It is dead; it is not ours to start, or was not to be started.
+    Dead,
+}
+
 /// One request, the same words for every stack.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GenerateRequest {
     /// Raw text or messages.
     pub prompt: Prompt,
@@ -52,7 +80,8 @@ pub struct GenerateRequest {
 }
 
 /// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Prompt {
     /// Text to continue as it is (BOS is added by the stack).
     Text(String),
@@ -96,7 +125,24 @@ pub enum StreamEvent {
         spec: Option<SpecCounts>,
         /// The stack's own timings, kept as they came.
         stack_timings: Option<serde_json::Value>,
+        /// What the answer says of itself.
+        readback: Readback,
     },
+}
+
+/// What an answer says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Readback {
+    /// The model that answered, as the stack words it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The stack's fingerprint of its build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Sampling parameters that were in force and are not what was asked, in words; empty if all are; `None` where
+    /// the stack does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling_changed: Option<Vec<String>>,
 }
 
 /// Why a request ended well.
@@ -133,6 +179,9 @@ pub struct SpecCounts {
     pub accepted_per_position: Option<Vec<u64>>,
     /// `drafted_per_position[i]`: rounds that drafted at position i.
     pub drafted_per_position: Option<Vec<u64>>,
+    /// `accepted_histogram[j]`: rounds that drafted and of whose drafts exactly j were accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_histogram: Option<Vec<u64>>,
     /// Where the counts come from.
     pub source: SpecSource,
 }
@@ -162,6 +211,8 @@ pub enum SpecSource {
     ResponseBody,
     /// Difference of two readings of `/metrics`.
     MetricsDelta,
+    /// The server's log said so.
+    Log,
 }
 
 /// Key of the draft head in force among the details of an MTP arm: `centroid 32 of 2048` (of 2048 centroids, the tokens
@@ -185,6 +236,18 @@ pub struct StackInfo {
     pub context_tokens: Option<u32>,
     /// CPU threads in force.
     pub threads: Option<u32>,
+    /// Most drafted tokens in a round.
+    #[serde(default)]
+    pub draft_max: Option<u32>,
+    /// `cpu`, `gpu`, or a device's name.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// SHA-256 of the target's file, hex, where the stack names a file that can be read here.
+    #[serde(default)]
+    pub target_sha256: Option<String>,
+    /// SHA-256 of the assistant's file, hex, likewise.
+    #[serde(default)]
+    pub assistant_sha256: Option<String>,
     /// Command line or URL, the recipe to get this stack again.
     pub recipe: String,
     /// More facts, as the stack words them.
@@ -227,17 +290,12 @@ pub enum StackError {
         events: u64,
         /// What was seen.
         detail: String,
+        /// How the server ended, if it did and we can tell.
+        death: Option<Box<Death>>,
     },
     /// A server that we started is gone.
-    #[error("{program} ended by itself ({status})")]
-    Exited {
-        /// Its program.
-        program: String,
-        /// Exit code or signal, in words.
-        status: String,
-        /// Its last lines.
-        log_tail: Vec<String>,
-    },
+    #[error("{0}")]
+    Exited(Box<Death>),
     /// The stack is not on this machine.
     #[error("{stack} is not installed: {detail}")]
     NotInstalled {
@@ -264,6 +322,12 @@ pub enum StackError {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// The arm's server died, and is not started again.
+    #[error("not sent: {why}")]
+    GivenUp {
+        /// What happened to it.
+        why: String,
+    },
     /// A wait had a limit and reached it.
     #[error("{what} took longer than {limit_ms} ms")]
     TimedOut {
@@ -283,7 +347,8 @@ impl StackError {
             Self::Status { .. } => FailureKind::HttpStatus,
             Self::Protocol { .. } => FailureKind::Protocol,
             Self::Aborted { .. } => FailureKind::Aborted,
-            Self::Exited { .. } => FailureKind::Exited,
+            Self::Exited(_) => FailureKind::Exited,
+            Self::GivenUp { .. } => FailureKind::GivenUp,
             Self::NotInstalled { .. } => FailureKind::NotInstalled,
             Self::Unsupported { .. } => FailureKind::Unsupported,
             Self::Engine { .. } => FailureKind::Engine,
@@ -297,17 +362,61 @@ impl StackError {
         match self {
             Self::NotInstalled { hint, .. } => Some(hint.clone()),
             Self::Engine { hint, .. } => hint.clone(),
-            Self::Exited { log_tail, .. } if !log_tail.is_empty() => {
-                Some(format!("its last lines were:\n{}", log_tail.join("\n")))
-            }
+            Self::Exited(death) => death.hint(),
+            Self::Aborted { death, .. } => death.as_ref().and_then(|death| death.hint()),
             Self::Unreachable { .. } => Some("is the server running, and on this port?".to_owned()),
-            Self::Exited { .. }
-            | Self::Status { .. }
+            Self::Status { .. }
             | Self::Protocol { .. }
-            | Self::Aborted { .. }
             | Self::Unsupported { .. }
+            | Self::GivenUp { .. }
             | Self::TimedOut { .. } => None,
         }
+    }
+
+    /// How the server ended, where this error knows.
+    #[must_use]
+    pub fn death(&self) -> Option<&Death> {
+        match self {
+            Self::Exited(death) => Some(death),
+            Self::Aborted { death, .. } => death.as_deref(),
+            Self::Unreachable { .. }
+            | Self::Status { .. }
+            | Self::Protocol { .. }
+            | Self::NotInstalled { .. }
+            | Self::Unsupported { .. }
+            | Self::Engine { .. }
+            | Self::GivenUp { .. }
+            | Self::TimedOut { .. } => None,
+        }
+    }
+}
+
+/// The end of a server, with its evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// Its program.
+    pub program: String,
+    /// Exit code or signal, in words.
+    pub status: String,
+    /// Where it gave up, if its log says: `fattn.cu:109`, a CUDA error, the last line of a Python traceback.
+    pub abort_site: Option<String>,
+    /// Its last lines.
+    pub log_tail: Vec<String>,
+}
+
+impl std::fmt::Display for Death {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ended by itself ({})", self.program, self.status)?;
+        match &self.abort_site {
+            Some(site) => write!(f, " at {site}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Death {
+    fn hint(&self) -> Option<String> {
+        (!self.log_tail.is_empty()).then(|| format!("its last lines were:\n{}", self.log_tail.join("\n")))
     }
 }
 
@@ -331,6 +440,8 @@ pub enum FailureKind {
     Unsupported,
     /// Our engine failed.
     Engine,
+    /// Not sent, because the arm's server had died too often.
+    GivenUp,
     /// A limit was reached outside a request (a request's own deadline is [`crate::record::Outcome::TimedOut`]).
     TimedOut,
 }

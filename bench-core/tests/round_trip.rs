@@ -5,16 +5,18 @@ use std::path::Path;
 
 use bench_core::jsonl::parse_rows;
 use bench_core::preset::{
-    AcceptanceRule, DraftHead, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams,
-    SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny, WeightType,
-    Workload,
+    AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
+    Route, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind,
+    SynthTiny, SyntheticRates, WeightType, Workload,
 };
 use bench_core::record::{
     ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
     RequestRecord, RunEnd, RunManifest, Timing,
 };
 use bench_core::run_dir::{parse_manifest, preset_sha256};
-use bench_core::stack::{FailureKind, FinishReason, SpecCounts, SpecSource, StackInfo, Usage};
+use bench_core::stack::{
+    Death, FailureKind, FinishReason, Readback, SpecCounts, SpecSource, StackInfo, Usage,
+};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -33,32 +35,44 @@ fn failure_kind() -> impl Strategy<Value = FailureKind> {
         Just(FailureKind::NotInstalled),
         Just(FailureKind::Unsupported),
         Just(FailureKind::Engine),
+        Just(FailureKind::GivenUp),
         Just(FailureKind::TimedOut),
     ]
+}
+
+fn death() -> impl Strategy<Value = Death> {
+    (any::<String>(), any::<String>(), any::<Option<String>>(), vec(any::<String>(), 0..3))
+        .prop_map(|(program, status, abort_site, log_tail)| Death { program, status, abort_site, log_tail })
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         prop_oneof![Just(FinishReason::Length), Just(FinishReason::Stop)]
             .prop_map(|reason| Outcome::Completed { reason }),
-        (failure_kind(), any::<String>(), any::<Option<String>>())
-            .prop_map(|(kind, detail, hint)| Outcome::Failed { kind, detail, hint }),
+        (failure_kind(), any::<String>(), any::<Option<String>>(), option::of(death()))
+            .prop_map(|(kind, detail, hint, death)| Outcome::Failed { kind, detail, hint, death }),
         any::<u64>().prop_map(|limit_ms| Outcome::TimedOut { limit_ms }),
         Just(Outcome::Cancelled),
     ]
 }
 
 fn spec_counts() -> impl Strategy<Value = SpecCounts> {
-    let source =
-        prop_oneof![Just(SpecSource::Engine), Just(SpecSource::ResponseBody), Just(SpecSource::MetricsDelta)];
+    let source = prop_oneof![
+        Just(SpecSource::Engine),
+        Just(SpecSource::ResponseBody),
+        Just(SpecSource::MetricsDelta),
+        Just(SpecSource::Log)
+    ];
     let positions = || option::of(vec(any::<u64>(), 0..4));
-    (any::<u64>(), any::<u64>(), any::<Option<u64>>(), positions(), positions(), source).prop_map(
-        |(drafted, accepted, verify_steps, accepted_per_position, drafted_per_position, source)| SpecCounts {
+    let lists = (positions(), positions(), positions());
+    (any::<u64>(), any::<u64>(), any::<Option<u64>>(), lists, source).prop_map(
+        |(drafted, accepted, verify_steps, lists, source)| SpecCounts {
             drafted,
             accepted,
             verify_steps,
-            accepted_per_position,
-            drafted_per_position,
+            accepted_per_position: lists.0,
+            drafted_per_position: lists.1,
+            accepted_histogram: lists.2,
             source,
         },
     )
@@ -89,11 +103,14 @@ fn output() -> impl Strategy<Value = OutputCount> {
         Just(CountSource::Chunks),
         Just(CountSource::Unknown)
     ];
-    (any::<Option<u32>>(), source, any::<bool>()).prop_map(|(tokens, source, disputed)| OutputCount {
-        tokens,
-        source,
-        disputed,
-    })
+    (any::<Option<u32>>(), source, any::<bool>(), any::<Option<u32>>()).prop_map(
+        |(tokens, source, disputed, retokenised)| OutputCount { tokens, source, disputed, retokenised },
+    )
+}
+
+fn readback() -> impl Strategy<Value = Readback> {
+    (any::<Option<String>>(), any::<Option<String>>(), option::of(vec(any::<String>(), 0..2)))
+        .prop_map(|(model, fingerprint, sampling_changed)| Readback { model, fingerprint, sampling_changed })
 }
 
 fn record() -> impl Strategy<Value = RequestRecord> {
@@ -102,11 +119,12 @@ fn record() -> impl Strategy<Value = RequestRecord> {
     let usage = (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u32>>());
     let numbers = (phase, any::<u32>(), any::<u64>(), any::<u64>(), usage);
     let told = (option::of(spec_counts()), option::of(vec(any::<u32>(), 0..5)), any::<String>());
+    let told = (told, option::of(spec_counts()), option::of(readback()), any::<bool>());
     (names, numbers, outcome(), timing(), output(), told, option::of(stack_timings())).prop_map(
         |(names, numbers, outcome, timing, output, told, stack_timings)| {
             let (run_id, arm, prompt_id, category, prompt_sha256) = names;
             let (phase, block, request_index, sent_unix_ms, usage) = numbers;
-            let (spec, token_ids, text) = told;
+            let ((spec, token_ids, text), spec_disputed, readback, restarted_in_silence) = told;
             let usage = Usage { prompt_tokens: usage.0, cached_tokens: usage.1, output_tokens: usage.2 };
             RequestRecord {
                 schema: RECORD_SCHEMA,
@@ -118,12 +136,16 @@ fn record() -> impl Strategy<Value = RequestRecord> {
                 prompt_id,
                 category,
                 prompt_sha256,
+                request_sha256: Some("2".repeat(64)).filter(|_| block % 2 == 0),
                 sent_unix_ms,
                 outcome,
                 timing,
                 usage,
                 output,
                 spec,
+                spec_disputed,
+                readback,
+                restarted_in_silence,
                 token_ids,
                 text,
                 stack_timings,
@@ -139,12 +161,17 @@ fn models() -> impl Strategy<Value = ModelSource> {
         Just(WeightType::Bf16),
         Just(WeightType::Q8_0)
     ];
+    let hf = ("[a-z/]{1,8}", option::of("[a-z/]{1,8}"))
+        .prop_map(|(target, assistant)| HfModels { target, assistant });
     prop_oneof![
         "[a-z]{1,8}".prop_map(ModelSource::Bundled),
-        ("[a-z/ .]{1,12}", option::of("[a-z/ .]{1,12}")).prop_map(|(target, assistant)| ModelSource::Files {
-            target: target.into(),
-            assistant: assistant.map(Into::into)
-        }),
+        ("[a-z/ .]{1,12}", option::of("[a-z/ .]{1,12}"), option::of(hf)).prop_map(
+            |(target, assistant, hf)| ModelSource::Files {
+                target: target.into(),
+                assistant: assistant.map(Into::into),
+                hf
+            }
+        ),
         (0.0_f32..=1.0, weights, any::<u64>()).prop_map(
             |(acceptance, weights, seed)| ModelSource::SynthTiny(SynthTiny {
                 acceptance,
@@ -157,11 +184,26 @@ fn models() -> impl Strategy<Value = ModelSource> {
 }
 
 fn spec() -> impl Strategy<Value = SpecDecode> {
-    let rule = prop_oneof![Just(AcceptanceRule::SampleAndCompare), Just(AcceptanceRule::Rejection)];
+    let rule = || {
+        prop_oneof![
+            Just(AcceptanceRule::SampleAndCompare),
+            Just(AcceptanceRule::Rejection),
+            (1.0..4.0, Just(NonZeroU32::MIN.saturating_add(2))).prop_map(|(length, draft_max)| {
+                AcceptanceRule::Synthetic(SyntheticRates::from_length(length, draft_max).unwrap())
+            })
+        ]
+    };
     let head = prop_oneof![Just(DraftHead::Auto), Just(DraftHead::Dense)];
     prop_oneof![
         Just(SpecDecode::None),
-        (nonzero(), rule, head).prop_map(|(draft_max, acceptance, draft_head)| SpecDecode::Mtp {
+        (nonzero(), any::<u32>(), rule()).prop_map(|(draft_max, draft_min, acceptance)| SpecDecode::Nextn {
+            draft_max,
+            draft_min,
+            acceptance
+        }),
+        (nonzero(), rule())
+            .prop_map(|(draft_max, acceptance)| SpecDecode::DraftModel { draft_max, acceptance }),
+        (nonzero(), rule(), head).prop_map(|(draft_max, acceptance, draft_head)| SpecDecode::Mtp {
             draft_max,
             acceptance,
             draft_head
@@ -197,20 +239,30 @@ fn sampling() -> impl Strategy<Value = SamplingParams> {
 
 fn preset() -> impl Strategy<Value = Preset> {
     let stack = (prop::sample::select(StackKind::ALL.to_vec()), any::<bool>())
-        .prop_map(|(kind, required)| StackChoice { kind, required });
+        .prop_map(|(kind, required)| StackChoice { kind, required, command: Vec::new() });
     let variant = ("[a-z0-9-]{1,8}", spec()).prop_map(|(label, spec)| SpecVariant { label, spec });
-    let kv_type = prop_oneof![Just(KvType::F32), Just(KvType::F16), Just(KvType::Q8_0)];
-    let route = prop_oneof![Just(Route::Completion), Just(Route::Chat)];
-    let serving =
-        (nonzero(), kv_type, nonzero(), route).prop_map(|(context_tokens, kv_type, threads, route)| {
-            ServingParams { context_tokens, kv_type, threads, route }
-        });
-    let run = (nonzero(), any::<u32>(), nonzero(), any::<u64>()).prop_map(
-        |(blocks, warmup_requests, concurrency, request_timeout_ms)| RunParams {
-            blocks,
-            warmup_requests,
-            concurrency,
-            request_timeout_ms,
+    let kv_type = prop_oneof![Just(KvType::F32), Just(KvType::F16), Just(KvType::Q8_0), Just(KvType::Turbo3)];
+    let route = prop_oneof![Just(Route::Completion), Just(Route::Chat), Just(Route::OpenAiCompletion)];
+    let device = prop_oneof![Just(Device::Auto), Just(Device::Cpu), Just(Device::Gpu)];
+    let serving = (nonzero(), kv_type, nonzero(), route, device).prop_map(
+        |(context_tokens, kv_type, threads, route, device)| ServingParams {
+            context_tokens,
+            kv_type,
+            threads,
+            route,
+            device,
+        },
+    );
+    let run = (nonzero(), any::<u32>(), nonzero(), any::<u64>(), any::<u32>(), 0.0_f64..1.0).prop_map(
+        |(blocks, warmup_requests, concurrency, request_timeout_ms, max_restarts, min_acceptance)| {
+            RunParams {
+                blocks,
+                warmup_requests,
+                concurrency,
+                request_timeout_ms,
+                max_restarts,
+                min_acceptance,
+            }
         },
     );
     let lists = (vec(stack, 1..3), vec(variant, 1..4));
@@ -247,6 +299,10 @@ fn arm() -> impl Strategy<Value = ArmManifest> {
             kv_type: word,
             context_tokens: number,
             threads: number,
+            draft_max: number,
+            device: None,
+            target_sha256: Some("3".repeat(64)),
+            assistant_sha256: None,
             recipe: label.clone(),
             details,
         };
@@ -257,6 +313,8 @@ fn arm() -> impl Strategy<Value = ArmManifest> {
             spec,
             status,
             info: Some(info),
+            config_sha256: None,
+            differences: vec!["d".to_owned()],
         }
     })
 }

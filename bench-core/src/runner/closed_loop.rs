@@ -12,7 +12,7 @@ use crate::jsonl::{RowError, RowSink};
 use crate::preset::{Preset, PromptSpec, Route};
 use crate::record::{Outcome, Phase, RequestRecord};
 use crate::run_dir::prompt_sha256;
-use crate::stack::{GenerateRequest, Prompt};
+use crate::stack::{GenerateRequest, Prompt, Revival};
 
 /// One arm over the prompts once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) struct RunState<'a> {
 }
 
 /// What is remembered of an arm from request to request.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct ArmState {
     /// Tokens of its measured decode spans.
     tokens: u64,
@@ -54,6 +54,14 @@ struct ArmState {
     /// Its last request did not complete and may still be running in the stack: the stack's counters are not the
     /// next request's alone.
     unsettled: bool,
+    /// The process that answered last, where it tells.
+    process: Option<String>,
+    /// How often its server was started again.
+    restarts: u32,
+    /// Its server was just started again, and has to be warmed up.
+    cold: bool,
+    /// Why nothing is sent to it any more.
+    given_up: Option<String>,
 }
 
 impl<'a> RunState<'a> {
@@ -92,15 +100,23 @@ impl<'a> RunState<'a> {
         let concurrency = usize::try_from(self.plan.preset.run.concurrency.get()).unwrap_or(usize::MAX);
         let mut in_flight = JoinSet::new();
         loop {
-            while in_flight.len() < concurrency && !self.cancel.is_cancelled() {
+            if self.arms[pass.arm].cold && in_flight.is_empty() {
+                self.warm_up_again(arm, pass).await?;
+                continue;
+            }
+            while in_flight.len() < concurrency && !self.cancel.is_cancelled() && !self.arms[pass.arm].cold {
                 let Some(prompt_index) = waiting.next() else { break };
-                let read_counters = concurrency == 1 && !self.arms[pass.arm].unsettled;
-                let job = self.job(arm, pass, prompt_index, read_counters);
+                if let Some(why) = self.arms[pass.arm].given_up.clone() {
+                    let identity = self.identity(arm, pass, prompt_index);
+                    self.store(pass.arm, Measured::given_up(identity, &why))?;
+                    continue;
+                }
+                let job = self.job(arm, pass, prompt_index);
                 in_flight.spawn(measure(job, self.cancel.clone()));
             }
             let Some(ended) = in_flight.join_next().await else { break };
             let measured = ended.unwrap_or_else(resume);
-            self.store(pass.arm, measured)?;
+            self.keep(arm, pass.arm, measured).await?;
         }
         Ok(if self.done < self.total && self.cancel.is_cancelled() {
             PassEnd::Cancelled
@@ -128,9 +144,71 @@ impl<'a> RunState<'a> {
         (0..prompt_count).cycle().take(requests)
     }
 
-    fn job(&mut self, arm: &RunnableArm, pass: Pass, prompt_index: usize, read_counters: bool) -> Job {
+    /// A server that was just started answers its first requests slower than all that follow.
+    async fn warm_up_again(&mut self, arm: &RunnableArm, pass: Pass) -> Result<(), RowError> {
+        self.arms[pass.arm].cold = false;
+        let pass = Pass { phase: Phase::Warmup, ..pass };
+        for prompt_index in self.prompt_order(Phase::Warmup) {
+            let state = &self.arms[pass.arm];
+            if self.cancel.is_cancelled() || state.cold || state.given_up.is_some() {
+                break;
+            }
+            self.total += 1;
+            let job = self.job(arm, pass, prompt_index);
+            let measured = measure(job, self.cancel.clone()).await;
+            self.keep(arm, pass.arm, measured).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores a row, and sees to the stack if the request broke.
+    async fn keep(&mut self, arm: &RunnableArm, index: usize, measured: Measured) -> Result<(), RowError> {
+        let broke = is_failure(&measured.record.outcome);
+        self.store(index, measured)?;
+        if broke {
+            self.revive(arm, index).await;
+        }
+        Ok(())
+    }
+
+    /// Has a dead server started again, within the arm's limit.
+    async fn revive(&mut self, arm: &RunnableArm, index: usize) {
+        let limit = self.plan.preset.run.max_restarts;
+        let state = &mut self.arms[index];
+        if state.given_up.is_some() {
+            return;
+        }
+        let may_start = state.restarts < limit;
+        let why = match self.cancel.run_until_cancelled(arm.stack.revive(may_start)).await {
+            Some(Ok(Revival::Restarted)) => {
+                (state.restarts, state.cold, state.process) = (state.restarts + 1, true, None);
+                let restarts = state.restarts;
+                self.observer.on_event(&RunEvent::Restarted { arm: &arm.label, restarts, limit });
+                return;
+            }
+            Some(Ok(Revival::Dead)) if !may_start => {
+                format!("its server was started again {limit} times, and died again")
+            }
+            Some(Err(error)) => format!("its server could not be started again: {error}"),
+            // A server that is not ours may come back by itself; until then every request says that it is gone.
+            Some(Ok(Revival::Alive | Revival::Dead)) | None => return,
+        };
+        state.given_up = Some(why.clone());
+        self.observer.on_event(&RunEvent::ArmGivenUp { arm: &arm.label, why });
+    }
+
+    fn job(&mut self, arm: &RunnableArm, pass: Pass, prompt_index: usize) -> Job {
         let preset = self.plan.preset;
-        let prompt = &preset.workload.prompts[prompt_index];
+        let state = &self.arms[pass.arm];
+        let read_counters = preset.run.concurrency.get() == 1 && !state.unsettled;
+        let known_process = state.process.clone();
+        let request = generate_request(preset, &preset.workload.prompts[prompt_index], pass, prompt_index);
+        let identity = self.identity(arm, pass, prompt_index);
+        Job { stack: arm.stack.clone(), request, read_counters, known_process, identity }
+    }
+
+    fn identity(&mut self, arm: &RunnableArm, pass: Pass, prompt_index: usize) -> Identity {
+        let prompt = &self.plan.preset.workload.prompts[prompt_index];
         let identity = Identity {
             run_id: self.plan.run_id.to_owned(),
             arm: arm.label.clone(),
@@ -142,14 +220,14 @@ impl<'a> RunState<'a> {
             prompt_sha256: self.prompt_hashes[prompt_index].clone(),
         };
         self.sent += 1;
-        let request = generate_request(preset, prompt, pass, prompt_index);
-        Job { stack: arm.stack.clone(), request, read_counters, identity }
+        identity
     }
 
     fn store(&mut self, arm: usize, measured: Measured) -> Result<(), RowError> {
-        let Measured { record, counters_error } = measured;
+        let Measured { record, counters_error, process } = measured;
         self.sink.append(&record)?;
         self.done += 1;
+        self.arms[arm].process = process.or(self.arms[arm].process.take());
         if let Some(error) = counters_error {
             self.observer
                 .on_event(&RunEvent::CountersUnreadable { arm: &record.arm, message: error.to_string() });
@@ -195,7 +273,7 @@ fn generate_request(
     sampling.seed = request_seed(sampling.seed, block, slot);
     GenerateRequest {
         prompt: match preset.serving.route {
-            Route::Completion => Prompt::Text(prompt.text.clone()),
+            Route::Completion | Route::OpenAiCompletion => Prompt::Text(prompt.text.clone()),
             Route::Chat => Prompt::Chat { system: prompt.system.clone(), user: prompt.text.clone() },
         },
         max_tokens: preset.workload.max_tokens.get(),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::clock::elapsed_ns;
 use crate::record::{Chunk, CountSource, OutputCount, Timing};
-use crate::stack::{FinishReason, SpecCounts, StackError, StreamEvent, Usage};
+use crate::stack::{FinishReason, Readback, SpecCounts, StackError, StreamEvent, Usage};
 
 /// The fold of one request's events.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ struct Finish {
     usage: Usage,
     spec: Option<SpecCounts>,
     stack_timings: Option<serde_json::Value>,
+    readback: Readback,
 }
 
 /// What a request came to, before it is a row.
@@ -51,6 +52,8 @@ pub struct Collected {
     pub text: String,
     /// The stack's own timings.
     pub stack_timings: Option<serde_json::Value>,
+    /// What the answer says of itself; `None` if it did not finish.
+    pub readback: Option<Readback>,
 }
 
 impl Collector {
@@ -96,9 +99,9 @@ impl Collector {
                 let at_ns = self.stamp(at)?;
                 self.push_tokens(at_ns, count, &text, token_ids);
             }
-            StreamEvent::Finished { at, reason, usage, spec, stack_timings } => {
+            StreamEvent::Finished { at, reason, usage, spec, stack_timings, readback } => {
                 self.stamp(at)?;
-                self.finish = Some(Finish { at, reason, usage, spec, stack_timings });
+                self.finish = Some(Finish { at, reason, usage, spec, stack_timings, readback });
             }
         }
         Ok(())
@@ -120,10 +123,24 @@ impl Collector {
         let token_ids = self.token_ids.filter(|_| !timing.chunks.is_empty());
         let usage = self.finish.as_ref().map_or_else(Usage::default, |finish| finish.usage);
         let output = count_output(token_ids.as_deref(), usage, &timing.chunks);
-        let (reason, spec, stack_timings) = self
-            .finish
-            .map_or((None, None, None), |finish| (Some(finish.reason), finish.spec, finish.stack_timings));
-        Collected { reason, timing, usage, output, spec, token_ids, text: self.text, stack_timings }
+        let mut collected = Collected {
+            reason: None,
+            timing,
+            usage,
+            output,
+            spec: None,
+            token_ids,
+            text: self.text,
+            stack_timings: None,
+            readback: None,
+        };
+        if let Some(finish) = self.finish {
+            collected.reason = Some(finish.reason);
+            collected.spec = finish.spec;
+            collected.stack_timings = finish.stack_timings;
+            collected.readback = Some(finish.readback);
+        }
+        collected
     }
 
     fn push_tokens(&mut self, at_ns: u64, count: Option<u32>, text: &str, ids: Option<Vec<u32>>) {
@@ -166,9 +183,12 @@ fn count_output(token_ids: Option<&[u32]>, usage: Usage, chunks: &[Chunk]) -> Ou
     ];
     let mut known = ways.into_iter().filter_map(|(source, count)| count.map(|count| (source, count)));
     match known.next() {
-        None => OutputCount { tokens: None, source: CountSource::Unknown, disputed: false },
+        None => {
+            OutputCount { tokens: None, source: CountSource::Unknown, disputed: false, retokenised: None }
+        }
         Some((source, tokens)) => {
-            OutputCount { tokens: Some(tokens), source, disputed: known.any(|(_, other)| other != tokens) }
+            let disputed = known.any(|(_, other)| other != tokens);
+            OutputCount { tokens: Some(tokens), source, disputed, retokenised: None }
         }
     }
 }
@@ -185,7 +205,14 @@ mod tests {
 
     fn finished(at: Instant, output_tokens: Option<u32>) -> StreamEvent {
         let usage = Usage { output_tokens, ..Usage::default() };
-        StreamEvent::Finished { at, reason: FinishReason::Length, usage, spec: None, stack_timings: None }
+        StreamEvent::Finished {
+            at,
+            reason: FinishReason::Length,
+            usage,
+            spec: None,
+            stack_timings: None,
+            readback: Readback::default(),
+        }
     }
 
     fn count(ids: Option<u32>, usage: Option<u32>, chunks: Option<u32>) -> OutputCount {
@@ -196,7 +223,7 @@ mod tests {
 
     #[test]
     fn ids_beat_usage_beat_chunks() {
-        let expect = |tokens, source, disputed| OutputCount { tokens, source, disputed };
+        let expect = |tokens, source, disputed| OutputCount { tokens, source, disputed, retokenised: None };
         assert_eq!(count(Some(4), Some(4), Some(4)), expect(Some(4), CountSource::TokenIds, false));
         assert_eq!(count(Some(4), Some(5), None), expect(Some(4), CountSource::TokenIds, true));
         assert_eq!(count(None, Some(5), Some(4)), expect(Some(5), CountSource::Usage, true));
@@ -227,7 +254,12 @@ mod tests {
         assert_eq!(got.text, "abcd");
         assert_eq!(
             got.output,
-            OutputCount { tokens: Some(4), source: CountSource::TokenIds, disputed: false }
+            OutputCount {
+                tokens: Some(4),
+                source: CountSource::TokenIds,
+                disputed: false,
+                retokenised: None
+            }
         );
         assert_eq!(got.reason, Some(FinishReason::Length));
     }
@@ -241,7 +273,7 @@ mod tests {
         fold.push(tokens(sent, Some(1), "c", Some(vec![9]))).unwrap();
         let got = fold.finish(sent);
         assert_eq!(got.token_ids, None);
-        assert_eq!(got.output, OutputCount { tokens: None, source: CountSource::Unknown, disputed: false });
+        assert_eq!((got.output.tokens, got.output.source), (None, CountSource::Unknown));
         assert_eq!(got.reason, None);
     }
 
@@ -259,7 +291,7 @@ mod tests {
     fn nothing_came_counts_as_unknown() {
         let sent = Instant::now();
         let got = Collector::new(sent, 8).finish(sent + Duration::from_millis(3));
-        assert_eq!(got.output, OutputCount { tokens: None, source: CountSource::Unknown, disputed: false });
+        assert_eq!((got.output.tokens, got.output.source), (None, CountSource::Unknown));
         assert_eq!((got.token_ids, got.timing.ended_ns), (None, 3_000_000));
     }
 }

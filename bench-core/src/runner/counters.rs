@@ -24,6 +24,7 @@ pub fn subtract_counts(before: &SpecCounts, after: &SpecCounts) -> Option<SpecCo
             before.drafted_per_position.as_deref(),
             after.drafted_per_position.as_deref(),
         )?,
+        accepted_histogram: None,
         source: SpecSource::MetricsDelta,
     })
 }
@@ -46,22 +47,32 @@ fn subtract_positions(before: Option<&[u64]>, after: Option<&[u64]>) -> Option<O
         .map(Some)
 }
 
+/// One request's counts from two sources that were checked against each other.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MergedCounts {
+    /// What is believed.
+    pub counts: Option<SpecCounts>,
+    /// The other source, if it tells another number of drafted or accepted tokens.
+    pub disputed: Option<SpecCounts>,
+}
+
 /// One request's counts from its response and from the difference of two readings.
 ///
 /// The response wins. What it leaves out (verify steps, counts by position) is taken from the difference, but only if
-/// both agree on drafted and accepted: otherwise the difference is of something else.
+/// both agree on drafted and accepted: otherwise the difference is of something else, and is handed back as a dispute.
 #[must_use]
-pub fn merge_counts(response: Option<SpecCounts>, delta: Option<SpecCounts>) -> Option<SpecCounts> {
+pub fn merge_counts(response: Option<SpecCounts>, delta: Option<SpecCounts>) -> MergedCounts {
     let (mut response, delta) = match (response, delta) {
         (Some(response), Some(delta)) => (response, delta),
-        (response, delta) => return response.or(delta),
+        (response, delta) => return MergedCounts { counts: response.or(delta), disputed: None },
     };
-    if (response.drafted, response.accepted) == (delta.drafted, delta.accepted) {
-        response.verify_steps = response.verify_steps.or(delta.verify_steps);
-        response.accepted_per_position = response.accepted_per_position.or(delta.accepted_per_position);
-        response.drafted_per_position = response.drafted_per_position.or(delta.drafted_per_position);
+    if (response.drafted, response.accepted) != (delta.drafted, delta.accepted) {
+        return MergedCounts { counts: Some(response), disputed: Some(delta) };
     }
-    Some(response)
+    response.verify_steps = response.verify_steps.or(delta.verify_steps);
+    response.accepted_per_position = response.accepted_per_position.or(delta.accepted_per_position);
+    response.drafted_per_position = response.drafted_per_position.or(delta.drafted_per_position);
+    MergedCounts { counts: Some(response), disputed: None }
 }
 
 #[cfg(test)]
@@ -75,6 +86,7 @@ mod tests {
             verify_steps: None,
             accepted_per_position: per_position.map(<[u64]>::to_vec),
             drafted_per_position: None,
+            accepted_histogram: None,
             source: SpecSource::ResponseBody,
         }
     }
@@ -101,11 +113,13 @@ mod tests {
     #[test]
     fn positions_are_merged_only_where_both_agree() {
         let delta = || Some(counts(6, 3, Some(&[2, 1])));
-        let merged = merge_counts(Some(counts(6, 3, None)), delta()).unwrap();
-        assert_eq!(merged.accepted_per_position, Some(vec![2, 1]));
-        let disagreeing = counts(6, 4, None);
-        assert_eq!(merge_counts(Some(disagreeing.clone()), delta()), Some(disagreeing));
-        assert_eq!(merge_counts(None, delta()), delta());
-        assert_eq!(merge_counts(None, None), None);
+        let merged = merge_counts(Some(counts(6, 3, None)), delta());
+        assert_eq!(merged.counts.unwrap().accepted_per_position, Some(vec![2, 1]));
+        assert_eq!(merged.disputed, None);
+        let disagreeing = Some(counts(6, 4, None));
+        let merged = merge_counts(disagreeing.clone(), delta());
+        assert_eq!((merged.counts, merged.disputed), (disagreeing, delta()));
+        assert_eq!(merge_counts(None, delta()).counts, delta());
+        assert_eq!(merge_counts(None, None), MergedCounts::default());
     }
 }

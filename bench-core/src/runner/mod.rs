@@ -14,6 +14,9 @@
 //! row that cannot be stored ends the run. After cancellation the requests in flight become rows too, and no further
 //! request is sent.
 //!
+//! A stack that died is started again, up to the preset's limit, and warmed up again, since a cold server is another
+//! measurement; beyond the limit its arm is given up, and every request it still owes is a row that says so.
+//!
 //! Requests run as tasks of their own, so that storing one row never delays the reading of another stream. This
 //! module prints nothing: an [`Observer`] is told.
 
@@ -28,7 +31,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::collect::{Collected, Collector};
-pub use self::counters::{merge_counts, subtract_counts};
+pub use self::counters::{MergedCounts, merge_counts, subtract_counts};
 pub use self::request::setup_row;
 pub use self::seed::request_seed;
 
@@ -115,6 +118,22 @@ pub enum RunEvent<'a> {
         arm: &'a str,
         /// What the stack said.
         message: String,
+    },
+    /// An arm's server died and was started again.
+    Restarted {
+        /// The arm's label.
+        arm: &'a str,
+        /// Restarts of this arm so far.
+        restarts: u32,
+        /// Restarts it may have.
+        limit: u32,
+    },
+    /// An arm's server died and will not be started again: no request is sent to it any more.
+    ArmGivenUp {
+        /// The arm's label.
+        arm: &'a str,
+        /// Why.
+        why: String,
     },
     /// Every arm has answered every prompt once more.
     BlockFinished {

@@ -13,7 +13,8 @@ use super::collect::{Collected, Collector};
 use super::counters::{merge_counts, subtract_counts};
 use crate::clock;
 use crate::record::{CountSource, Outcome, OutputCount, Phase, RECORD_SCHEMA, RequestRecord, Timing};
-use crate::stack::{GenerateRequest, SpecCounts, Stack, StackError, Usage};
+use crate::run_dir::request_sha256;
+use crate::stack::{CounterReading, GenerateRequest, Stack, StackError, Usage};
 
 /// One request to send, with everything its row says about it.
 pub(super) struct Job {
@@ -21,6 +22,8 @@ pub(super) struct Job {
     pub(super) request: GenerateRequest,
     /// Read the stack's counters before and after, outside the timed part.
     pub(super) read_counters: bool,
+    /// The process that answered last, if that is known and it was not restarted by us.
+    pub(super) known_process: Option<String>,
     pub(super) identity: Identity,
 }
 
@@ -41,28 +44,61 @@ pub(super) struct Identity {
 pub(super) struct Measured {
     pub(super) record: RequestRecord,
     pub(super) counters_error: Option<StackError>,
+    /// The process that answered, where it tells.
+    pub(super) process: Option<String>,
+}
+
+impl Measured {
+    /// The row of a request that was not sent.
+    pub(super) fn given_up(identity: Identity, why: &str) -> Self {
+        let error = StackError::GivenUp { why: why.to_owned() };
+        let record = identity.into_record(clock::unix_ms(), failed(&error), nothing());
+        Self { record, counters_error: None, process: None }
+    }
 }
 
 /// Sends the request and reads it to its end, whichever that is.
 pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
-    let Job { stack, request, read_counters, identity } = job;
+    let Job { stack, request, read_counters, known_process, identity } = job;
     let limit = request.timeout;
-    let before = if read_counters { counters(&*stack, limit, &cancel).await } else { Ok(None) };
-
+    let hash = request_sha256(&request);
+    let before = if read_counters {
+        limited("reading the counters", stack.counters(), limit, &cancel).await
+    } else {
+        Ok(None)
+    };
     let sent_unix_ms = clock::unix_ms();
     let (outcome, collected) = exchange(&*stack, request, &cancel).await;
 
-    let (delta, counters_error) = match before {
-        Ok(Some(before)) if outcome.is_completed() => match counters(&*stack, limit, &cancel).await {
-            Ok(after) => (after.and_then(|after| subtract_counts(&before, &after)), None),
-            Err(error) => (None, Some(error)),
-        },
-        Ok(_) => (None, None),
-        Err(error) => (None, Some(error)),
+    let after = match &before {
+        Ok(Some(_)) if outcome.is_completed() => {
+            limited("reading the counters", stack.counters(), limit, &cancel).await
+        }
+        Ok(_) | Err(_) => Ok(None),
+    };
+    let (before, after, counters_error) = match (before, after) {
+        (Ok(before), Ok(after)) => (before.unwrap_or_default(), after.unwrap_or_default(), None),
+        (Ok(before), Err(error)) => (before.unwrap_or_default(), CounterReading::default(), Some(error)),
+        (Err(error), _) => (CounterReading::default(), CounterReading::default(), Some(error)),
     };
     let mut record = identity.into_record(sent_unix_ms, outcome, collected);
-    record.spec = merge_counts(record.spec.take(), delta);
-    Measured { record, counters_error }
+    record.request_sha256 = hash;
+    let delta = match (&before.spec, &after.spec) {
+        (Some(before), Some(after)) => subtract_counts(before, after),
+        (_, None) | (None, _) => None,
+    };
+    let merged = merge_counts(record.spec.take(), delta);
+    (record.spec, record.spec_disputed) = (merged.counts, merged.disputed);
+    let seen = [known_process.as_ref(), before.process_started.as_ref(), after.process_started.as_ref()];
+    let mut seen: Vec<_> = seen.into_iter().flatten().collect();
+    seen.dedup();
+    record.restarted_in_silence = seen.len() > 1;
+    if record.outcome.is_completed() && !record.text.is_empty() {
+        let counted = limited("counting tokens", stack.count_tokens(&record.text), limit, &cancel).await;
+        // It is evidence beside the count: without it the row is whole.
+        record.output.retokenised = counted.unwrap_or_default().flatten();
+    }
+    Measured { record, counters_error, process: after.process_started.or(before.process_started) }
 }
 
 /// The timed part: from the send to the end of the stream, the deadline or the cancellation.
@@ -92,6 +128,7 @@ async fn exchange(
         (End::Read(Ok(())), None) => failed(&StackError::Aborted {
             events: collected.timing.chunks.len() as u64,
             detail: "the stream is over".to_owned(),
+            death: None,
         }),
         (End::Read(Err(error)), _) => failed(&error),
     };
@@ -120,25 +157,31 @@ async fn read_to_end(
     Ok(())
 }
 
-/// The stack's counters. With a limit, and given up when the user stops the run: a stack that hangs here must hang
-/// neither the run nor its end.
-async fn counters(
-    stack: &dyn Stack,
+/// A question to the stack beside the requests. With a limit, and given up when the user stops the run (`None`): a
+/// stack that hangs here must hang neither the run nor its end.
+async fn limited<T>(
+    what: &str,
+    question: impl Future<Output = Result<T, StackError>>,
     limit: Duration,
     cancel: &CancellationToken,
-) -> Result<Option<SpecCounts>, StackError> {
+) -> Result<Option<T>, StackError> {
     let timed_out = |_elapsed| StackError::TimedOut {
-        what: "reading the counters".to_owned(),
+        what: what.to_owned(),
         limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
     };
-    match cancel.run_until_cancelled(tokio::time::timeout(limit, stack.spec_counters())).await {
-        Some(read) => read.map_err(timed_out)?,
+    match cancel.run_until_cancelled(tokio::time::timeout(limit, question)).await {
+        Some(read) => read.map_err(timed_out)?.map(Some),
         None => Ok(None),
     }
 }
 
 fn failed(error: &StackError) -> Outcome {
-    Outcome::Failed { kind: error.kind(), detail: error.to_string(), hint: error.hint() }
+    Outcome::Failed {
+        kind: error.kind(),
+        detail: error.to_string(),
+        hint: error.hint(),
+        death: error.death().cloned(),
+    }
 }
 
 impl Identity {
@@ -153,12 +196,16 @@ impl Identity {
             prompt_id: self.prompt_id,
             category: self.category,
             prompt_sha256: self.prompt_sha256,
+            request_sha256: None,
             sent_unix_ms,
             outcome,
             timing: collected.timing,
             usage: collected.usage,
             output: collected.output,
             spec: collected.spec,
+            spec_disputed: None,
+            readback: collected.readback,
+            restarted_in_silence: false,
             token_ids: collected.token_ids,
             text: collected.text,
             stack_timings: collected.stack_timings,
@@ -179,15 +226,25 @@ pub fn setup_row(run_id: &str, arm: &str, request_index: u64, error: &StackError
         category: String::new(),
         prompt_sha256: String::new(),
     };
-    let nothing = Collected {
+    identity.into_record(clock::unix_ms(), failed(error), nothing())
+}
+
+/// What came of a request that was not sent.
+fn nothing() -> Collected {
+    Collected {
         reason: None,
         timing: Timing::default(),
         usage: Usage::default(),
-        output: OutputCount { tokens: None, source: CountSource::Unknown, disputed: false },
+        output: OutputCount {
+            tokens: None,
+            source: CountSource::Unknown,
+            disputed: false,
+            retokenised: None,
+        },
         spec: None,
         token_ids: None,
         text: String::new(),
         stack_timings: None,
-    };
-    identity.into_record(clock::unix_ms(), failed(error), nothing)
+        readback: None,
+    }
 }

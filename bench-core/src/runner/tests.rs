@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::jsonl::RowError;
 use crate::record::Outcome;
-use crate::stack::{FailureKind, FinishReason, SpecCounts, SpecSource, StackError};
+use crate::stack::{
+    CounterReading, Death, FailureKind, FinishReason, Revival, SpecCounts, SpecSource, StackError,
+};
 use crate::testing::{Script, ScriptedStack, Step, preset};
 
 struct Ran {
@@ -48,7 +50,17 @@ fn counts(drafted: u64, accepted: u64, positions: Option<Vec<u64>>, source: Spec
         verify_steps: None,
         accepted_per_position: positions,
         drafted_per_position: None,
+        accepted_histogram: None,
         source,
+    }
+}
+
+fn death() -> Death {
+    Death {
+        program: "p".to_owned(),
+        status: "signal 6".to_owned(),
+        abort_site: Some("fattn.cu:109".to_owned()),
+        log_tail: vec!["oom".to_owned()],
     }
 }
 
@@ -84,7 +96,7 @@ async fn faults_are_rows_with_kind_message_and_what_came_before() {
     }))
     .await;
     assert!(
-        matches!(&row.outcome, Outcome::Failed { kind: FailureKind::HttpStatus, detail, hint: None }
+        matches!(&row.outcome, Outcome::Failed { kind: FailureKind::HttpStatus, detail, hint: None, death: None }
         if detail == "http://x answered 503: loading"),
         "{:?}",
         row.outcome
@@ -94,11 +106,7 @@ async fn faults_are_rows_with_kind_message_and_what_came_before() {
     assert!(matches!(&row.outcome, Outcome::Failed { kind: FailureKind::Aborted, .. }), "{:?}", row.outcome);
     assert_eq!((row.output.tokens, row.timing.ended_ns), (Some(1), 3_000_000));
 
-    let broken = StackError::Exited {
-        program: "p".to_owned(),
-        status: "9".to_owned(),
-        log_tail: vec!["oom".to_owned()],
-    };
+    let broken = StackError::Exited(Box::new(death()));
     let row = run_one(Script::new().tokens(&[1]).tokens(&[2]).step(Step::Fail(broken))).await;
     assert!(
         matches!(&row.outcome, Outcome::Failed { kind: FailureKind::Exited, hint: Some(hint), .. }
@@ -217,7 +225,8 @@ async fn counters_fill_in_what_the_response_leaves_out() {
     let mut preset = preset();
     preset.run.blocks = NonZeroU32::new(2).unwrap();
     let metrics = |drafted, accepted, positions: &[u64]| {
-        Ok(Some(counts(drafted, accepted, Some(positions.to_vec()), SpecSource::MetricsDelta)))
+        let spec = counts(drafted, accepted, Some(positions.to_vec()), SpecSource::MetricsDelta);
+        Ok(CounterReading { spec: Some(spec), process_started: None })
     };
     let told = Script::new()
         .tokens(&[1])
@@ -240,6 +249,9 @@ async fn counters_fill_in_what_the_response_leaves_out() {
     assert_eq!(specs[0], counts(3, 2, Some(vec![1, 1]), SpecSource::ResponseBody));
     assert_eq!(specs[1], counts(4, 1, Some(vec![1, 0]), SpecSource::MetricsDelta));
     assert_eq!(specs[2], counts(3, 2, None, SpecSource::ResponseBody), "disagreeing delta is not merged");
+    let disputed: Vec<_> =
+        ran.rows.iter().map(|row| row.spec_disputed.as_ref().map(|spec| spec.drafted)).collect();
+    assert_eq!(disputed, [None, None, Some(20), None], "but it is kept");
     assert_eq!(
         specs[3],
         counts(3, 2, None, SpecSource::ResponseBody),
@@ -259,6 +271,8 @@ async fn the_observer_sees_progress_in_order() {
                     format!("{done}/{total} {tokens_per_s:?}")
                 }
                 RunEvent::CountersUnreadable { message, .. } => message.clone(),
+                RunEvent::Restarted { arm, restarts, limit } => format!("{arm} restarted {restarts}/{limit}"),
+                RunEvent::ArmGivenUp { arm, why } => format!("{arm} given up: {why}"),
                 RunEvent::BlockFinished { block, blocks } => format!("block {block} of {blocks}"),
             });
         }
@@ -310,7 +324,10 @@ async fn a_run_can_be_a_task_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn counters_are_not_read_after_a_request_that_may_still_run() {
-    let metrics = |drafted| Ok(Some(counts(drafted, 0, None, SpecSource::MetricsDelta)));
+    let metrics = |drafted| {
+        let spec = counts(drafted, 0, None, SpecSource::MetricsDelta);
+        Ok(CounterReading { spec: Some(spec), process_started: None })
+    };
     let (hang, fine) = (Script::new().step(Step::Hang), Script::new().tokens(&[1]).wait_ms(1).finish(1));
     let stack =
         Arc::new(ScriptedStack::new(vec![hang, fine.clone(), fine.clone(), fine]).with_counters(vec![
@@ -359,4 +376,114 @@ async fn hanging_counters_hang_neither_the_run_nor_its_end() {
     let ran = run_preset(&preset(), &[arm("a", &stack)], &cancel).await;
     assert!(ran.summary.interrupted);
     assert_eq!(start.elapsed().as_millis(), 300);
+}
+
+/// One arm, `blocks` blocks over two prompts, at most `max_restarts` restarts.
+fn restartable(blocks: u32, warmup_requests: u32, max_restarts: u32) -> Preset {
+    let mut preset = preset();
+    preset.run.blocks = NonZeroU32::new(blocks).unwrap();
+    (preset.run.warmup_requests, preset.run.max_restarts) = (warmup_requests, max_restarts);
+    preset
+}
+
+fn in_short(rows: &[RequestRecord]) -> Vec<(Phase, u64, &'static str)> {
+    let word = |outcome: &Outcome| match outcome {
+        Outcome::Completed { .. } => "completed",
+        Outcome::Failed { kind: FailureKind::Aborted, .. } => "aborted",
+        Outcome::Failed { kind: FailureKind::GivenUp, .. } => "given up",
+        Outcome::Failed { .. } => "failed",
+        Outcome::TimedOut { .. } => "timed out",
+        Outcome::Cancelled => "cancelled",
+    };
+    rows.iter().map(|row| (row.phase, row.request_index, word(&row.outcome))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_server_is_restarted_warmed_up_and_the_run_goes_on() {
+    let (fine, dies) = (Script::steady(1, 1, 2), Script::new().tokens(&[1]));
+    let stack = ScriptedStack::new(vec![fine.clone(), dies, fine.clone(), fine.clone()])
+        .with_revivals(vec![Ok(Revival::Restarted)]);
+    let stack = Arc::new(stack);
+    let ran = run_preset(&restartable(1, 1, 3), &[arm("a", &stack)], &CancellationToken::new()).await;
+    use Phase::{Measured, Warmup};
+    assert_eq!(
+        in_short(&ran.rows),
+        [
+            (Warmup, 0, "completed"),
+            (Measured, 1, "aborted"),
+            (Warmup, 2, "completed"),
+            (Measured, 3, "completed")
+        ]
+    );
+    assert_eq!((ran.summary.failures, ran.summary.interrupted), (1, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_its_restarts_an_arm_is_given_up_and_the_others_go_on() {
+    let dies = ScriptedStack::new(vec![Script::new().tokens(&[1])])
+        .with_revivals((0..9).map(|_| Ok(Revival::Restarted)).collect());
+    let (dies, fine) = (Arc::new(dies), scripted(vec![Script::steady(1, 1, 2)]));
+    let arms = [arm("dies", &dies), arm("fine", &fine)];
+    let ran = run_preset(&restartable(3, 0, 2), &arms, &CancellationToken::new()).await;
+    let of = |label: &str| ran.rows.iter().filter(|row| row.arm == label).cloned().collect::<Vec<_>>();
+    let words: Vec<_> = in_short(&of("dies")).into_iter().map(|(.., word)| word).collect();
+    assert_eq!(words, ["aborted", "aborted", "aborted", "given up", "given up", "given up"]);
+    assert_eq!(dies.requests().len(), 3, "what is given up is not sent");
+    assert!(of("fine").iter().all(|row| row.outcome.is_completed()));
+    let last = of("dies").pop().unwrap();
+    let Outcome::Failed { detail, .. } = last.outcome else { panic!("{:?}", last.outcome) };
+    assert_eq!(detail, "not sent: its server was started again 2 times, and died again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_by_a_living_server_gives_up_nothing() {
+    let refused =
+        Script::refuse(StackError::Status { address: "x".to_owned(), status: 400, message: "n".to_owned() });
+    let stack = scripted(vec![refused]);
+    let ran = run_preset(&restartable(2, 0, 0), &[arm("a", &stack)], &CancellationToken::new()).await;
+    assert_eq!(stack.requests().len(), 4);
+    assert!(in_short(&ran.rows).iter().all(|row| row.2 == "failed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_cannot_be_started_again_ends_its_arm() {
+    let gone = StackError::Exited(Box::new(death()));
+    let stack =
+        ScriptedStack::new(vec![Script::new().step(Step::Fail(gone.clone()))]).with_revivals(vec![Err(gone)]);
+    let stack = Arc::new(stack);
+    let ran = run_preset(&restartable(1, 0, 3), &[arm("a", &stack)], &CancellationToken::new()).await;
+    let Outcome::Failed { death: Some(evidence), .. } = &ran.rows[0].outcome else { panic!() };
+    assert_eq!(evidence.abort_site.as_deref(), Some("fattn.cu:109"));
+    let Outcome::Failed { kind: FailureKind::GivenUp, detail, .. } = &ran.rows[1].outcome else { panic!() };
+    assert!(
+        detail.contains("could not be started again: p ended by itself (signal 6) at fattn.cu:109"),
+        "{detail}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_changes_behind_our_back_is_noticed() {
+    let reading =
+        |started: &str| Ok(CounterReading { spec: None, process_started: Some(started.to_owned()) });
+    let stack = ScriptedStack::new(vec![Script::steady(1, 1, 2)])
+        .with_counters(["1", "1", "2", "2", "2", "3", "3", "3"].map(reading).to_vec());
+    let stack = Arc::new(stack);
+    let ran = run_preset(&restartable(2, 0, 3), &[arm("a", &stack)], &CancellationToken::new()).await;
+    let silent: Vec<_> = ran.rows.iter().map(|row| row.restarted_in_silence).collect();
+    assert_eq!(silent, [false, true, true, false], "between two requests, and within one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_text_is_counted_again_and_the_request_is_hashed() {
+    let ran = run_preset(
+        &restartable(2, 0, 3),
+        &[arm("a", &scripted(vec![Script::steady(1, 1, 2)]))],
+        &CancellationToken::new(),
+    )
+    .await;
+    assert!(ran.rows.iter().all(|row| row.output.retokenised == Some(2)), "a token a character");
+    let hashes: std::collections::HashSet<_> =
+        ran.rows.iter().map(|row| row.request_sha256.clone()).collect();
+    assert_eq!(hashes.len(), 4, "prompt and seed are in it");
+    assert!(hashes.iter().all(Option::is_some));
 }

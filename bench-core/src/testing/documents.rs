@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use crate::preset::{
-    KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams, SamplingParams, ServingParams,
-    SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny, WeightType, Workload,
+    DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, Device, KvType, ModelSource, PRESET_SCHEMA, Preset,
+    PromptSpec, Route, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
+    StackKind, SynthTiny, WeightType, Workload,
 };
 use crate::record::{
     ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
@@ -27,13 +28,14 @@ pub fn preset() -> Preset {
             weights: WeightType::F16,
             seed: 1,
         }),
-        stacks: vec![StackChoice { kind: StackKind::Native, required: true }],
+        stacks: vec![StackChoice { kind: StackKind::Native, required: true, command: Vec::new() }],
         variants: vec![SpecVariant { label: "none".to_owned(), spec: SpecDecode::None }],
         serving: ServingParams {
             context_tokens: NonZeroU32::MIN.saturating_add(1023),
             kv_type: KvType::F16,
             threads: NonZeroU32::MIN,
             route: Route::Completion,
+            device: Device::Auto,
         },
         workload: Workload {
             prompts: ["a", "b"].map(prompt).to_vec(),
@@ -46,6 +48,8 @@ pub fn preset() -> Preset {
             warmup_requests: 0,
             concurrency: NonZeroU32::MIN,
             request_timeout_ms: 1000,
+            max_restarts: DEFAULT_MAX_RESTARTS,
+            min_acceptance: DEFAULT_MIN_ACCEPTANCE,
         },
     }
 }
@@ -75,6 +79,7 @@ pub fn record(arm: &str, block: u32, request_index: u64) -> RequestRecord {
         prompt_id: asked.id.clone(),
         category: asked.category.clone(),
         prompt_sha256: prompt_sha256(&asked),
+        request_sha256: None,
         sent_unix_ms: 1_800_000_000_000,
         outcome: Outcome::Completed { reason: FinishReason::Length },
         timing: Timing {
@@ -85,8 +90,16 @@ pub fn record(arm: &str, block: u32, request_index: u64) -> RequestRecord {
             chunks,
         },
         usage: Usage { prompt_tokens: Some(3), cached_tokens: Some(0), output_tokens: Some(4) },
-        output: OutputCount { tokens: Some(4), source: CountSource::TokenIds, disputed: false },
+        output: OutputCount {
+            tokens: Some(4),
+            source: CountSource::TokenIds,
+            disputed: false,
+            retokenised: None,
+        },
         spec: None,
+        spec_disputed: None,
+        readback: None,
+        restarted_in_silence: false,
         token_ids: Some(vec![1, 2, 3, 4]),
         text: "abcd".to_owned(),
         stack_timings: None,
@@ -103,6 +116,8 @@ pub fn manifest(preset: Preset) -> RunManifest {
         spec: SpecDecode::None,
         status: ArmStatus::Ready,
         info: Some(stack_info()),
+        config_sha256: None,
+        differences: Vec::new(),
     };
     RunManifest {
         schema: RECORD_SCHEMA,
@@ -145,6 +160,10 @@ pub fn stack_info() -> StackInfo {
         kv_type: None,
         context_tokens: None,
         threads: None,
+        draft_max: None,
+        device: None,
+        target_sha256: None,
+        assistant_sha256: None,
         recipe: "scripted".to_owned(),
         details: BTreeMap::new(),
     }

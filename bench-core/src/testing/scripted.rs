@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::documents::stack_info;
 use crate::stack::{
-    EventStream, FinishReason, GenerateRequest, SpecCounts, Stack, StackError, StackInfo, StreamEvent, Usage,
+    CounterReading, EventStream, FinishReason, GenerateRequest, Readback, Revival, SpecCounts, Stack,
+    StackError, StackInfo, StreamEvent, Usage,
 };
 
 /// One step of a script.
@@ -124,8 +125,9 @@ impl Script {
 pub struct ScriptedStack {
     info: StackInfo,
     scripts: Vec<Script>,
-    counters: Mutex<VecDeque<Result<Option<SpecCounts>, StackError>>>,
+    counters: Mutex<VecDeque<Result<CounterReading, StackError>>>,
     counters_hang: bool,
+    revivals: Mutex<VecDeque<Result<Revival, StackError>>>,
     requests: Mutex<Vec<(Instant, GenerateRequest)>>,
     load: Arc<Load>,
 }
@@ -151,18 +153,26 @@ impl ScriptedStack {
             scripts,
             counters: Mutex::default(),
             counters_hang: false,
+            revivals: Mutex::default(),
             requests: Mutex::default(),
             load: Arc::default(),
         }
     }
 
-    /// Answers `spec_counters` with these, one by one, and with `None` afterwards.
+    /// Answers `counters` with these, one by one, and with nothing afterwards.
     #[must_use]
-    pub fn with_counters(self, readings: Vec<Result<Option<SpecCounts>, StackError>>) -> Self {
+    pub fn with_counters(self, readings: Vec<Result<CounterReading, StackError>>) -> Self {
         Self { counters: Mutex::new(readings.into()), ..self }
     }
 
-    /// Never answers `spec_counters`.
+    /// Answers `revive` with these, one by one, and says that it is alive afterwards. Instead of a restart that it may
+    /// not make, it says that it is dead.
+    #[must_use]
+    pub fn with_revivals(self, revivals: Vec<Result<Revival, StackError>>) -> Self {
+        Self { revivals: Mutex::new(revivals.into()), ..self }
+    }
+
+    /// Never answers `counters`.
     #[must_use]
     pub fn with_hanging_counters(self) -> Self {
         Self { counters_hang: true, ..self }
@@ -212,11 +222,25 @@ impl Stack for ScriptedStack {
         }
     }
 
-    async fn spec_counters(&self) -> Result<Option<SpecCounts>, StackError> {
+    async fn counters(&self) -> Result<CounterReading, StackError> {
         if self.counters_hang {
             std::future::pending::<()>().await;
         }
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(Ok(None))
+        let next = self.counters.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        next.unwrap_or(Ok(CounterReading::default()))
+    }
+
+    /// A token a character.
+    async fn count_tokens(&self, text: &str) -> Result<Option<u32>, StackError> {
+        Ok(u32::try_from(text.chars().count()).ok())
+    }
+
+    async fn revive(&self, may_start: bool) -> Result<Revival, StackError> {
+        let next = self.revivals.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        match next.unwrap_or(Ok(Revival::Alive))? {
+            Revival::Restarted if !may_start => Ok(Revival::Dead),
+            revival => Ok(revival),
+        }
     }
 
     async fn shutdown(&self) -> Result<(), StackError> {
@@ -243,9 +267,14 @@ fn play(steps: Vec<Step>, alive: Alive) -> EventStream {
                 Step::Tokens { count, text, token_ids } => {
                     Ok(StreamEvent::Tokens { at: at(early), count, text, token_ids })
                 }
-                Step::Finish { reason, usage, spec } => {
-                    Ok(StreamEvent::Finished { at: at(early), reason, usage, spec, stack_timings: None })
-                }
+                Step::Finish { reason, usage, spec } => Ok(StreamEvent::Finished {
+                    at: at(early),
+                    reason,
+                    usage,
+                    spec,
+                    stack_timings: None,
+                    readback: Readback::default(),
+                }),
                 Step::Fail(error) => Err(error),
             };
             return Some((item, (steps, early, alive)));
