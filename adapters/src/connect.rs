@@ -20,6 +20,10 @@ pub async fn connect(request: &ConnectRequest<'_>) -> Result<Arc<dyn Stack>, Sta
     match request.kind {
         StackKind::Native => crate::native::connect(request).await,
         StackKind::LlamaServer => connect_llama_server(request).await,
+        kind
+        @ (StackKind::AtomicLlamaServer | StackKind::LlamaSwap | StackKind::Vllm | StackKind::OpenAi) => {
+            Err(not_connected(kind))
+        }
     }
 }
 
@@ -31,7 +35,15 @@ pub fn availability(kind: StackKind) -> Result<String, StackError> {
             Place::Program(path) => path.display().to_string(),
             Place::Url(url) => format!("attached to {url} ({LLAMA_SERVER_VAR})"),
         }),
+        kind
+        @ (StackKind::AtomicLlamaServer | StackKind::LlamaSwap | StackKind::Vllm | StackKind::OpenAi) => {
+            Err(not_connected(kind))
+        }
     }
+}
+
+fn not_connected(stack: StackKind) -> StackError {
+    StackError::Unsupported { stack, what: "be connected by this build".to_owned() }
 }
 
 async fn connect_llama_server(request: &ConnectRequest<'_>) -> Result<Arc<dyn Stack>, StackError> {

@@ -5,12 +5,19 @@
 
 mod arm;
 mod connect;
+mod decoder;
 pub mod llama_server;
 mod native;
+mod openai;
 pub mod process;
 pub mod prometheus;
+mod secret;
 pub mod serve;
+mod server;
 pub mod sse;
+mod stream;
 
 pub use arm::{ConnectRequest, ModelPaths};
 pub use connect::{LLAMA_SERVER_VAR, availability, connect};
+pub use process::{Orphan, sweep_orphans};
+pub use secret::Secret;

@@ -114,6 +114,7 @@ pub fn spec_counts(samples: &[Sample<'_>], prefix: &str) -> Option<SpecCounts> {
         accepted_per_position: (consecutive && !positions.is_empty())
             .then(|| positions.into_iter().map(|(_, count)| count).collect()),
         drafted_per_position: None,
+        accepted_histogram: None,
         source: SpecSource::MetricsDelta,
     })
 }

@@ -83,7 +83,7 @@ const TOO_LONG: &str = include_str!("fixtures/llama-server/err_too_long_chat_str
 
 fn request(route: Route) -> GenerateRequest {
     let prompt = match route {
-        Route::Completion => Prompt::Text("Once".to_owned()),
+        Route::Completion | Route::OpenAiCompletion => Prompt::Text("Once".to_owned()),
         Route::Chat => Prompt::Chat { system: None, user: "Hi".to_owned() },
     };
     let sampling = SamplingParams { temperature: 0.0, top_k: None, top_p: None, min_p: None, seed: 1 };

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use bench_adapters::ModelPaths;
 use bench_adapters::llama_server::{LlamaLaunch, LlamaServer};
-use bench_core::preset::{AcceptanceRule, DraftHead, KvType, Route, ServingParams, SpecDecode};
+use bench_core::preset::{AcceptanceRule, Device, DraftHead, KvType, Route, ServingParams, SpecDecode};
 use bench_core::stack::Stack;
 use bench_engine::session::{Engine, EngineConfig, Speculation};
 use bench_engine::spec::generation::GenerateParams;
@@ -114,6 +114,7 @@ async fn launch(program: &Path, dir: &Path, spec: &SpecDecode) -> LlamaServer {
         kv_type: KvType::F16,
         threads: n(1),
         route: Route::Completion,
+        device: Device::Auto,
     };
     let log = dir.join("server.log");
     let launch = LlamaLaunch { program: program.to_owned(), models: &pair(), spec, serving: &serving, log };

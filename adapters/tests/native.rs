@@ -5,7 +5,9 @@
 use std::num::NonZeroU32;
 
 use bench_adapters::{ConnectRequest, ModelPaths, connect};
-use bench_core::preset::{AcceptanceRule, DraftHead, KvType, Route, ServingParams, SpecDecode, StackKind};
+use bench_core::preset::{
+    AcceptanceRule, Device, DraftHead, KvType, Route, ServingParams, SpecDecode, StackKind,
+};
 use bench_core::stack::{DRAFT_HEAD_DETAIL, StackInfo};
 use bench_engine::synth::tiny::{TinyPair, write_tiny_pair};
 
@@ -16,6 +18,7 @@ async fn describe(models: &ModelPaths, spec: &SpecDecode) -> StackInfo {
         kv_type: KvType::F16,
         threads: n(1),
         route: Route::Completion,
+        device: Device::Auto,
     };
     let log_dir = models.target.parent().unwrap();
     let request =

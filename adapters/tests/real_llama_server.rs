@@ -14,7 +14,7 @@ use std::time::Duration;
 use bench_adapters::llama_server::{LlamaLaunch, LlamaServer};
 use bench_adapters::{ConnectRequest, ModelPaths, connect};
 use bench_core::preset::{
-    AcceptanceRule, DraftHead, KvType, Route, SamplingParams, ServingParams, SpecDecode, StackKind,
+    AcceptanceRule, Device, DraftHead, KvType, Route, SamplingParams, ServingParams, SpecDecode, StackKind,
 };
 use bench_core::stack::{
     DRAFT_HEAD_DETAIL, GenerateRequest, Prompt, SpecCounts, Stack, StackError, StreamEvent,
@@ -52,7 +52,13 @@ fn models_of(dir: &Path, pair: &TinyPair) -> ModelPaths {
 }
 
 fn serving(kv_type: KvType) -> ServingParams {
-    ServingParams { context_tokens: n(1024), kv_type, threads: n(1), route: Route::Completion }
+    ServingParams {
+        context_tokens: n(1024),
+        kv_type,
+        threads: n(1),
+        route: Route::Completion,
+        device: Device::Auto,
+    }
 }
 
 fn mtp() -> SpecDecode {
@@ -129,7 +135,7 @@ async fn every_way_of_speculating_gives_the_engine_s_tokens_and_consistent_count
         if method == "draft-mtp" {
             let counts = counts.expect("the server drafted");
             assert_eq!(counts.verify_steps, Some(u64::from(TOKENS) - 1 - counts.accepted));
-            let totals = server.spec_counters().await.unwrap().expect("a build with counters");
+            let totals = server.counters().await.unwrap().spec.expect("a build with counters");
             assert_eq!((totals.drafted, totals.accepted), (counts.drafted, counts.accepted));
             let by_position = totals.accepted_per_position.unwrap();
             assert_eq!(by_position.iter().sum::<u64>(), counts.accepted);
@@ -287,7 +293,7 @@ async fn a_server_killed_in_mid_stream_aborts_the_request_and_is_then_known_to_b
     };
     assert!(matches!(error, StackError::Aborted { .. }), "{error:?}");
     let error = server.generate(request(1)).await.err().unwrap();
-    assert!(matches!(&error, StackError::Exited { status, .. } if status == "signal 9"), "{error:?}");
+    assert!(matches!(&error, StackError::Exited(death) if death.status == "signal 9"), "{error:?}");
 }
 
 #[tokio::test]
@@ -324,7 +330,7 @@ async fn a_bad_model_file_is_told_with_the_server_s_last_lines() {
     let log = dir.path().join("server.log");
     let launch = LlamaLaunch { program, models: &models, spec: &SpecDecode::None, serving: &serving, log };
     let error = LlamaServer::launch(&launch).await.unwrap_err();
-    assert!(matches!(&error, StackError::Exited { log_tail, .. } if !log_tail.is_empty()), "{error:?}");
+    assert!(matches!(&error, StackError::Exited(death) if !death.log_tail.is_empty()), "{error:?}");
 }
 
 /// Texts of ASCII, spaces, accents, other scripts and emoji, from a fixed generator.

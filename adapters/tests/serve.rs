@@ -203,9 +203,9 @@ fn texts(chunks: &[Value]) -> String {
 #[tokio::test]
 async fn streamed_and_whole_answers_are_the_engine_s_own() {
     for speculation in [Speculation::None, mtp(), ngram()] {
-        let host = host(speculation).await;
+        let host = host(speculation.clone()).await;
         for params in [greedy(50), sampled(50)] {
-            let (ids, text, summary) = direct(&host, speculation, &params);
+            let (ids, text, summary) = direct(&host, speculation.clone(), &params);
             let whole = host.post("/v1/completions", &body(&params)).await;
             let choice = &whole["choices"][0];
             assert_eq!((&choice["text"], &choice["token_ids"]), (&json!(text), &json!(ids)), "{speculation}");
@@ -488,8 +488,13 @@ async fn our_adapter_of_llama_server_finds_the_native_stack_s_tokens_and_counts(
     };
     let chat = || Prompt::Chat { system: Some("s".to_owned()), user: "u".to_owned() };
     for (route, prompt) in [(Route::Completion, Prompt::Text(PROMPT.to_owned())), (Route::Chat, chat())] {
-        let serving =
-            ServingParams { context_tokens: n(CONTEXT), kv_type: preset::KvType::F16, threads: n(1), route };
+        let serving = ServingParams {
+            context_tokens: n(CONTEXT),
+            kv_type: preset::KvType::F16,
+            threads: n(1),
+            route,
+            device: preset::Device::Auto,
+        };
         let dir = std::env::temp_dir();
         let request = ConnectRequest {
             kind: StackKind::Native,
@@ -503,7 +508,7 @@ async fn our_adapter_of_llama_server_finds_the_native_stack_s_tokens_and_counts(
         let attached = LlamaServer::attach(&host.url(""), route).unwrap();
         let info = attached.describe().await.unwrap();
         assert_eq!((info.speculation.as_deref(), info.context_tokens), (Some("draft-mtp"), Some(CONTEXT)));
-        let before = attached.spec_counters().await.unwrap().unwrap();
+        let before = attached.counters().await.unwrap().spec.unwrap();
         let (a, b) = (told(&*native, prompt.clone()).await, told(&attached, prompt).await);
         assert_eq!((&a.0, &a.2), (&b.0, &b.2));
         // The chat route does not tell ids.
@@ -511,7 +516,7 @@ async fn our_adapter_of_llama_server_finds_the_native_stack_s_tokens_and_counts(
         let (a, b) = (a.3.unwrap(), b.3.unwrap());
         assert!(a.accepted > 0);
         assert_eq!((a.drafted, a.accepted, a.verify_steps), (b.drafted, b.accepted, b.verify_steps));
-        let after = attached.spec_counters().await.unwrap().unwrap();
+        let after = attached.counters().await.unwrap().spec.unwrap();
         assert_eq!(
             (after.drafted - before.drafted, after.accepted - before.accepted),
             (a.drafted, a.accepted)

@@ -71,7 +71,7 @@ fn every_way_of_speculating_gives_the_planted_walk_and_says_what_it_is() {
     let walk = rule.walk(start, 40);
     let ngram = Speculation::Ngram { draft_max: size(4), ngram_min: size(1), ngram_max: size(3) };
     for speculation in [Speculation::None, mtp(AcceptanceRule::Rejection), ngram] {
-        let mut engine = Engine::load(&config(&files, speculation)).unwrap();
+        let mut engine = Engine::load(&config(&files, speculation.clone())).unwrap();
         let (output, summary) = run(&mut engine, &[2, start], &params(0.0));
         assert_eq!(output, walk, "{speculation}");
         assert_eq!((summary.prompt_tokens, summary.finish), (2, Finish::Length));
@@ -125,7 +125,7 @@ fn a_request_does_not_see_the_one_before() {
     let dir = tempfile::tempdir().unwrap();
     let files = write_tiny_pair(dir.path(), &TinyPair { logit_scale: 0.2, ..tiny() }).unwrap();
     for acceptance in [AcceptanceRule::SampleAndCompare, AcceptanceRule::Rejection] {
-        let mut engine = Engine::load(&config(&files, mtp(acceptance))).unwrap();
+        let mut engine = Engine::load(&config(&files, mtp(acceptance.clone()))).unwrap();
         let first = run(&mut engine, &[2, 310, 311], &params(1.0));
         run(&mut engine, &[2, 320, 333, 350], &params(0.5));
         let again = run(&mut engine, &[2, 310, 311], &params(1.0));
@@ -139,18 +139,19 @@ fn what_cannot_run_is_refused_with_a_way_out() {
     let files = write_tiny_pair(dir.path(), &tiny()).unwrap();
     let mtp = mtp(AcceptanceRule::SampleAndCompare);
     let refused = |config: &EngineConfig| Engine::load(config).unwrap_err();
-    let error = refused(&EngineConfig { assistant: None, ..config(&files, mtp) });
+    let error = refused(&EngineConfig { assistant: None, ..config(&files, mtp.clone()) });
     assert!(matches!(error, EngineError::MissingAssistant { .. }), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("assistant")));
-    let error = refused(&EngineConfig { context_tokens: 3, ..config(&files, mtp) });
+    let error = refused(&EngineConfig { context_tokens: 3, ..config(&files, mtp.clone()) });
     assert_eq!(error.to_string(), "draft_max: got 3, expected less than the context of 3 tokens");
-    let error = refused(&EngineConfig { target: Path::new("no-such.gguf").into(), ..config(&files, mtp) });
+    let error =
+        refused(&EngineConfig { target: Path::new("no-such.gguf").into(), ..config(&files, mtp.clone()) });
     assert!(error.to_string().contains("no-such.gguf"), "{error}");
     // The two files the wrong way round.
     let swapped = EngineConfig {
         target: files.assistant.clone(),
         assistant: Some(files.target.clone()),
-        ..config(&files, mtp)
+        ..config(&files, mtp.clone())
     };
     assert!(refused(&swapped).to_string().contains("gemma4-assistant"), "{}", refused(&swapped));
     let bounds = Speculation::Ngram { draft_max: size(4), ngram_min: size(3), ngram_max: size(2) };

@@ -47,5 +47,9 @@ fn stack_colour(stack: StackKind) -> RGBColor {
     match stack {
         StackKind::Native => RGBColor(0x00, 0x72, 0xb2),
         StackKind::LlamaServer => RGBColor(0xe6, 0x9f, 0x00),
+        StackKind::AtomicLlamaServer => RGBColor(0xd5, 0x5e, 0x00),
+        StackKind::LlamaSwap => RGBColor(0xcc, 0x79, 0xa7),
+        StackKind::Vllm => RGBColor(0x00, 0x9e, 0x73),
+        StackKind::OpenAi => RGBColor(0x56, 0xb4, 0xe9),
     }
 }

@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 use bench_core::preset::StackKind;
 use bench_core::stack::{DRAFT_HEAD_DETAIL, StackError, StackInfo};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::LlamaServer;
+use super::{LlamaServer, spec_type};
 
 #[derive(Deserialize)]
 struct PropsJson {
@@ -46,30 +45,34 @@ struct ModelJson {
     meta: BTreeMap<String, Value>,
 }
 
-pub(super) async fn describe(server: &LlamaServer) -> Result<StackInfo, StackError> {
-    let props: PropsJson = json(server, "/props").await?;
-    let slots: Option<Vec<SlotJson>> = optional(json(server, "/slots").await)?;
-    let models: ModelsJson = json(server, "/v1/models").await?;
+pub(super) async fn describe(llama: &LlamaServer) -> Result<StackInfo, StackError> {
+    let server = &llama.server;
+    let props: PropsJson = server.get_json("/props").await?;
+    let slots: Option<Vec<SlotJson>> = optional(server.get_json("/slots").await)?;
+    let models: ModelsJson = server.get_json("/v1/models").await?;
     let slot = slots.as_deref().and_then(<[_]>::first);
-    let launched = server.launched.as_ref();
-    if let (Some(launched), Some(speculative)) = (launched, slot.and_then(|slot| slot.speculative))
-        && speculative != (launched.spec_type != "none")
+    let asked = llama.asked.as_ref();
+    let method = asked.map(|asked| spec_type(&asked.spec));
+    if let (Some(method), Some(speculative)) = (method, slot.and_then(|slot| slot.speculative))
+        && speculative != (method != "none")
     {
-        let what = format!(
-            "speculate with {}: it was started so, and says speculative = {speculative}",
-            launched.spec_type
-        );
+        let what =
+            format!("speculate with {method}: it was started so, and says speculative = {speculative}");
         return Err(StackError::Unsupported { stack: StackKind::LlamaServer, what });
     }
-    let speculation = slot.and_then(|slot| speculation(slot, launched.map(|launched| launched.spec_type)));
+    let speculation = slot.and_then(|slot| speculation(slot, method));
     Ok(StackInfo {
         kind: StackKind::LlamaServer,
         build: props.build_info,
         model: props.model_path.or(props.model_alias),
-        kv_type: launched.map(|launched| launched.serving.kv_type.as_str().to_owned()),
+        kv_type: asked.map(|asked| asked.serving.kv_type.as_str().to_owned()),
         context_tokens: slot.and_then(|slot| slot.n_ctx),
-        threads: launched.map(|launched| launched.serving.threads.get()),
-        recipe: launched.map_or_else(|| server.base.clone(), |launched| launched.command_line.clone()),
+        threads: asked.map(|asked| asked.serving.threads.get()),
+        draft_max: asked.and_then(|asked| Some(asked.spec.draft_max()?.get())),
+        device: None,
+        target_sha256: None,
+        assistant_sha256: None,
+        recipe: server.recipe(),
         details: details(models, props.total_slots, speculation.as_deref()),
         speculation,
     })
@@ -111,14 +114,6 @@ fn optional<T>(result: Result<T, StackError>) -> Result<Option<T>, StackError> {
         Err(StackError::Status { status: 404 | 501, .. }) => Ok(None),
         result => result.map(Some),
     }
-}
-
-async fn json<T: DeserializeOwned>(server: &LlamaServer, path: &str) -> Result<T, StackError> {
-    let text = server.get_text(path).await?;
-    serde_json::from_str(&text).map_err(|error| StackError::Protocol {
-        what: format!("expected llama-server's {path} ({error})"),
-        excerpt: text.chars().take(200).collect(),
-    })
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ use crate::arm::ModelPaths;
 pub fn spec_type(spec: &SpecDecode) -> &'static str {
     match spec {
         SpecDecode::None => "none",
-        SpecDecode::Mtp { .. } => "draft-mtp",
+        SpecDecode::Mtp { .. } | SpecDecode::Nextn { .. } => "draft-mtp",
+        SpecDecode::DraftModel { .. } => "draft-simple",
         SpecDecode::Ngram { .. } => "ngram-simple",
     }
 }
@@ -58,6 +59,12 @@ fn speculation(
 ) -> Result<(), StackError> {
     match spec {
         SpecDecode::None => {}
+        SpecDecode::Nextn { .. } | SpecDecode::DraftModel { .. } => {
+            return Err(unsupported(&format!("draft with {}", spec.method())));
+        }
+        SpecDecode::Mtp { acceptance: AcceptanceRule::Synthetic(_), .. } => {
+            return Err(unsupported("accept by coin flips"));
+        }
         SpecDecode::Mtp { acceptance: AcceptanceRule::Rejection, .. } => {
             return Err(unsupported(
                 "accept drafts by rejection sampling: it samples from the target and compares",
@@ -109,7 +116,7 @@ fn unsupported(what: &str) -> StackError {
 mod tests {
     use std::num::NonZeroU32;
 
-    use bench_core::preset::{DraftHead, Route};
+    use bench_core::preset::{Device, DraftHead, Route};
 
     use super::*;
 
@@ -123,8 +130,13 @@ mod tests {
 
     fn line(spec: &SpecDecode, kv_type: KvType) -> Result<String, StackError> {
         let models = ModelPaths { target: "t.gguf".into(), assistant: Some("a.gguf".into()) };
-        let serving =
-            ServingParams { context_tokens: n(1024), kv_type, threads: n(2), route: Route::Completion };
+        let serving = ServingParams {
+            context_tokens: n(1024),
+            kv_type,
+            threads: n(2),
+            route: Route::Completion,
+            device: Device::Auto,
+        };
         lower(&models, spec, &serving, 8080).map(|args| args.join(" "))
     }
 
@@ -171,6 +183,7 @@ mod tests {
             kv_type: KvType::F16,
             threads: n(1),
             route: Route::Completion,
+            device: Device::Auto,
         };
         assert!(lower(&alone, &mtp, &serving, 1).is_err());
     }

@@ -1,40 +1,34 @@
 //! llama.cpp's HTTP server: launched for an arm, or attached by URL.
-//!
-//! One HTTP/1.1 client an arm, no proxy, `TCP_NODELAY`; connections are given up before the server's keep-alive limit
-//! of 5 s would close them under a request. It does not retry: a request that breaks is a result.
 
 mod centroids;
 mod describe;
 mod lower;
 mod request;
 mod response;
-mod stream;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bench_core::preset::{Route, ServingParams, SpecDecode};
-use bench_core::stack::{EventStream, GenerateRequest, SpecCounts, Stack, StackError, StackInfo};
-use reqwest::{Client, Response};
-use tokio::time::Instant;
+use bench_core::preset::{Route, ServingParams, SpecDecode, StackKind};
+use bench_core::stack::{
+    CounterReading, EventStream, GenerateRequest, Revival, Stack, StackError, StackInfo,
+};
+use serde::Deserialize;
+use serde_json::json;
 
 pub use self::centroids::without_centroids;
 pub use self::lower::{lower, spec_type};
+use self::response::LlamaDialect;
 use crate::arm::ModelPaths;
-use crate::process::{Launch, ServerProcess, free_loopback_port, is_free};
 use crate::prometheus;
+use crate::secret::Secret;
+use crate::server::{Recipe, Server};
 
 /// Loading tens of gigabytes from a slow disk takes minutes.
 const READY_LIMIT: Duration = Duration::from_secs(600);
-/// A server in the middle of a batch needs a moment to see SIGTERM.
-const STOP_GRACE: Duration = Duration::from_secs(5);
-/// For everything that generates nothing.
-const QUERY_LIMIT: Duration = Duration::from_secs(10);
-/// After a broken connection: how long a server's death may take to show.
-const DEATH_DELAY: Duration = Duration::from_millis(200);
-/// Ports to try when others keep taking them between our look and the server's bind.
-const PORT_ATTEMPTS: u32 = 5;
+/// The header of `/metrics` that changes with the process.
+const STARTED_HEADER: &str = "process-start-time-unix";
 
 /// What a launch needs to know.
 #[derive(Debug, Clone)]
@@ -54,27 +48,23 @@ pub struct LlamaLaunch<'a> {
 /// A llama-server, ours or somebody's.
 #[derive(Debug)]
 pub struct LlamaServer {
-    client: Client,
-    /// `http://host:port`, without a slash at the end.
-    base: String,
+    server: Server,
     route: Route,
-    launched: Option<Launched>,
+    asked: Option<Asked>,
 }
 
 /// What we know of a server because we started it.
 #[derive(Debug)]
-struct Launched {
-    process: ServerProcess,
-    command_line: String,
-    spec_type: &'static str,
+struct Asked {
+    spec: SpecDecode,
     serving: ServingParams,
 }
 
 impl LlamaServer {
     /// Uses a server that runs already. Nothing is sent yet.
     pub fn attach(url: &str, route: Route) -> Result<Self, StackError> {
-        let base = url.trim_end_matches('/').to_owned();
-        Ok(Self { client: client(&base)?, base, route, launched: None })
+        let server = Server::attach(url, Secret::of_stack(StackKind::LlamaServer))?;
+        Ok(Self { server, route, asked: None })
     }
 
     /// Starts a server on a free loopback port and waits until it answers. An assistant with a centroid head, which
@@ -85,84 +75,36 @@ impl LlamaServer {
             let dir = launch.log.parent().unwrap_or(Path::new(""));
             models.assistant = Some(without_centroids(assistant, dir)?);
         }
-        let launch = &LlamaLaunch { models: &models, ..launch.clone() };
-        let mut attempt = 1;
-        loop {
-            let port = free_loopback_port()?;
-            match Self::launch_on(launch, port).await {
-                Err(StackError::Exited { .. }) if attempt < PORT_ATTEMPTS && !is_free(port) => attempt += 1,
-                launched => return launched,
-            }
-        }
-    }
-
-    async fn launch_on(launch: &LlamaLaunch<'_>, port: u16) -> Result<Self, StackError> {
-        let args = lower(launch.models, launch.spec, launch.serving, port)?;
-        let command = Launch { program: launch.program.clone(), args, log: launch.log.clone() };
-        let base = format!("http://127.0.0.1:{port}");
-        let client = client(&base)?;
-        let process = ServerProcess::start(&command)?;
-        let health = format!("{base}/health");
-        let probe = async || {
-            let answer = client.get(&health).timeout(QUERY_LIMIT).send().await;
-            answer.is_ok_and(|answer| answer.status().is_success())
+        let asked = Asked { spec: launch.spec.clone(), serving: launch.serving.clone() };
+        let (spec, serving) = (launch.spec.clone(), launch.serving.clone());
+        let recipe = Recipe {
+            program: launch.program.clone(),
+            args: Box::new(move |port| lower(&models, &spec, &serving, port)),
+            env: Vec::new(),
+            log: launch.log.clone(),
+            ready_path: "/health",
+            ready_limit: READY_LIMIT,
         };
-        process.wait_ready(READY_LIMIT, probe).await?;
-        let launched = Launched {
-            process,
-            command_line: command.command_line(),
-            spec_type: spec_type(launch.spec),
-            serving: launch.serving.clone(),
-        };
-        Ok(Self { client, base, route: launch.serving.route, launched: Some(launched) })
+        let server = Server::launch(recipe, None).await?;
+        Ok(Self { server, route: launch.serving.route, asked: Some(asked) })
     }
 
     /// The server's address, `http://host:port`.
     #[must_use]
-    pub fn base_url(&self) -> &str {
-        &self.base
+    pub fn base_url(&self) -> String {
+        self.server.base()
     }
 
     /// Its process id, if we started it and it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.launched.as_ref()?.process.pid()
-    }
-
-    async fn get(&self, path: &str) -> Result<Response, StackError> {
-        let sent = self.client.get(format!("{}{path}", self.base)).timeout(QUERY_LIMIT).send().await;
-        match sent {
-            Ok(response) => stream::expect_ok(response).await,
-            Err(error) => Err(self.broken(&error).await),
-        }
-    }
-
-    async fn get_text(&self, path: &str) -> Result<String, StackError> {
-        match self.get(path).await?.text().await {
-            Ok(text) => Ok(text),
-            Err(error) => Err(self.broken(&error).await),
-        }
-    }
-
-    /// Why there was no answer: our server's end, if it ended.
-    async fn broken(&self, error: &reqwest::Error) -> StackError {
-        if let Some(launched) = &self.launched
-            && launched.process.wait_end(DEATH_DELAY).await.is_some()
-            && let Some(exited) = launched.process.exited()
-        {
-            return exited;
-        }
-        StackError::Unreachable { address: self.base.clone(), detail: stream::causes(error) }
+        self.server.pid()
     }
 }
 
-/// A connection serves one request. The server closes it after a stream without saying so, and a next request that
-/// crosses with that close fails; opening one on loopback costs some 50 microseconds.
-fn client(base: &str) -> Result<Client, StackError> {
-    let builder = Client::builder().no_proxy().tcp_nodelay(true).pool_max_idle_per_host(0);
-    builder
-        .build()
-        .map_err(|error| StackError::Unreachable { address: base.to_owned(), detail: stream::causes(&error) })
+#[derive(Deserialize)]
+struct TokensJson {
+    tokens: Vec<u32>,
 }
 
 #[async_trait]
@@ -172,33 +114,40 @@ impl Stack for LlamaServer {
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<EventStream, StackError> {
-        let body = request::body(self.route, &request)?;
-        let url = format!("{}{}", self.base, request::path(self.route));
-        let sent = self.client.post(url).json(&body).send().await;
-        let opened = Instant::now();
-        match sent {
-            Ok(response) => stream::events(self.route, response, opened).await,
-            Err(error) => Err(self.broken(&error).await),
-        }
+        let sent = request::body(self.route, &request)?;
+        let dialect = LlamaDialect { route: self.route, sent: sent.clone() };
+        let path = request::path(self.route);
+        self.server.stream(path, &sent, Box::new(dialect), self.server.watch()).await
     }
 
-    async fn spec_counters(&self) -> Result<Option<SpecCounts>, StackError> {
-        let text = match self.get_text("/metrics").await {
+    async fn counters(&self) -> Result<CounterReading, StackError> {
+        let (head, text) = match self.server.get("/metrics").await {
             // A server that was attached to may run without --metrics, and says so with one of these.
-            Err(StackError::Status { status: 404 | 501, .. }) => return Ok(None),
-            text => text?,
+            Err(StackError::Status { status: 404 | 501, .. }) => return Ok(CounterReading::default()),
+            answer => answer?,
         };
         let samples = prometheus::parse(&text).map_err(|error| StackError::Protocol {
             what: "expected metrics as text".to_owned(),
             excerpt: error.to_string(),
         })?;
-        Ok(prometheus::spec_counts(&samples, "llamacpp:"))
+        let started = head.get(STARTED_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok(CounterReading { spec: prometheus::spec_counts(&samples, "llamacpp:"), process_started: started })
+    }
+
+    async fn count_tokens(&self, text: &str) -> Result<Option<u32>, StackError> {
+        let body = json!({ "content": text, "add_special": false });
+        let answer: TokensJson = match self.server.post_json("/tokenize", &body).await {
+            Err(StackError::Status { status: 404, .. }) => return Ok(None),
+            answer => answer?,
+        };
+        Ok(u32::try_from(answer.tokens.len()).ok())
+    }
+
+    async fn revive(&self, may_start: bool) -> Result<Revival, StackError> {
+        self.server.revive(may_start).await
     }
 
     async fn shutdown(&self) -> Result<(), StackError> {
-        match &self.launched {
-            Some(launched) => launched.process.stop(STOP_GRACE).await,
-            None => Ok(()),
-        }
+        self.server.shutdown().await
     }
 }

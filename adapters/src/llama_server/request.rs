@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 pub(super) fn path(route: Route) -> &'static str {
     match route {
         Route::Completion => "/completion",
+        Route::OpenAiCompletion => "/v1/completions",
         Route::Chat => "/v1/chat/completions",
     }
 }
@@ -25,6 +26,11 @@ pub(super) fn body(route: Route, request: &GenerateRequest) -> Result<Value, Sta
             set(&mut body, "n_predict", json!(request.max_tokens));
             set(&mut body, "return_tokens", json!(true));
         }
+        (Route::OpenAiCompletion, Prompt::Text(text)) => {
+            set(&mut body, "prompt", json!(text));
+            set(&mut body, "max_tokens", json!(request.max_tokens));
+            set(&mut body, "stream_options", json!({ "include_usage": true }));
+        }
         (Route::Chat, Prompt::Chat { system, user }) => {
             let message = |role: &str, content: &str| json!({ "role": role, "content": content });
             let mut messages: Vec<_> = system.iter().map(|text| message("system", text)).collect();
@@ -33,8 +39,8 @@ pub(super) fn body(route: Route, request: &GenerateRequest) -> Result<Value, Sta
             set(&mut body, "max_tokens", json!(request.max_tokens));
             set(&mut body, "stream_options", json!({ "include_usage": true }));
         }
-        (Route::Completion, Prompt::Chat { .. }) => {
-            return Err(unsupported("take messages on /completion: set `serving.route = \"chat\"`"));
+        (Route::Completion | Route::OpenAiCompletion, Prompt::Chat { .. }) => {
+            return Err(unsupported("take messages on a completion route: set `serving.route = \"chat\"`"));
         }
         (Route::Chat, Prompt::Text(_)) => {
             return Err(unsupported(

@@ -1,32 +1,16 @@
 //! The JSON that llama-server streams, and what of it becomes an event.
 //!
-//! Pure: no clock, no I/O. Both routes end up as one [`Chunk`]. Fields we do not use may come and go with builds;
+//! Pure: no clock, no I/O. All routes end up as one [`Chunk`]. Fields we do not use may come and go with builds;
 //! fields we use are checked. What is absent stays `None`: a build that does not count must not look like one that
 //! counted 0.
 
 use bench_core::preset::Route;
-use bench_core::stack::{FinishReason, SpecCounts, SpecSource, StackError, Usage};
+use bench_core::stack::{FinishReason, Readback, SpecCounts, SpecSource, StackError, Usage};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One event's meaning, whichever route it came by.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Chunk {
-    /// Output text; empty in role deltas, progress reports and the last event.
-    pub(super) text: String,
-    /// Ids of the tokens in this event.
-    pub(super) ids: Option<Vec<u32>>,
-    /// Tokens emitted so far, this event included.
-    pub(super) predicted: Option<u32>,
-    /// The server says that it finished.
-    pub(super) finish: Option<FinishReason>,
-    /// Token counts of the request.
-    pub(super) usage: Option<Usage>,
-    /// The server's timings, as they came.
-    pub(super) timings: Option<Value>,
-    /// Nothing more will come that matters.
-    pub(super) last: bool,
-}
+use crate::decoder::{Chunk, Dialect, protocol};
+use crate::openai;
 
 #[derive(Deserialize)]
 struct CompletionJson {
@@ -39,38 +23,9 @@ struct CompletionJson {
     tokens_evaluated: Option<u32>,
     timings: Option<Value>,
     prompt_progress: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct ChatJson {
-    choices: Vec<ChoiceJson>,
-    usage: Option<UsageJson>,
-    timings: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct ChoiceJson {
-    #[serde(default)]
-    delta: DeltaJson,
-    finish_reason: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct DeltaJson {
-    content: Option<String>,
-    reasoning_content: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct UsageJson {
-    prompt_tokens: Option<u32>,
-    completion_tokens: Option<u32>,
-    prompt_tokens_details: Option<PromptDetailsJson>,
-}
-
-#[derive(Deserialize)]
-struct PromptDetailsJson {
-    cached_tokens: Option<u32>,
+    model: Option<String>,
+    /// In the last event only.
+    generation_settings: Option<Value>,
 }
 
 /// The counts among a response's timings.
@@ -83,79 +38,90 @@ struct TimingsJson {
     draft_n_accepted: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct ErrorEnvelope {
-    error: ErrorJson,
+/// llama.cpp's JSON on one route.
+pub(super) struct LlamaDialect {
+    pub(super) route: Route,
+    /// The body that was sent, to compare with what the server says it used.
+    pub(super) sent: Value,
 }
 
-#[derive(Deserialize)]
-struct ErrorJson {
-    message: String,
-}
+impl Dialect for LlamaDialect {
+    fn parse(&self, data: &str) -> Result<Chunk, StackError> {
+        match self.route {
+            Route::Completion => self.completion(data),
+            Route::Chat | Route::OpenAiCompletion => from_openai(data),
+        }
+    }
 
-/// The message of an error body, or of an error event.
-pub(super) fn error_message(body: &str) -> Option<String> {
-    serde_json::from_str::<ErrorEnvelope>(body).ok().map(|envelope| envelope.error.message)
-}
+    fn spec_counts(&self, timings: &Value) -> Result<Option<SpecCounts>, StackError> {
+        spec_counts(timings)
+    }
 
-/// Reads one event's data, `[DONE]` excepted.
-pub(super) fn parse(route: Route, data: &str) -> Result<Chunk, StackError> {
-    match route {
-        Route::Completion => from_completion(read(data)?, data),
-        Route::Chat => from_chat(read(data)?, data),
+    fn usage_of_timings(&self, timings: &Value) -> Result<Usage, StackError> {
+        usage_of_timings(timings)
     }
 }
 
-fn from_completion(json: CompletionJson, data: &str) -> Result<Chunk, StackError> {
-    let counts = counts(json.timings.as_ref(), data)?;
-    if json.prompt_progress.is_some() {
-        // Carries a placeholder token id, and no output.
-        return Ok(Chunk::default());
+impl LlamaDialect {
+    fn completion(&self, data: &str) -> Result<Chunk, StackError> {
+        let json: CompletionJson = serde_json::from_str(data)
+            .map_err(|error| protocol(&format!("expected an event as JSON ({error})"), data))?;
+        let counts = counts(json.timings.as_ref(), data)?;
+        if json.prompt_progress.is_some() {
+            // Carries a placeholder token id, and no output.
+            return Ok(Chunk::default());
+        }
+        let finish = match (json.stop, json.stop_type.as_deref()) {
+            (false, _) => None,
+            (true, Some("limit")) => Some(FinishReason::Length),
+            (true, Some("eos" | "word")) => Some(FinishReason::Stop),
+            (true, _) => return Err(protocol("expected a stop_type of limit, eos or word", data)),
+        };
+        let usage = finish.map(|_| Usage {
+            prompt_tokens: counts.prompt_tokens().or(json.tokens_evaluated),
+            cached_tokens: counts.cache_n,
+            output_tokens: json.tokens_predicted.or(counts.predicted_n),
+        });
+        let settings = json.generation_settings;
+        let readback = Readback {
+            model: json.model,
+            fingerprint: None,
+            sampling_changed: settings.map(|settings| sampling_changed(&self.sent, &settings)),
+        };
+        Ok(Chunk {
+            text: json.content,
+            ids: json.tokens,
+            emitted: json.tokens_predicted.or(counts.predicted_n),
+            last: finish.is_some(),
+            finish,
+            usage,
+            timings: json.timings,
+            readback,
+        })
     }
-    let finish = match (json.stop, json.stop_type.as_deref()) {
-        (false, _) => None,
-        (true, Some("limit")) => Some(FinishReason::Length),
-        (true, Some("eos" | "word")) => Some(FinishReason::Stop),
-        (true, _) => return Err(protocol("expected a stop_type of limit, eos or word", data)),
-    };
-    let usage = finish.map(|_| Usage {
-        prompt_tokens: counts.prompt_tokens().or(json.tokens_evaluated),
-        cached_tokens: counts.cache_n,
-        output_tokens: json.tokens_predicted.or(counts.predicted_n),
-    });
-    Ok(Chunk {
-        text: json.content,
-        ids: json.tokens,
-        predicted: json.tokens_predicted.or(counts.predicted_n),
-        last: finish.is_some(),
-        finish,
-        usage,
-        timings: json.timings,
-    })
 }
 
-fn from_chat(json: ChatJson, data: &str) -> Result<Chunk, StackError> {
-    let counts = counts(json.timings.as_ref(), data)?;
-    let last = json.choices.is_empty() && json.usage.is_some();
-    let mut chunk = Chunk { predicted: counts.predicted_n, last, timings: json.timings, ..Chunk::default() };
-    chunk.usage = json.usage.map(|usage| Usage {
-        prompt_tokens: usage.prompt_tokens,
-        cached_tokens: usage
-            .prompt_tokens_details
-            .and_then(|details| details.cached_tokens)
-            .or(counts.cache_n),
-        output_tokens: usage.completion_tokens,
-    });
-    let Some(choice) = json.choices.into_iter().next() else { return Ok(chunk) };
-    chunk.text = choice.delta.reasoning_content.unwrap_or_default();
-    chunk.text.push_str(&choice.delta.content.unwrap_or_default());
-    chunk.finish = match choice.finish_reason.as_deref() {
-        None => None,
-        Some("length") => Some(FinishReason::Length),
-        Some("stop" | "tool_calls") => Some(FinishReason::Stop),
-        Some(_) => return Err(protocol("expected a finish_reason of length, stop or tool_calls", data)),
-    };
+/// An event of the routes that llama.cpp shares with OpenAI: its timings count better than its usage does.
+fn from_openai(data: &str) -> Result<Chunk, StackError> {
+    let mut chunk = openai::parse(data)?;
+    let counts = counts(chunk.timings.as_ref(), data)?;
+    if let Some(usage) = &mut chunk.usage {
+        usage.cached_tokens = usage.cached_tokens.or(counts.cache_n);
+    }
+    chunk.emitted = counts.predicted_n.or(chunk.emitted);
     Ok(chunk)
+}
+
+/// Sampling parameters that the server used and that are not what was sent.
+fn sampling_changed(sent: &Value, settings: &Value) -> Vec<String> {
+    let number = |json: &Value, key: &str| json.get(key).and_then(Value::as_f64);
+    let keys = ["temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed"];
+    let changed = keys.into_iter().filter_map(|key| {
+        let (sent, used) = (number(sent, key)?, number(settings, key)?);
+        // The server keeps 32-bit floats.
+        ((sent - used).abs() > 1e-6 * sent.abs().max(1.0)).then(|| format!("{key} {used} instead of {sent}"))
+    });
+    changed.collect()
 }
 
 impl TimingsJson {
@@ -171,7 +137,7 @@ impl TimingsJson {
 /// Every verify step emits its accepted drafts and one token of the target's, and prefill emits the first token, so
 /// `verify_steps = predicted_n - 1 - draft_n_accepted`. Where an end-of-generation token ends the output the server
 /// counts what was accepted behind it too, and the identity gives too few steps by at most one round's drafts.
-pub(super) fn spec_counts(timings: &Value) -> Result<Option<SpecCounts>, StackError> {
+fn spec_counts(timings: &Value) -> Result<Option<SpecCounts>, StackError> {
     let text = timings.to_string();
     let counts = counts(Some(timings), &text)?;
     let (Some(drafted), Some(accepted)) = (counts.draft_n, counts.draft_n_accepted) else { return Ok(None) };
@@ -185,12 +151,13 @@ pub(super) fn spec_counts(timings: &Value) -> Result<Option<SpecCounts>, StackEr
         verify_steps: emitted.and_then(|n| n.checked_sub(1)?.checked_sub(accepted)),
         accepted_per_position: None,
         drafted_per_position: None,
+        accepted_histogram: None,
         source: SpecSource::ResponseBody,
     }))
 }
 
 /// Token counts from timings alone, for streams whose usage did not come.
-pub(super) fn usage_of_timings(timings: &Value) -> Result<Usage, StackError> {
+fn usage_of_timings(timings: &Value) -> Result<Usage, StackError> {
     let counts = counts(Some(timings), "timings")?;
     Ok(Usage {
         prompt_tokens: counts.prompt_tokens(),
@@ -204,22 +171,36 @@ fn counts(timings: Option<&Value>, data: &str) -> Result<TimingsJson, StackError
     TimingsJson::deserialize(timings).map_err(|e| protocol(&format!("timings that can be read ({e})"), data))
 }
 
-fn read<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, StackError> {
-    serde_json::from_str(data).map_err(|e| protocol(&format!("expected an event as JSON ({e})"), data))
-}
-
-fn protocol(what: &str, data: &str) -> StackError {
-    StackError::Protocol { what: what.to_owned(), excerpt: data.chars().take(200).collect() }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
+    fn parse(route: Route, data: &str) -> Result<Chunk, StackError> {
+        let sent = json!({"temperature": 0.0, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "seed": 7});
+        LlamaDialect { route, sent }.parse(data)
+    }
+
     fn completion(json: &Value) -> Result<Chunk, StackError> {
         parse(Route::Completion, &json.to_string())
+    }
+
+    #[test]
+    fn sampling_that_is_not_what_was_asked_is_told() {
+        let settings = json!({"temperature": 0.0, "top_k": 40, "top_p": 0.949_999_988_079_071,
+            "min_p": 0.050_000_000_745_058_06, "seed": 7, "repeat_penalty": 1.0});
+        let end = |settings| {
+            let event =
+                json!({"content": "", "stop": true, "stop_type": "limit", "generation_settings": settings});
+            completion(&event).unwrap().readback.sampling_changed.unwrap()
+        };
+        assert_eq!(end(settings.clone()), Vec::<String>::new(), "32-bit floats are no change");
+        let mut other = settings;
+        other["temperature"] = json!(0.7);
+        assert_eq!(end(other), ["temperature 0.7 instead of 0"]);
+        let silent = json!({"content": "", "stop": true, "stop_type": "limit"});
+        assert_eq!(completion(&silent).unwrap().readback.sampling_changed, None);
     }
 
     #[test]
@@ -253,12 +234,5 @@ mod tests {
         for json in [unknown_end, negative, bad_timings, json!([]), json!({})] {
             assert!(matches!(completion(&json), Err(StackError::Protocol { .. })));
         }
-    }
-
-    #[test]
-    fn error_bodies_give_their_message() {
-        let body = r#"{"error":{"code":400,"message":"too long","type":"exceed_context_size_error"}}"#;
-        assert_eq!(error_message(body).as_deref(), Some("too long"));
-        assert_eq!(error_message("<html>"), None);
     }
 }

@@ -17,15 +17,23 @@ use crate::arm::ConnectRequest;
 
 /// The engine's words for an arm.
 pub(super) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, StackError> {
+    if request.serving.device == preset::Device::Gpu {
+        return Err(unsupported("run on a GPU: this build computes on the CPU"));
+    }
     let size = |n: std::num::NonZeroU32| {
         n.try_into().map_err(|error| failed(format!("{n} is more than this machine's sizes hold: {error}")))
     };
     let speculation = match *request.spec {
         SpecDecode::None => Speculation::None,
-        SpecDecode::Mtp { draft_max, acceptance, draft_head } => {
+        SpecDecode::Nextn { .. } => {
+            return Err(unsupported("draft with next-token layers of the target itself"));
+        }
+        SpecDecode::DraftModel { .. } => return Err(unsupported("draft with a second whole model")),
+        SpecDecode::Mtp { draft_max, ref acceptance, draft_head } => {
             let acceptance = match acceptance {
                 preset::AcceptanceRule::SampleAndCompare => AcceptanceRule::SampleAndCompare,
                 preset::AcceptanceRule::Rejection => AcceptanceRule::Rejection,
+                preset::AcceptanceRule::Synthetic(rates) => AcceptanceRule::Synthetic(rates.conditional()),
             };
             let draft_head = match draft_head {
                 preset::DraftHead::Auto => DraftHead::Auto,
@@ -43,22 +51,40 @@ pub(super) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, Stack
         target: request.models.target.clone(),
         assistant: request.models.assistant.clone(),
         context_tokens: size(request.serving.context_tokens)?.get(),
-        kv_type: match request.serving.kv_type {
-            preset::KvType::F32 => KvType::F32,
-            preset::KvType::F16 => KvType::F16,
-            preset::KvType::Q8_0 => KvType::Q8_0,
-        },
+        kv_type: kv_type(request.serving.kv_type)?,
         threads: size(request.serving.threads)?,
         speculation,
     })
+}
+
+fn kv_type(asked: preset::KvType) -> Result<KvType, StackError> {
+    match asked {
+        preset::KvType::F32 => Ok(KvType::F32),
+        preset::KvType::F16 => Ok(KvType::F16),
+        preset::KvType::Q8_0 => Ok(KvType::Q8_0),
+        preset::KvType::Bf16
+        | preset::KvType::Q4_0
+        | preset::KvType::Turbo2
+        | preset::KvType::Turbo3
+        | preset::KvType::Turbo4 => Err(unsupported(&format!(
+            "keep its KV cache as {}: on the CPU it has f32, f16 and q8_0",
+            asked.as_str()
+        ))),
+    }
+}
+
+fn unsupported(what: &str) -> StackError {
+    StackError::Unsupported { stack: StackKind::Native, what: what.to_owned() }
 }
 
 /// Loads weights and vocabulary.
 pub(super) fn load(config: &EngineConfig) -> Result<Loaded<Engine, Text>, StackError> {
     let generator = Engine::load(config).map_err(engine_error)?;
     let info = stack_info(config, generator.describe());
-    let text = Text { tokenizer: generator.tokenizer().clone(), decoder: TextDecoder::new() };
-    Ok(Loaded { info, generator, decoder: text })
+    let tokenizer = generator.tokenizer().clone();
+    let text = Text { tokenizer: tokenizer.clone(), decoder: TextDecoder::new() };
+    let counter = move |text: &str| tokenizer.encode(text, true, false).len();
+    Ok(Loaded { info, generator, decoder: text, counter: Arc::new(counter) })
 }
 
 fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
@@ -93,6 +119,10 @@ fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
         kv_type: Some(kv_type.as_str().to_owned()),
         context_tokens: u32::try_from(info.context_tokens).ok(),
         threads: u32::try_from(info.threads).ok(),
+        draft_max: u32::try_from(config.speculation.draft_max()).ok().filter(|&drafts| drafts > 0),
+        device: Some("cpu".to_owned()),
+        target_sha256: None,
+        assistant_sha256: None,
         recipe: format!("in process: target {}{}", config.target.display(), assistant.unwrap_or_default()),
         details,
     }

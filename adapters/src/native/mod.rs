@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bench_core::stack::{
-    EventStream, FinishReason, GenerateRequest, Prompt, SpecCounts, SpecSource, Stack, StackError, StackInfo,
-    StreamEvent, Usage,
+    CounterReading, EventStream, FinishReason, GenerateRequest, Prompt, Readback, Revival, SpecCounts,
+    SpecSource, Stack, StackError, StackInfo, StreamEvent, Usage,
 };
 use bench_engine::EngineError;
 use bench_engine::spec::generation::{Finish, GenerateParams, GenerateSummary, SpecTotals, StepEvent};
@@ -51,17 +51,21 @@ trait Decode {
     fn rest(&mut self) -> String;
 }
 
-/// What the thread owns.
+/// Text to the number of its tokens.
+type Counter = Arc<dyn Fn(&str) -> usize + Send + Sync>;
+
+/// What is loaded. The thread owns generator and decoder.
 struct Loaded<G, D> {
     info: StackInfo,
     generator: G,
     decoder: D,
+    counter: Counter,
 }
 
 /// A loaded engine and its thread.
-#[derive(Debug)]
 struct NativeStack {
     info: StackInfo,
+    counter: Counter,
     /// `None` after a shutdown.
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     /// Closed once the thread has dropped the engine.
@@ -81,6 +85,12 @@ pub(crate) async fn connect(request: &ConnectRequest<'_>) -> Result<Arc<dyn Stac
     Ok(Arc::new(NativeStack::start(move || engine::load(&config)).await?))
 }
 
+impl std::fmt::Debug for NativeStack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NativeStack").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
 impl NativeStack {
     /// Loads on the thread that will own what was loaded.
     async fn start<G: Generate, D: Decode>(
@@ -91,8 +101,8 @@ impl NativeStack {
         let (alive, thread) = mpsc::channel(1);
         let run = move || {
             match load() {
-                Ok(Loaded { info, mut generator, mut decoder }) => {
-                    drop(loaded_tx.send(Ok(info)));
+                Ok(Loaded { info, mut generator, mut decoder, counter }) => {
+                    drop(loaded_tx.send(Ok((info, counter))));
                     while let Some(job) = queue.blocking_recv() {
                         serve(&mut generator, &mut decoder, &job);
                     }
@@ -107,10 +117,10 @@ impl NativeStack {
                 .spawn(run)
                 .map_err(|error| failed(format!("cannot start the engine's thread: {error}")))?,
         );
-        let info = loaded
+        let (info, counter) = loaded
             .await
             .map_err(|error| failed(format!("the engine's thread died while loading: {error}")))??;
-        Ok(Self { info, jobs: Mutex::new(Some(jobs)), thread: tokio::sync::Mutex::new(thread) })
+        Ok(Self { info, counter, jobs: Mutex::new(Some(jobs)), thread: tokio::sync::Mutex::new(thread) })
     }
 }
 
@@ -179,7 +189,8 @@ fn answer(
         output_tokens: u32::try_from(summary.output_tokens).ok(),
     };
     let stack_timings = Some(timings(&summary));
-    Ok(Some(StreamEvent::Finished { at, reason, usage, spec: spec_counts(summary.totals), stack_timings }))
+    let (spec, readback) = (spec_counts(summary.totals), Readback::default());
+    Ok(Some(StreamEvent::Finished { at, reason, usage, spec, stack_timings, readback }))
 }
 
 fn params(request: &GenerateRequest) -> Result<GenerateParams, StackError> {
@@ -207,6 +218,7 @@ fn spec_counts(totals: SpecTotals) -> Option<SpecCounts> {
         verify_steps: Some(totals.verify_steps),
         accepted_per_position: Some(totals.accepted_per_position),
         drafted_per_position: Some(totals.drafted_per_position),
+        accepted_histogram: Some(totals.accepted_histogram),
         source: SpecSource::Engine,
     })
 }
@@ -238,9 +250,19 @@ impl Stack for NativeStack {
         })))
     }
 
-    /// `None`: each response carries its own counts.
-    async fn spec_counters(&self) -> Result<Option<SpecCounts>, StackError> {
-        Ok(None)
+    /// Nothing: each response carries its own counts, and the process is ours.
+    async fn counters(&self) -> Result<CounterReading, StackError> {
+        Ok(CounterReading::default())
+    }
+
+    async fn count_tokens(&self, text: &str) -> Result<Option<u32>, StackError> {
+        Ok(u32::try_from((self.counter)(text)).ok())
+    }
+
+    /// A thread that died took a bug with it, which a restart would hide.
+    async fn revive(&self, _may_start: bool) -> Result<Revival, StackError> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(if jobs.as_ref().is_some_and(|jobs| !jobs.is_closed()) { Revival::Alive } else { Revival::Dead })
     }
 
     async fn shutdown(&self) -> Result<(), StackError> {

@@ -60,6 +60,7 @@ impl Generate for Counting {
             verify_steps: 2,
             accepted_per_position: vec![2, 0, 0],
             drafted_per_position: vec![2, 2, 2],
+            accepted_histogram: vec![0, 2, 0, 0],
         };
         let prompt_tokens = prompt.len();
         Ok(GenerateSummary {
@@ -95,7 +96,14 @@ impl Decode for LateText {
 async fn stack(fails_after: Option<usize>) -> (NativeStack, Arc<AtomicUsize>) {
     let rounds = Arc::new(AtomicUsize::new(0));
     let generator = Counting { rounds: rounds.clone(), fails_after };
-    let load = move || Ok(Loaded { info: stack_info(), generator, decoder: LateText::default() });
+    let load = move || {
+        Ok(Loaded {
+            info: stack_info(),
+            generator,
+            decoder: LateText::default(),
+            counter: Arc::new(|text: &str| text.len()),
+        })
+    };
     (NativeStack::start(load).await.unwrap(), rounds)
 }
 
@@ -124,6 +132,7 @@ async fn a_request_is_opened_answered_in_rounds_and_finished_with_its_counts() {
             usage,
             spec: Some(spec),
             stack_timings,
+            readback: _,
         },
     ] = &events[..]
     else {

@@ -8,7 +8,7 @@ use crate::model::DraftHead;
 use crate::spec::accept::AcceptanceRule;
 
 /// What to load and how to run it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EngineConfig {
     /// GGUF file of the model whose output counts.
     pub target: PathBuf,
@@ -25,7 +25,7 @@ pub struct EngineConfig {
 }
 
 /// How drafts are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Speculation {
     /// Plain decoding.
     None,
@@ -63,7 +63,7 @@ impl Speculation {
     #[must_use]
     pub fn acceptance(&self) -> AcceptanceRule {
         match self {
-            Self::Mtp { acceptance, .. } => *acceptance,
+            Self::Mtp { acceptance, .. } => acceptance.clone(),
             Self::None | Self::Ngram { .. } => AcceptanceRule::SampleAndCompare,
         }
     }
@@ -78,6 +78,7 @@ impl std::fmt::Display for Speculation {
                 let rule = match acceptance {
                     AcceptanceRule::SampleAndCompare => "sample and compare",
                     AcceptanceRule::Rejection => "rejection sampling",
+                    AcceptanceRule::Synthetic(_) => "synthetic acceptance, the text is worth nothing",
                 };
                 write!(f, "mtp, up to {draft_max} drafts, {rule}")
             }

@@ -46,7 +46,7 @@ impl Engine {
     /// [`EngineError::MissingAssistant`] for MTP without an assistant file; what is wrong with a file or does not fit
     /// into memory; [`EngineError::InvalidArgument`] for sizes that make no sense.
     pub fn load(config: &EngineConfig) -> Result<Self, EngineError> {
-        let speculation = config.speculation;
+        let speculation = config.speculation.clone();
         let rows = speculation.draft_max() + 1;
         if rows > config.context_tokens {
             return Err(EngineError::InvalidArgument {
@@ -69,7 +69,7 @@ impl Engine {
         let chat = ChatTemplate::from_gguf(&gguf).map_err(in_target)?.map(Arc::new);
         let assistant = load_assistant(config, &target)?;
         let info = describe(config, &gguf, &target, assistant.as_ref())?;
-        let proposer = make_proposer(speculation, assistant.map(|(assistant, _)| assistant))?;
+        let proposer = make_proposer(&speculation, assistant.map(|(assistant, _)| assistant))?;
         Ok(Self { target, proposer, speculation, tokenizer, chat, info })
     }
 
@@ -154,7 +154,7 @@ fn load_assistant(
 }
 
 fn make_proposer(
-    speculation: Speculation,
+    speculation: &Speculation,
     assistant: Option<Assistant>,
 ) -> Result<Option<CpuProposer>, EngineError> {
     Ok(match speculation {
@@ -162,7 +162,7 @@ fn make_proposer(
         Speculation::Mtp { .. } => assistant
             .map(|assistant| -> CpuProposer { Box::new(MtpProposer::new(assistant, DraftPosition::AtN)) }),
         Speculation::Ngram { ngram_min, ngram_max, .. } => {
-            Some(Box::new(NgramProposer::new(ngram_min, ngram_max)?))
+            Some(Box::new(NgramProposer::new(*ngram_min, *ngram_max)?))
         }
     })
 }

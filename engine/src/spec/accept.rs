@@ -1,6 +1,6 @@
 //! Accepts or rejects drafted tokens. Pure: no model, no cache, no clock (see [`crate::spec::driver`]).
 //!
-//! Three rules, all for K drafts and the K + 1 rows of logits the target computed over them (row 0 follows the last
+//! Three rules that are exact, all for K drafts and the K + 1 rows of logits the target computed over them (row 0 follows the last
 //! emitted token, row i follows draft i - 1):
 //!
 //! * [`greedy`]: accept while a draft is the row's argmax;
@@ -10,21 +10,28 @@
 //! * [`rejection`]: rejection sampling, Leviathan et al. 2023, algorithm 1. A draft d stands with probability
 //!   min(1, p(d) / q(d)); the most any exact rule can accept. A deterministic drafter is the point mass q(d) = 1.
 //!
+//! And one that is not, for measuring: [`synthetic`] flips coins instead of comparing, so that speed can be had at a
+//! chosen acceptance with any weights.
+//!
 //! Invariants: accepted <= drafted; accepted + 1 tokens come out (`drafts[..accepted]`, then `next`, which is the
-//! correction or, where all drafts stand, the bonus token); the output is distributed exactly as the target alone.
+//! correction or, where all drafts stand, the bonus token); the output is distributed exactly as the target alone,
+//! unless acceptance is synthetic.
 
 use super::proposer::Draft;
 use super::sampler::{Sampler, argmax};
 use crate::EngineError;
 
 /// How drafts are accepted when tokens are sampled; greedy requests compare argmax whatever this says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum AcceptanceRule {
     /// [`sample_and_compare`]; drafts are greedy.
     #[default]
     SampleAndCompare,
     /// [`rejection`]; drafts are sampled from the drafter's own distribution where it has one.
     Rejection,
+    /// [`synthetic`], greedy or not. `[i]`: probability that draft i stands, given that all before it do; positions
+    /// beyond the list never stand.
+    Synthetic(Vec<f64>),
 }
 
 /// What became of one round's drafts.
@@ -90,6 +97,28 @@ pub fn rejection<'l>(
     let accepted = draft.tokens.len();
     sampler.distribution(row(accepted), probs)?;
     Ok(Verdict { accepted, next: sampler.draw(probs)? })
+}
+
+/// Accepts by coin flips. What comes after the accepted drafts is the target's own choice by their last row, so that the
+/// work is that of any round; the text is not the target's, except where nothing is accepted. `probs` is scratch.
+///
+/// # Errors
+/// [`EngineError::BadLogit`].
+pub fn synthetic<'l>(
+    drafts: &[u32],
+    rates: &[f64],
+    row: impl Fn(usize) -> &'l [f32],
+    sampler: &mut Sampler,
+    probs: &mut Vec<f32>,
+) -> Result<Verdict, EngineError> {
+    let accepted = rates.iter().take(drafts.len()).take_while(|&&rate| sampler.uniform() < rate).count();
+    let next = if sampler.params().is_greedy() {
+        argmax(row(accepted))?
+    } else {
+        sampler.distribution(row(accepted), probs)?;
+        sampler.draw(probs)?
+    };
+    Ok(Verdict { accepted, next })
 }
 
 /// Lets the target choose row after row until it disagrees with the drafts or they are used up.

@@ -258,3 +258,32 @@ fn rejection_accepts_the_overlap_of_p_and_q() {
     let tolerance = 5.0 * (overlap * (1.0 - overlap) / f64::from(SAMPLES)).sqrt();
     assert!((share - overlap).abs() < tolerance, "{share} accepted, {overlap} expected");
 }
+
+/// Marginal rates 0.8, 0.5, 0: a third draft never stands.
+#[test]
+fn synthetic_acceptance_has_the_rates_it_is_given() {
+    let (mut sampler, mut probs) = (sampler(11), Vec::new());
+    let mut reached = [0u32; 3];
+    for _ in 0..SAMPLES {
+        let rates = [0.8, 0.625, 0.0];
+        let verdict = synthetic(&[0, 1, 2], &rates, |_| &TARGET[VOCAB], &mut sampler, &mut probs).unwrap();
+        reached[..verdict.accepted].iter_mut().for_each(|n| *n += 1);
+    }
+    for (count, rate) in reached.into_iter().zip([0.8, 0.5, 0.0]) {
+        let share = f64::from(count) / f64::from(SAMPLES);
+        let tolerance = 5.0 * (rate * (1.0 - rate) / f64::from(SAMPLES)).sqrt();
+        assert!((share - rate).abs() <= tolerance, "{share} accepted, {rate} asked");
+    }
+}
+
+#[test]
+fn without_synthetic_acceptance_greedy_output_is_the_target_s() {
+    let mut sampler = Sampler::new(&SamplingParams::greedy()).unwrap();
+    let row = [0.0, 3.0, 1.0];
+    let verdict = synthetic(&[2, 2], &[0.0, 0.0], |_| &row, &mut sampler, &mut Vec::new()).unwrap();
+    assert_eq!(verdict, Verdict { accepted: 0, next: 1 });
+    let all = synthetic(&[2, 2], &[1.0, 1.0], |_| &row, &mut sampler, &mut Vec::new()).unwrap();
+    assert_eq!(all, Verdict { accepted: 2, next: 1 });
+    let short = synthetic(&[2, 2], &[1.0], |_| &row, &mut sampler, &mut Vec::new()).unwrap();
+    assert_eq!(short.accepted, 1, "positions without a rate never stand");
+}

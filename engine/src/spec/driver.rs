@@ -222,10 +222,14 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
     fn judge(&mut self) -> Result<Verdict, EngineError> {
         let Self { target, draft, sampler, probs, .. } = self;
         let row = |i| target.logits(i);
-        if self.params.sampling.is_greedy() {
-            return accept::greedy(&draft.tokens, row);
-        }
-        match self.drafting.as_ref().map(|s| s.acceptance).unwrap_or_default() {
+        let rule = self.drafting.as_ref().map_or(&AcceptanceRule::SampleAndCompare, |s| &s.acceptance);
+        match rule {
+            AcceptanceRule::Synthetic(rates) => accept::synthetic(&draft.tokens, rates, row, sampler, probs),
+            AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection
+                if self.params.sampling.is_greedy() =>
+            {
+                accept::greedy(&draft.tokens, row)
+            }
             AcceptanceRule::SampleAndCompare => {
                 accept::sample_and_compare(&draft.tokens, row, sampler, probs)
             }

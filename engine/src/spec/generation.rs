@@ -53,6 +53,8 @@ pub struct SpecTotals {
     pub accepted_per_position: Vec<u64>,
     /// `[i]`: rounds that drafted at position i.
     pub drafted_per_position: Vec<u64>,
+    /// `[j]`: rounds that drafted, and of whose drafts exactly j were emitted.
+    pub accepted_histogram: Vec<u64>,
 }
 
 impl SpecTotals {
@@ -61,6 +63,7 @@ impl SpecTotals {
         Self {
             accepted_per_position: per_position.clone(),
             drafted_per_position: per_position,
+            accepted_histogram: vec![0; draft_max + 1],
             ..Self::default()
         }
     }
@@ -71,6 +74,9 @@ impl SpecTotals {
         self.verify_steps += 1;
         self.drafted_per_position[..drafted].iter_mut().for_each(|n| *n += 1);
         self.accepted_per_position[..accepted].iter_mut().for_each(|n| *n += 1);
+        if drafted > 0 {
+            self.accepted_histogram[accepted] += 1;
+        }
     }
 }
 

@@ -1,30 +1,32 @@
 //! A server as a child process: started, waited for until it answers, stopped, and never left behind.
 //!
 //! Each child leads a process group, and a keeper thread starts it, waits for it and reaps it. Invariants: no signal
-//! is sent to a process id after it was reaped; whatever is left of the group is killed when its leader ends, when
-//! the handle is dropped, and (Linux) when this process dies, be it by SIGKILL. Unix only, as the signals are.
+//! is sent to a process id after it was reaped; whatever is left of the group, and (Linux) whatever carries the
+//! child's mark, is killed when the leader ends or when the handle is dropped; when this process dies, be it by SIGKILL,
+//! the leader dies with it and the next run ends the rest ([`sweep_orphans`]). Unix only, as the signals are.
 //!
 //! It does not know what a server says when it is ready: the caller's probe does.
 
+mod log;
+mod owned;
+
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use bench_core::stack::StackError;
+use bench_core::stack::{Death, StackError};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::sync::watch;
 
+use self::owned::Owned;
+pub use self::owned::{Orphan, sweep_orphans};
+
 /// Pause between two probes for readiness.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
-/// Lines of a log that go into an error.
-const TAIL_LINES: usize = 12;
-/// Bytes of a log that are read for them.
-const TAIL_BYTES: u64 = 16 << 10;
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
+    /// Variables of its environment beside those it inherits.
+    pub env: Vec<(String, String)>,
     /// Gets stdout and stderr; written anew.
     pub log: PathBuf,
 }
@@ -83,21 +87,29 @@ impl ServerProcess {
     /// Starts it. Returns once the system has taken the program, not when the server is ready.
     pub fn start(launch: &Launch) -> Result<Self, StackError> {
         let program = launch.program.display().to_string();
-        let failed = |error: std::io::Error| StackError::Exited {
-            program: program.clone(),
-            status: format!("could not be started: {error}"),
-            log_tail: Vec::new(),
+        let failed = |error: std::io::Error| {
+            StackError::Exited(Box::new(Death {
+                program: program.clone(),
+                status: format!("could not be started: {error}"),
+                abort_site: None,
+                log_tail: Vec::new(),
+            }))
         };
         let log = File::create(&launch.log).map_err(failed)?;
         let mut command = Command::new(&launch.program);
         command.args(&launch.args).stdin(Stdio::null());
+        command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+        for name in crate::secret::VARIABLES {
+            command.env_remove(name);
+        }
         command.stdout(log.try_clone().map_err(failed)?).stderr(log);
         let (started_tx, started) = mpsc::sync_channel(1);
         let (ended_tx, ended) = watch::channel(None);
         // Linux sends the parent-death signal when the *thread* that forked ends, so the thread has to outlive the
         // child; threads of an async runtime promise no such thing.
         let keeper = std::thread::Builder::new().name("server-keeper".to_owned());
-        drop(keeper.spawn(move || keep(command, &started_tx, &ended_tx)).map_err(failed)?);
+        let owned = Owned::new(&program);
+        drop(keeper.spawn(move || keep(command, &owned, &started_tx, &ended_tx)).map_err(failed)?);
         let lost = |_| failed(std::io::Error::other("its keeper thread ended"));
         let group = started.recv().map_err(lost)?.map_err(failed)?;
         Ok(Self { program, log: launch.log.clone(), group, ended })
@@ -110,19 +122,20 @@ impl ServerProcess {
         pid.and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok())
     }
 
-    /// The error that says how it ended, if it has ended.
+    /// How it ended, if it has ended.
     #[must_use]
-    pub fn exited(&self) -> Option<StackError> {
+    pub fn death(&self) -> Option<Death> {
         let status = self.ended.borrow().clone()?;
-        Some(StackError::Exited {
-            program: self.program.clone(),
-            status,
-            log_tail: log_tail(&self.log).unwrap_or_default(),
-        })
+        let log::LogEnd { tail, abort_site } = log::read_end(&self.log);
+        Some(Death { program: self.program.clone(), status, abort_site, log_tail: tail })
     }
 
     /// Probes until the server is ready, it ends, or `limit` is over.
-    pub async fn wait_ready(&self, limit: Duration, probe: impl AsyncFn() -> bool) -> Result<(), StackError> {
+    pub async fn wait_ready<P: Future<Output = bool>>(
+        &self,
+        limit: Duration,
+        probe: impl Fn() -> P,
+    ) -> Result<(), StackError> {
         let mut ended = self.ended.clone();
         let poll = async {
             while !probe().await {
@@ -131,11 +144,14 @@ impl ServerProcess {
         };
         tokio::select! {
             biased;
-            _ = ended.wait_for(Option::is_some) => Err(self.exited().unwrap_or_else(|| StackError::Exited {
-                program: self.program.clone(),
-                status: "unknown".to_owned(),
-                log_tail: Vec::new(),
-            })),
+            _ = ended.wait_for(Option::is_some) => Err(StackError::Exited(Box::new(self.death().unwrap_or_else(
+                || Death {
+                    program: self.program.clone(),
+                    status: "unknown".to_owned(),
+                    abort_site: None,
+                    log_tail: Vec::new(),
+                },
+            )))),
             () = poll => Ok(()),
             () = tokio::time::sleep(limit) => Err(StackError::TimedOut {
                 what: format!("the start of {} (its log: {})", self.program, self.log.display()),
@@ -177,15 +193,20 @@ impl Drop for ServerProcess {
 type Started = mpsc::SyncSender<Result<Arc<Group>, std::io::Error>>;
 
 /// The keeper thread: starts the child, waits for its end, clears its group, reaps it, tells how it ended.
-fn keep(mut command: Command, started: &Started, ended: &watch::Sender<Option<String>>) {
+fn keep(mut command: Command, owned: &Owned, started: &Started, ended: &watch::Sender<Option<String>>) {
     own_group(&mut command);
+    let (name, value) = owned.variable();
+    command.env(name, value);
     let spawned = command.spawn().and_then(|child| {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         Ok((child, pid.ok_or_else(|| std::io::Error::other("a process id out of range"))?))
     });
     let (mut child, pid) = match spawned {
         Ok(spawned) => spawned,
-        Err(error) => return drop(started.send(Err(error))),
+        Err(error) => {
+            owned.end();
+            return drop(started.send(Err(error)));
+        }
     };
     let group = Arc::new(Group(Mutex::new(Some(pid))));
     drop(started.send(Ok(group.clone())));
@@ -193,6 +214,7 @@ fn keep(mut command: Command, started: &Started, ended: &watch::Sender<Option<St
     let end_without_reaping = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     while matches!(waitid(WaitId::Pid(pid), end_without_reaping), Err(Errno::INTR)) {}
     group.signal(Signal::KILL);
+    owned.end();
     let status = {
         let mut held = group.0.lock().unwrap_or_else(PoisonError::into_inner);
         *held = None;
@@ -224,20 +246,6 @@ fn in_words(status: ExitStatus) -> String {
     }
 }
 
-/// The last lines of a log, of which only the end is read.
-fn log_tail(path: &Path) -> std::io::Result<Vec<String>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-    let mut bytes = Vec::new();
-    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines: Vec<_> =
-        text.lines().rev().filter(|line| !line.trim().is_empty()).take(TAIL_LINES).collect();
-    lines.reverse();
-    Ok(lines.into_iter().map(str::to_owned).collect())
-}
-
 /// A loopback port that was free a moment ago. Another process may take it before the server does: the caller has to
 /// try again with another one if the server ends and [`is_free`] says no.
 pub fn free_loopback_port() -> Result<u16, StackError> {
@@ -262,7 +270,7 @@ mod tests {
     fn shell(script: &str) -> (tempfile::TempDir, Launch) {
         let dir = tempfile::tempdir().unwrap();
         let args = vec!["-c".to_owned(), script.to_owned()];
-        let launch = Launch { program: "/bin/sh".into(), args, log: dir.path().join("log") };
+        let launch = Launch { program: "/bin/sh".into(), args, env: Vec::new(), log: dir.path().join("log") };
         (dir, launch)
     }
 
@@ -284,7 +292,7 @@ mod tests {
 
     async fn wait_for_line(process: &ServerProcess) -> String {
         let log = process.log.clone();
-        let has_line = async || std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n'));
+        let has_line = || async { std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n')) };
         process.wait_ready(LONG, has_line).await.unwrap();
         std::fs::read_to_string(&process.log).unwrap().trim().to_owned()
     }
@@ -293,9 +301,12 @@ mod tests {
     async fn an_early_end_is_noticed_with_its_code_and_last_lines() {
         let (_dir, launch) = shell("echo one; echo two >&2; exit 7");
         let process = ServerProcess::start(&launch).unwrap();
-        let error = process.wait_ready(LONG, async || false).await.unwrap_err();
-        let StackError::Exited { status, log_tail, .. } = error else { panic!("{error:?}") };
-        assert_eq!((status.as_str(), log_tail), ("exit code 7", vec!["one".to_owned(), "two".to_owned()]));
+        let error = process.wait_ready(LONG, || async { false }).await.unwrap_err();
+        let StackError::Exited(death) = error else { panic!("{error:?}") };
+        assert_eq!(
+            (death.status.as_str(), death.log_tail),
+            ("exit code 7", vec!["one".to_owned(), "two".to_owned()])
+        );
         assert_eq!(process.pid(), None);
     }
 
@@ -303,7 +314,7 @@ mod tests {
     async fn a_server_that_is_never_ready_times_out() {
         let (_dir, launch) = shell("sleep 60");
         let process = ServerProcess::start(&launch).unwrap();
-        let error = process.wait_ready(Duration::from_millis(120), async || false).await.unwrap_err();
+        let error = process.wait_ready(Duration::from_millis(120), || async { false }).await.unwrap_err();
         assert!(matches!(error, StackError::TimedOut { limit_ms: 120, .. }), "{error:?}");
     }
 
@@ -315,6 +326,16 @@ mod tests {
         assert!(is_alive(grandchild));
         process.stop(Duration::from_millis(300)).await.unwrap();
         assert_eq!(process.wait_end(LONG).await.unwrap(), "signal 9");
+        wait_gone(grandchild).await;
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_child_that_left_the_group_dies_too() {
+        let (_dir, launch) = shell("setsid sleep 60 & echo $!; wait");
+        let process = ServerProcess::start(&launch).unwrap();
+        let grandchild: i32 = wait_for_line(&process).await.parse().unwrap();
+        process.stop(LONG).await.unwrap();
         wait_gone(grandchild).await;
     }
 

@@ -1,0 +1,205 @@
+//! A streaming answer's events, whichever server's: what one event may mean, and how a request is folded from them.
+//!
+//! A [`Dialect`] says what a server's JSON means, as one [`Chunk`] an event; the [`Decoder`] makes of the chunks what a
+//! stack promises. Both are pure but for the stamps they are given. Invariant: the end is a success only if the server
+//! said so (`stop: true`, a `finish_reason`).
+
+use std::collections::VecDeque;
+
+use bench_core::stack::{FinishReason, Readback, SpecCounts, StackError, StreamEvent, Usage};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::sse;
+
+/// One event's meaning.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Chunk {
+    /// Output text; empty in role deltas, progress reports and the last event.
+    pub(crate) text: String,
+    /// Ids of the tokens in this event.
+    pub(crate) ids: Option<Vec<u32>>,
+    /// Tokens emitted so far, this event included.
+    pub(crate) emitted: Option<u32>,
+    /// The server says that it finished.
+    pub(crate) finish: Option<FinishReason>,
+    /// Token counts of the request.
+    pub(crate) usage: Option<Usage>,
+    /// The server's timings or metrics, as they came.
+    pub(crate) timings: Option<Value>,
+    /// What the answer says of itself.
+    pub(crate) readback: Readback,
+    /// Nothing more will come that matters.
+    pub(crate) last: bool,
+}
+
+/// What a server's events mean.
+pub(crate) trait Dialect: Send + Sync {
+    /// Reads one event's data, `[DONE]` and error events excepted.
+    fn parse(&self, data: &str) -> Result<Chunk, StackError>;
+
+    /// This request's speculation out of the last timings that came. `None` where they do not tell.
+    fn spec_counts(&self, timings: &Value) -> Result<Option<SpecCounts>, StackError>;
+
+    /// Token counts from timings alone, for streams whose usage did not come.
+    fn usage_of_timings(&self, timings: &Value) -> Result<Usage, StackError>;
+}
+
+pub(crate) type Ready = VecDeque<Result<StreamEvent, StackError>>;
+
+/// Folds a request's chunks into events.
+pub(crate) struct Decoder {
+    dialect: Box<dyn Dialect>,
+    events: u64,
+    /// The server's running sum; `None` once output came without it, since the next difference would be of several
+    /// events.
+    emitted: Option<u32>,
+    /// Reason and moment, once the server said that it finished.
+    finish: Option<(FinishReason, Instant)>,
+    usage: Option<Usage>,
+    timings: Option<Value>,
+    readback: Readback,
+    finished: bool,
+}
+
+impl Decoder {
+    pub(crate) fn new(dialect: Box<dyn Dialect>) -> Self {
+        Self {
+            dialect,
+            events: 0,
+            emitted: Some(0),
+            finish: None,
+            usage: None,
+            timings: None,
+            readback: Readback::default(),
+            finished: false,
+        }
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Takes one event that was read at `at`.
+    pub(crate) fn event(
+        &mut self,
+        event: &sse::Event,
+        at: Instant,
+        ready: &mut Ready,
+    ) -> Result<(), StackError> {
+        if event.data == "[DONE]" {
+            return self.end(ready);
+        }
+        self.events += 1;
+        if let Some(message) = error_message(&event.data) {
+            return Err(self.aborted(format!("the server said: {message}")));
+        }
+        let mut chunk = self.dialect.parse(&event.data)?;
+        let (finish, last) = (chunk.finish, chunk.last);
+        self.read_back(std::mem::take(&mut chunk.readback));
+        if let Some(tokens) = self.tokens(chunk, at)? {
+            ready.push_back(Ok(tokens));
+            // Stamps never go back, should output follow the reason.
+            self.finish = self.finish.map(|(reason, _)| (reason, at));
+        }
+        self.finish = finish.map(|reason| (reason, at)).or(self.finish);
+        if last { self.end(ready) } else { Ok(()) }
+    }
+
+    fn read_back(&mut self, new: Readback) {
+        let Readback { model, fingerprint, sampling_changed } = new;
+        self.readback.model = model.or(self.readback.model.take());
+        self.readback.fingerprint = fingerprint.or(self.readback.fingerprint.take());
+        self.readback.sampling_changed = sampling_changed.or(self.readback.sampling_changed.take());
+    }
+
+    /// The output in a chunk. Its count is how far the server's own sum moved: ids alone leave out tokens that the
+    /// server held back because they ended inside a character.
+    fn tokens(&mut self, chunk: Chunk, at: Instant) -> Result<Option<StreamEvent>, StackError> {
+        let ids = chunk.ids.filter(|ids| !ids.is_empty());
+        let by_ids = ids.as_ref().and_then(|ids| u32::try_from(ids.len()).ok());
+        let count = match (self.emitted, chunk.emitted) {
+            (Some(before), Some(emitted)) => {
+                let count = emitted.checked_sub(before).ok_or_else(|| StackError::Protocol {
+                    what: "the count of emitted tokens went back".to_owned(),
+                    excerpt: format!("{before} then {emitted}"),
+                })?;
+                self.emitted = Some(emitted);
+                Some(count)
+            }
+            (_, None) | (None, _) => by_ids,
+        };
+        if count.is_none() && !chunk.text.is_empty() {
+            self.emitted = None;
+        }
+        self.usage = chunk.usage.or(self.usage);
+        self.timings = chunk.timings.or(self.timings.take());
+        if chunk.text.is_empty() && count.unwrap_or(0) == 0 {
+            return Ok(None);
+        }
+        let token_ids = ids.filter(|_| by_ids == count);
+        Ok(Some(StreamEvent::Tokens { at, count, text: chunk.text, token_ids }))
+    }
+
+    /// The stream is over, or nothing that matters will come.
+    pub(crate) fn end(&mut self, ready: &mut Ready) -> Result<(), StackError> {
+        let Some((reason, at)) = self.finish else {
+            return Err(self.aborted("neither stop nor finish_reason came".to_owned()));
+        };
+        let timings = self.timings.take();
+        let spec = timings.as_ref().map(|timings| self.dialect.spec_counts(timings)).transpose()?.flatten();
+        let usage = match (self.usage, &timings) {
+            (Some(usage), _) => usage,
+            (None, Some(timings)) => self.dialect.usage_of_timings(timings)?,
+            (None, None) => Usage::default(),
+        };
+        self.finished = true;
+        let readback = std::mem::take(&mut self.readback);
+        ready.push_back(Ok(StreamEvent::Finished {
+            at,
+            reason,
+            usage,
+            spec,
+            stack_timings: timings,
+            readback,
+        }));
+        Ok(())
+    }
+
+    pub(crate) fn aborted(&self, detail: String) -> StackError {
+        StackError::Aborted { events: self.events, detail, death: None }
+    }
+}
+
+/// The message of an error body, or of an error event: `{"error":{"message":...}}`, `{"error":"..."}` and FastAPI's
+/// `{"detail":"..."}`.
+pub(crate) fn error_message(body: &str) -> Option<String> {
+    // Most events are no errors: the words are looked for before the JSON is read.
+    if !body.contains("\"error\"") && !body.contains("\"detail\"") {
+        return None;
+    }
+    let body: Value = serde_json::from_str(body).ok()?;
+    let error = body.get("error").or_else(|| body.get("detail"))?;
+    error.as_str().or_else(|| error.get("message")?.as_str()).map(str::to_owned)
+}
+
+/// An answer that cannot be understood, with its beginning.
+pub(crate) fn protocol(what: &str, data: &str) -> StackError {
+    StackError::Protocol { what: what.to_owned(), excerpt: data.chars().take(200).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies_give_their_message() {
+        let llama = r#"{"error":{"code":400,"message":"too long","type":"exceed_context_size_error"}}"#;
+        assert_eq!(error_message(llama).as_deref(), Some("too long"));
+        assert_eq!(error_message(r#"{"detail":"Not Found"}"#).as_deref(), Some("Not Found"));
+        assert_eq!(error_message(r#"{"error":"gone"}"#).as_deref(), Some("gone"));
+        for other in ["<html>", "{}", r#"{"choices":[],"text":"an \"error\""}"#, r#"{"error":null}"#] {
+            assert_eq!(error_message(other), None, "{other}");
+        }
+    }
+}

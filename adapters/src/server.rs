@@ -1,0 +1,325 @@
+//! One HTTP server that takes requests: launched by us, and then restartable, or attached to by its address.
+//!
+//! What all stacks over HTTP share is here, once: the client, the key, questions and streams with their stamps, how a
+//! broken connection is told from a dead server, restart and stop. One HTTP/1.1 client, no proxy, `TCP_NODELAY`. It
+//! does not retry: a request that breaks is a result. It does not know what any server's words mean.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bench_core::stack::{Death, EventStream, Revival, StackError};
+use reqwest::{Client, RequestBuilder, header};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::decoder::Dialect;
+use crate::process::{Launch, ServerProcess, free_loopback_port, is_free};
+use crate::secret::Secret;
+use crate::stream::{self, Reading, Watch};
+
+/// A server in the middle of a batch needs a moment to see SIGTERM.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// For everything that generates nothing.
+const QUERY_LIMIT: Duration = Duration::from_secs(10);
+/// After a broken connection: how long a server's death may take to show.
+const DEATH_DELAY: Duration = Duration::from_millis(200);
+/// Ports to try when others keep taking them between our look and the server's bind.
+const PORT_ATTEMPTS: u32 = 5;
+
+/// How a server is started.
+pub(crate) struct Recipe {
+    /// The executable.
+    pub(crate) program: PathBuf,
+    /// Its arguments for a port.
+    pub(crate) args: Box<dyn Fn(u16) -> Result<Vec<String>, StackError> + Send + Sync>,
+    /// Variables of its environment beside those it inherits.
+    pub(crate) env: Vec<(String, String)>,
+    /// Gets its output; a server that is started again writes to `NAME-restart-N.log` beside it.
+    pub(crate) log: PathBuf,
+    /// Answers 200 once the server takes requests.
+    pub(crate) ready_path: &'static str,
+    /// Longest time until then.
+    pub(crate) ready_limit: Duration,
+}
+
+/// A server that takes requests.
+pub(crate) struct Server {
+    client: Client,
+    key: Option<Secret>,
+    recipe: Option<Recipe>,
+    running: Mutex<Running>,
+    /// One restart at a time.
+    restarts: tokio::sync::Mutex<u32>,
+}
+
+/// What changes when a server is started again.
+#[derive(Clone)]
+struct Running {
+    /// `http://host:port`, without a slash at the end.
+    base: String,
+    /// `None` where we did not start it.
+    process: Option<Arc<ServerProcess>>,
+    /// Command line, or the address of a server that is not ours.
+    recipe: String,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("base", &self.base()).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Uses a server that runs already. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StackError::Unreachable`] for an address that holds a user's name or password: it would stand in every record.
+    pub(crate) fn attach(url: &str, key: Option<Secret>) -> Result<Self, StackError> {
+        let base = url.trim_end_matches('/').to_owned();
+        let authority = base.split_once("://").map_or(base.as_str(), |(_, rest)| rest);
+        let authority = authority.split(['/', '?']).next().unwrap_or(authority);
+        if let Some((_, host)) = authority.rsplit_once('@') {
+            return Err(StackError::Unreachable {
+                address: host.to_owned(),
+                detail: "its address holds a user or password; set BENCH_API_KEY instead".to_owned(),
+            });
+        }
+        let running = Running { base: base.clone(), process: None, recipe: base };
+        Self::new(None, key, running)
+    }
+
+    /// Starts a server on a free loopback port and waits until it answers.
+    pub(crate) async fn launch(recipe: Recipe, key: Option<Secret>) -> Result<Self, StackError> {
+        let client = client()?;
+        let running = start(&client, &recipe, 0).await;
+        let running = running.map_err(|error| clean(key.as_ref(), error))?;
+        Self::new(Some(recipe), key, running)
+    }
+
+    fn new(recipe: Option<Recipe>, key: Option<Secret>, running: Running) -> Result<Self, StackError> {
+        let (client, restarts) = (client()?, tokio::sync::Mutex::new(0));
+        Ok(Self { client, key, recipe, running: Mutex::new(running), restarts })
+    }
+
+    fn running(&self) -> Running {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The server's address, `http://host:port`.
+    pub(crate) fn base(&self) -> String {
+        self.running().base
+    }
+
+    /// Command line, or the address of a server that is not ours.
+    pub(crate) fn recipe(&self) -> String {
+        self.running().recipe
+    }
+
+    /// Its process id, if we started it and it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.running().process?.pid()
+    }
+
+    /// The body of a GET.
+    pub(crate) async fn get_text(&self, path: &str) -> Result<String, StackError> {
+        Ok(self.get(path).await?.1)
+    }
+
+    /// Head and body of a GET.
+    pub(crate) async fn get(&self, path: &str) -> Result<(header::HeaderMap, String), StackError> {
+        let request = self.client.get(format!("{}{path}", self.base()));
+        self.query(request).await
+    }
+
+    /// The JSON of a GET.
+    pub(crate) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, StackError> {
+        self.json(path, &self.get_text(path).await?)
+    }
+
+    /// The JSON that answers a POST.
+    pub(crate) async fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, StackError> {
+        let request = self.client.post(format!("{}{path}", self.base())).json(body);
+        let (_, text) = self.query(request).await?;
+        self.json(path, &text)
+    }
+
+    /// Posts a streaming request; its events are stamped when they are read.
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+        body: &Value,
+        dialect: Box<dyn Dialect>,
+        watch: Arc<dyn Watch>,
+    ) -> Result<EventStream, StackError> {
+        let request = self.authorised(self.client.post(format!("{}{path}", self.base())).json(body));
+        let sent = request.send().await;
+        let opened = Instant::now();
+        let reading = Reading { dialect, watch, key: self.key.clone() };
+        let events = match sent {
+            Ok(response) => stream::events(response, opened, reading).await,
+            Err(error) => Err(self.broken(&error).await),
+        };
+        events.map_err(|error| clean(self.key.as_ref(), error))
+    }
+
+    /// Tells how our process ended when a stream breaks.
+    pub(crate) fn watch(&self) -> Arc<dyn Watch> {
+        Arc::new(ProcessWatch(self.running().process))
+    }
+
+    /// Whether the server still runs; if it is ours, does not, and `may_start`, starts it again. A server that does
+    /// not answer in time is taken for dead.
+    pub(crate) async fn revive(&self, may_start: bool) -> Result<Revival, StackError> {
+        let mut restarts = self.restarts.lock().await;
+        let running = self.running();
+        let Some(recipe) = &self.recipe else {
+            let answers = self.client.get(&running.base).timeout(QUERY_LIMIT).send().await.is_ok();
+            return Ok(if answers { Revival::Alive } else { Revival::Dead });
+        };
+        let has_ended = match &running.process {
+            Some(process) => process.wait_end(DEATH_DELAY).await.is_some(),
+            None => true,
+        };
+        if !has_ended && probe(&self.client, &format!("{}{}", running.base, recipe.ready_path)).await {
+            return Ok(Revival::Alive);
+        }
+        if !may_start {
+            return Ok(Revival::Dead);
+        }
+        if let Some(process) = &running.process {
+            process.stop(STOP_GRACE).await?;
+        }
+        *restarts += 1;
+        let started = start(&self.client, recipe, *restarts).await;
+        let started = started.map_err(|error| clean(self.key.as_ref(), error))?;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = started;
+        Ok(Revival::Restarted)
+    }
+
+    /// Stops it, if it is ours.
+    pub(crate) async fn shutdown(&self) -> Result<(), StackError> {
+        match self.running().process {
+            Some(process) => process.stop(STOP_GRACE).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn query(&self, request: RequestBuilder) -> Result<(header::HeaderMap, String), StackError> {
+        let answer = async {
+            let sent = self.authorised(request).timeout(QUERY_LIMIT).send().await;
+            let response = match sent {
+                Ok(response) => stream::expect_ok(response).await?,
+                Err(error) => return Err(self.broken(&error).await),
+            };
+            let head = response.headers().clone();
+            match response.text().await {
+                Ok(text) => Ok((head, text)),
+                Err(error) => Err(self.broken(&error).await),
+            }
+        };
+        answer.await.map_err(|error| clean(self.key.as_ref(), error))
+    }
+
+    fn json<T: DeserializeOwned>(&self, path: &str, text: &str) -> Result<T, StackError> {
+        serde_json::from_str(text).map_err(|error| {
+            let what = format!("expected JSON of {path} ({error})");
+            let excerpt = text.chars().take(200).collect();
+            clean(self.key.as_ref(), StackError::Protocol { what, excerpt })
+        })
+    }
+
+    fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+        match self.key.as_ref().and_then(Secret::header) {
+            Some(value) => request.header(header::AUTHORIZATION, value),
+            None => request,
+        }
+    }
+
+    /// Why there was no answer: our server's end, if it ended.
+    async fn broken(&self, error: &reqwest::Error) -> StackError {
+        match self.watch().death().await {
+            Some(death) => StackError::Exited(Box::new(death)),
+            None => StackError::Unreachable { address: self.base(), detail: stream::causes(error) },
+        }
+    }
+}
+
+/// Watches the process that ran when it was made.
+struct ProcessWatch(Option<Arc<ServerProcess>>);
+
+#[async_trait]
+impl Watch for ProcessWatch {
+    async fn death(&self) -> Option<Death> {
+        let process = self.0.as_ref()?;
+        process.wait_end(DEATH_DELAY).await?;
+        process.death()
+    }
+}
+
+/// A connection serves one request. llama-server closes it after a stream without saying so, and a next request that
+/// crosses with that close fails; opening one on loopback costs some 50 microseconds.
+fn client() -> Result<Client, StackError> {
+    let builder = Client::builder().no_proxy().tcp_nodelay(true).pool_max_idle_per_host(0);
+    builder.build().map_err(|error| StackError::Unreachable {
+        address: "any server".to_owned(),
+        detail: stream::causes(&error),
+    })
+}
+
+fn clean(key: Option<&Secret>, error: StackError) -> StackError {
+    match key {
+        Some(key) => key.redact_error(error),
+        None => error,
+    }
+}
+
+async fn probe(client: &Client, url: &str) -> bool {
+    let answer = client.get(url).timeout(QUERY_LIMIT).send().await;
+    answer.is_ok_and(|answer| answer.status().is_success())
+}
+
+/// Starts the server, on another port if somebody takes ours first.
+async fn start(client: &Client, recipe: &Recipe, restarts: u32) -> Result<Running, StackError> {
+    let log = match restarts {
+        0 => recipe.log.clone(),
+        n => {
+            let stem = recipe.log.file_stem().unwrap_or_default().to_string_lossy();
+            recipe.log.with_file_name(format!("{stem}-restart-{n}.log"))
+        }
+    };
+    let mut attempt = 1;
+    loop {
+        let port = free_loopback_port()?;
+        let launch = Launch {
+            program: recipe.program.clone(),
+            args: (recipe.args)(port)?,
+            env: recipe.env.clone(),
+            log: log.clone(),
+        };
+        match start_on(client, recipe, &launch, port).await {
+            Err(StackError::Exited(_)) if attempt < PORT_ATTEMPTS && !is_free(port) => attempt += 1,
+            started => return started,
+        }
+    }
+}
+
+async fn start_on(
+    client: &Client,
+    recipe: &Recipe,
+    launch: &Launch,
+    port: u16,
+) -> Result<Running, StackError> {
+    let base = format!("http://127.0.0.1:{port}");
+    let process = ServerProcess::start(launch)?;
+    let url = format!("{base}{}", recipe.ready_path);
+    process.wait_ready(recipe.ready_limit, || probe(client, &url)).await?;
+    Ok(Running { base, process: Some(Arc::new(process)), recipe: launch.command_line() })
+}

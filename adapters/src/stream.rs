@@ -1,0 +1,169 @@
+//! One streaming request: response head, events, end.
+//!
+//! Invariant: a stamp is taken when the bytes are in our hands and before they are looked at; all events of one read
+//! share it. The end is a success only if the server said so (`stop: true`, a `finish_reason`), whatever the status
+//! and however tidily the connection closed. Dropping the stream closes the connection, which cancels the request.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bench_core::stack::{Death, EventStream, StackError, StreamEvent};
+use futures_util::stream;
+use reqwest::{Response, StatusCode, header};
+use tokio::time::Instant;
+
+use crate::decoder::{self, Decoder, Dialect, Ready};
+use crate::secret::Secret;
+use crate::sse::{Splitter, SseError};
+
+/// Bytes of an error body that are read.
+const ERROR_BODY_BYTES: usize = 64 << 10;
+
+/// Somebody who can tell how the server ended, after a stream broke.
+#[async_trait]
+pub(crate) trait Watch: Send + Sync {
+    /// How it ended; `None` if it lives, or if nobody can tell.
+    async fn death(&self) -> Option<Death>;
+}
+
+/// What a stream has to know beside its bytes.
+pub(crate) struct Reading {
+    /// What the events mean.
+    pub(crate) dialect: Box<dyn Dialect>,
+    /// Asked when the stream breaks.
+    pub(crate) watch: Arc<dyn Watch>,
+    /// Taken out of the server's words.
+    pub(crate) key: Option<Secret>,
+}
+
+/// The events of a response whose head arrived at `opened`.
+pub(crate) async fn events(
+    response: Response,
+    opened: Instant,
+    reading: Reading,
+) -> Result<EventStream, StackError> {
+    let response = expect_ok(response).await?;
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let content_type =
+        content_type.and_then(|value| value.to_str().ok()).unwrap_or("no content type").to_owned();
+    if !content_type.starts_with("text/event-stream") {
+        let what = format!("expected text/event-stream, got {content_type}");
+        return Err(StackError::Protocol { what, excerpt: beginning(response).await });
+    }
+    let reader = Reader {
+        response: Some(response),
+        splitter: Splitter::default(),
+        decoder: Decoder::new(reading.dialect),
+        ready: VecDeque::from([Ok(StreamEvent::Opened { at: opened })]),
+        watch: reading.watch,
+        key: reading.key,
+    };
+    Ok(Box::pin(stream::unfold(reader, |mut reader| async move {
+        let item = reader.next().await?;
+        Some((item, reader))
+    })))
+}
+
+/// The response, if its status is 200; otherwise the server's message.
+pub(crate) async fn expect_ok(response: Response) -> Result<Response, StackError> {
+    if response.status() == StatusCode::OK {
+        return Ok(response);
+    }
+    let (address, status) = (response.url().to_string(), response.status().as_u16());
+    let body = beginning(response).await;
+    let message = decoder::error_message(&body).unwrap_or_else(|| body.chars().take(200).collect());
+    Err(StackError::Status { address, status, message })
+}
+
+/// As much of a body as an error may need; a body that breaks gives what came.
+async fn beginning(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while let Ok(Some(bytes)) = response.chunk().await {
+        body.extend_from_slice(&bytes);
+        if body.len() >= ERROR_BODY_BYTES {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+struct Reader {
+    /// `None` once the stream is over.
+    response: Option<Response>,
+    splitter: Splitter,
+    decoder: Decoder,
+    ready: Ready,
+    watch: Arc<dyn Watch>,
+    key: Option<Secret>,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Result<StreamEvent, StackError>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(item);
+            }
+            let read = self.response.as_mut()?.chunk().await;
+            let at = Instant::now();
+            let result = match read {
+                Ok(Some(bytes)) => self.take(&bytes, at),
+                Ok(None) => self.end(),
+                Err(error) => Err(self.decoder.aborted(causes(&error))),
+            };
+            if let Err(error) = result {
+                self.response = None;
+                let error = self.with_death(error).await;
+                let error = match &self.key {
+                    Some(key) => key.redact_error(error),
+                    None => error,
+                };
+                self.ready.push_back(Err(error));
+            }
+        }
+    }
+
+    /// A stream that broke, with how its server ended.
+    async fn with_death(&self, error: StackError) -> StackError {
+        match error {
+            StackError::Aborted { events, detail, death: None } => {
+                let death = self.watch.death().await.map(Box::new);
+                StackError::Aborted { events, detail, death }
+            }
+            error => error,
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], at: Instant) -> Result<(), StackError> {
+        let mut events = Vec::new();
+        let split = self.splitter.push(bytes, &mut events);
+        // What came whole before a bad line still counts.
+        for event in events {
+            self.decoder.event(&event, at, &mut self.ready)?;
+            if self.decoder.is_finished() {
+                self.response = None;
+                return Ok(());
+            }
+        }
+        split.map_err(|error| match error {
+            SseError::TooLong { .. } | SseError::NotUtf8 { .. } => StackError::Protocol {
+                what: "expected an event stream".to_owned(),
+                excerpt: error.to_string(),
+            },
+            SseError::Incomplete { .. } => self.decoder.aborted(error.to_string()),
+        })
+    }
+
+    fn end(&mut self) -> Result<(), StackError> {
+        self.response = None;
+        let rest = std::mem::take(&mut self.splitter).finish();
+        rest.map_err(|error| self.decoder.aborted(error.to_string()))?;
+        self.decoder.end(&mut self.ready)
+    }
+}
+
+/// An error with everything beneath it: reqwest's own words say only where it happened.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
