@@ -22,7 +22,9 @@
 //! * **TTFT**: send to first token. **TPOT**: mean time per output token after the first chunk.
 //! * **arm**: one stack with one way of speculating. **block**: one pass of all arms over all prompts.
 
+pub mod acceptance;
 pub mod clock;
+pub mod effective;
 pub mod host;
 pub mod jsonl;
 pub mod preset;

@@ -90,9 +90,6 @@ pub struct ArmManifest {
     /// that asked the same of a stack.
     #[serde(default)]
     pub config_sha256: Option<String>,
-    /// Where the configuration read back is not what was asked, and matters.
-    #[serde(default)]
-    pub differences: Vec<String>,
 }
 
 /// What became of an arm before its first request.
@@ -270,6 +267,27 @@ pub enum CountSource {
     Chunks,
     /// Nobody.
     Unknown,
+}
+
+impl OutputCount {
+    /// Why this count is believed, in words.
+    #[must_use]
+    pub fn because(&self) -> &'static str {
+        match (self.source, self.disputed) {
+            (CountSource::TokenIds, false) => "the ids of all tokens came, and nothing contradicts them",
+            (CountSource::TokenIds, true) => {
+                "the ids of all tokens came; another count differs, and ids are the tokens themselves"
+            }
+            (CountSource::Usage, false) => {
+                "the stack's usage report; no ids came, and nothing contradicts it"
+            }
+            (CountSource::Usage, true) => {
+                "the stack's usage report; the sum of its chunks differs, and chunks may hold tokens back"
+            }
+            (CountSource::Chunks, _) => "the sum of what chunks said; neither ids nor usage came",
+            (CountSource::Unknown, _) => "nobody counted",
+        }
+    }
 }
 
 impl RequestRecord {

@@ -284,7 +284,7 @@ pub enum StackError {
         excerpt: String,
     },
     /// The stream ended, or broke, without the stack saying that it finished.
-    #[error("the stream ended without a finish after {events} events: {detail}")]
+    #[error("the stream ended without a finish after {events} events: {detail}{}", with_death(.death.as_deref()))]
     Aborted {
         /// Events read before.
         events: u64,
@@ -389,6 +389,10 @@ impl StackError {
             | Self::TimedOut { .. } => None,
         }
     }
+}
+
+fn with_death(death: Option<&Death>) -> String {
+    death.map_or_else(String::new, |death| format!("; {death}"))
 }
 
 /// The end of a server, with its evidence.

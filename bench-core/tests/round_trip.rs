@@ -314,7 +314,6 @@ fn arm() -> impl Strategy<Value = ArmManifest> {
             status,
             info: Some(info),
             config_sha256: None,
-            differences: vec!["d".to_owned()],
         }
     })
 }

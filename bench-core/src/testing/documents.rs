@@ -117,7 +117,6 @@ pub fn manifest(preset: Preset) -> RunManifest {
         status: ArmStatus::Ready,
         info: Some(stack_info()),
         config_sha256: None,
-        differences: Vec::new(),
     };
     RunManifest {
         schema: RECORD_SCHEMA,
