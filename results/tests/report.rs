@@ -427,6 +427,22 @@ fn the_files_say_what_the_report_says() {
 }
 
 #[test]
+fn the_report_says_who_counted() {
+    let (run, mut rows) = run(&skipped());
+    for (row, again) in rows.iter_mut().filter(|row| row.arm == "native/mtp-2").zip(0..) {
+        row.output.retokenised = Some(if again < 2 { 5 } else { 4 });
+    }
+    let report = report(&run, &rows);
+    let effective = &arm(&report, "native/mtp-2").effective;
+    let of = |name: &str| effective.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    assert_eq!(of("output tokens"), Some("the ids of all tokens came, and nothing contradicts them"));
+    assert_eq!(of("text made tokens again"), Some("the same count in 16 of 18 requests"));
+    assert_eq!(of("acceptance counted by"), Some("our engine"));
+    let plain = &arm(&report, "native/none").effective;
+    assert!(plain.iter().all(|(key, _)| key != "acceptance counted by" && key != "text made tokens again"));
+}
+
+#[test]
 fn whatever_changes_in_silence_is_named() {
     let (run, rows) = run(&skipped());
     let spoiled = |spoil: &dyn Fn(&mut RequestRecord)| {
