@@ -2,13 +2,10 @@
 
 use std::fmt::Display;
 
-use bench_core::preset::{AcceptanceRule, ServingParams, SpecDecode, StackKind};
+use bench_core::preset::{AcceptanceRule, COMMAND_PLACEHOLDERS, ServingParams, SpecDecode, StackKind};
 use bench_core::stack::StackError;
 
 use super::unsupported;
-
-/// What may stand between braces in a `command`.
-pub const PLACEHOLDERS: [&str; 6] = ["port", "target", "assistant", "draft_max", "context_tokens", "threads"];
 
 /// The models as the server is to be told of them: files, or names on a model hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,12 +85,12 @@ fn mentions(command: &[String], placeholder: &str) -> bool {
 }
 
 /// One pass, so that braces in a value are not filled in again.
-fn filled(word: &str, values: &[String; PLACEHOLDERS.len()]) -> String {
+fn filled(word: &str, values: &[String; COMMAND_PLACEHOLDERS.len()]) -> String {
     let (mut text, mut rest) = (String::new(), word);
     while let Some(at) = rest.find('{') {
         let (before, from) = rest.split_at(at);
         text.push_str(before);
-        let known = PLACEHOLDERS.iter().zip(values).find_map(|(name, value)| {
+        let known = COMMAND_PLACEHOLDERS.iter().zip(values).find_map(|(name, value)| {
             let after = from[1..].strip_prefix(name)?.strip_prefix('}')?;
             Some((value, after))
         });
