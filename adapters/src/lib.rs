@@ -7,6 +7,7 @@ mod arm;
 mod connect;
 mod decoder;
 pub mod llama_server;
+pub mod lower;
 mod native;
 mod openai;
 pub mod process;

@@ -24,6 +24,7 @@
 
 pub mod acceptance;
 pub mod clock;
+pub mod draft_length;
 pub mod effective;
 pub mod host;
 pub mod jsonl;

@@ -155,6 +155,10 @@ pub struct StackChoice {
     pub command: Vec<String>,
 }
 
+/// What may stand between braces in [`StackChoice::command`].
+pub const COMMAND_PLACEHOLDERS: [&str; 6] =
+    ["port", "target", "assistant", "draft_max", "context_tokens", "threads"];
+
 /// A named way of speculating.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

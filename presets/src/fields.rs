@@ -8,152 +8,303 @@ pub(crate) struct Field {
     /// Dotted path; `[]` stands for any element of a list.
     pub(crate) path: &'static str,
     /// What may stand there.
-    pub(crate) values: &'static str,
+    pub(crate) kind: Kind,
     /// What holds if it is left out; empty where it must be given.
     pub(crate) default: &'static str,
     /// What it does.
     pub(crate) doc: &'static str,
 }
 
-const fn field(path: &'static str, values: &'static str, default: &'static str, doc: &'static str) -> Field {
-    Field { path, values, default, doc }
+/// What may stand at a key. Limits that depend on other keys are checked by `validate` alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// A name of `a-z`, `0-9` and `-`.
+    Label,
+    /// Any text; what it should be, in words.
+    Text(&'static str),
+    /// true or false.
+    Flag,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A whole number: least, most where there is a limit of ours, in words where they say more.
+    Whole(i64, Option<i64>, &'static str),
+    /// A number: least, most, in words.
+    Number(f64, Option<f64>, &'static str),
+    /// A whole number and its unit.
+    Duration,
+    /// A list of texts, in words.
+    Texts(&'static str),
+    /// A list of shares, in words.
+    Shares(&'static str),
 }
+
+impl Field {
+    /// What may stand there, in words.
+    pub(crate) fn values(&self) -> String {
+        match self.kind {
+            Kind::Label => "`a-z`, `0-9`, `-`".to_owned(),
+            Kind::Flag => "true, false".to_owned(),
+            Kind::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            Kind::Duration => "duration: `500ms`, `30s`, `2m`".to_owned(),
+            Kind::Text(words)
+            | Kind::Whole(_, _, words)
+            | Kind::Number(_, _, words)
+            | Kind::Texts(words)
+            | Kind::Shares(words) => words.to_owned(),
+        }
+    }
+}
+
+const fn field(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Field {
+    Field { path, kind, default, doc }
+}
+
+const ANY_COUNT: Kind = Kind::Whole(1, None, "1 or more");
+const ANY_NUMBER: Kind = Kind::Whole(0, None, "0 or more");
+const SHARE: Kind = Kind::Number(0.0, Some(1.0), "0 to 1");
 
 /// All keys, in the order a preset is written in.
 pub(crate) const FIELDS: &[Field] = &[
-    field("name", "`a-z`, `0-9`, `-`", "", "Name of the preset; not inherited."),
-    field("description", "text", "empty", "One or two sentences for `bench presets list`; not inherited."),
+    field("name", Kind::Label, "", "Name of the preset; not inherited."),
+    field(
+        "description",
+        Kind::Text("text"),
+        "empty",
+        "One or two sentences for `bench presets list`; not inherited.",
+    ),
     field(
         "inherits",
-        "name of a shipped preset",
+        Kind::Text("name of a shipped preset"),
         "nothing",
         "Keys that are left out come from there. Lists are replaced whole.",
     ),
     field(
         "models.target",
-        "path of a GGUF",
+        Kind::Text("path of a GGUF"),
         "",
-        "The model whose output counts. Either this, `models.bundled` or `models.synth_tiny`.",
+        "The model whose output counts. Either this, `models.bundled` or `models.synth_tiny`. A relative path is looked \
+         for in the current directory, then in `BENCH_MODELS_DIR`.",
     ),
-    field("models.assistant", "path of a GGUF", "none", "The drafter; needed by `method = \"mtp\"`."),
+    field(
+        "models.assistant",
+        Kind::Text("path of a GGUF"),
+        "none",
+        "The drafter; needed by `mtp` and `draft-model`.",
+    ),
+    field(
+        "models.hf_target",
+        Kind::Text("folder, or name on a model hub"),
+        "none",
+        "The target as transformers keeps it, for stacks that read no GGUF (vLLM, and `openai` servers where it is \
+         given). Its weights have another format, which a report has to say.",
+    ),
+    field(
+        "models.hf_assistant",
+        Kind::Text("folder, or name on a model hub"),
+        "none",
+        "The drafter as transformers keeps it.",
+    ),
     field(
         "models.bundled",
-        "`nano`",
+        Kind::OneOf(&["nano"]),
         "none",
         "A trained pair inside the binary, written to the cache on first use.",
     ),
     field(
         "models.synth_tiny.acceptance",
-        "0 to 1",
+        SHARE,
         "0.7",
         "Share of tokens whose successor the assistant knows.",
     ),
     field(
         "models.synth_tiny.cycle",
-        "2 or more",
+        Kind::Whole(1, None, "2 or more"),
         "one over all tokens",
         "Length of the cycles the target walks. Short ones repeat within an output, which prompt lookup finds.",
     ),
-    field("models.synth_tiny.weights", "`f32`, `f16`, `bf16`, `q8_0`", "`f16`", "Type of the matrices."),
+    field(
+        "models.synth_tiny.weights",
+        Kind::OneOf(&["f32", "f16", "bf16", "q8_0"]),
+        "`f16`",
+        "Type of the matrices.",
+    ),
     field(
         "models.synth_tiny.seed",
-        "0 or more",
+        ANY_NUMBER,
         "1",
         "Seed of all random weights; equal seeds give byte-equal files.",
     ),
     field(
         "stacks[].kind",
-        "`native`, `llama-server`",
+        Kind::OneOf(&["native", "llama-server", "atomic-llama-server", "llama-swap", "vllm", "openai"]),
         "",
         "A stack to run on, each at most once; report order.",
     ),
     field(
         "stacks[].required",
-        "true, false",
+        Kind::Flag,
         "true",
         "`false`: where it is not installed its arms are skipped, and the run still succeeds.",
     ),
     field(
+        "stacks[].command",
+        Kind::Texts("program and arguments, a text each"),
+        "none",
+        "How to launch a server that the suite does not know, for `openai` alone. `{port}`, `{target}`, `{assistant}`, \
+         `{draft_max}` (0 for plain decoding), `{context_tokens}` and `{threads}` are filled in.",
+    ),
+    field(
         "variants[].label",
-        "`a-z`, `0-9`, `-`",
+        Kind::Label,
         "",
         "Unique name of a way of speculating; the first variant is the baseline.",
     ),
     field(
         "variants[].method",
-        "`none`, `mtp`, `ngram`",
+        Kind::OneOf(&["none", "mtp", "nextn", "draft-model", "ngram"]),
         "",
-        "Plain decoding, the Gemma 4 assistant, or prompt lookup.",
+        "Plain decoding, the Gemma 4 assistant, the target's own next-token layers, a smaller model of the same \
+         vocabulary, or prompt lookup.",
     ),
     field(
         "variants[].draft_max",
-        "1 to 64",
+        Kind::Whole(1, Some(64), "1 to 64"),
         "",
-        "Most drafted tokens in a round (a \"block size\" elsewhere is one more). For `mtp` and `ngram`.",
+        "Most drafted tokens in a round. For every method but `none`.",
+    ),
+    field(
+        "variants[].draft_block_size",
+        Kind::Whole(2, Some(65), "2 to 65"),
+        "`draft_max` + 1",
+        "Another word for `draft_max`, one more: a block holds the drafts and the token they follow.",
+    ),
+    field(
+        "variants[].draft_min",
+        Kind::Whole(0, Some(64), "0 to `draft_max`"),
+        "0",
+        "Shorter drafts are thrown away. For `nextn`.",
     ),
     field(
         "variants[].acceptance",
-        "`sample-and-compare`, `rejection`",
+        Kind::OneOf(&["sample-and-compare", "rejection", "synthetic"]),
         "`sample-and-compare`",
-        "How sampled drafts are accepted. For `mtp`.",
+        "How drafts are accepted. `synthetic`: by coin flips in place of verification, so that speed is measured at a \
+         chosen acceptance with any weights; the text is worth nothing then. For `mtp`, `nextn` and `draft-model`.",
+    ),
+    field(
+        "variants[].synthetic_rates",
+        Kind::Shares("a share for each of `draft_max` drafts"),
+        "none",
+        "Marginal acceptance: entry i is the share of rounds whose drafts 0 to i are all accepted. Never increases. For \
+         `acceptance = \"synthetic\"`.",
+    ),
+    field(
+        "variants[].synthetic_length",
+        Kind::Number(1.0, Some(65.0), "1 to `draft_max` + 1"),
+        "none",
+        "In place of the rates: mean tokens of a verify step, the bonus token included. 2.8 is rates of 1, 0.8, 0.",
     ),
     field(
         "variants[].draft_head",
-        "`auto`, `dense`",
+        Kind::OneOf(&["auto", "dense"]),
         "`auto`",
         "`auto`: drafts come from the tokens of the nearest centroids, where the assistant has centroids and the stack \
          reads them; `dense`: from the whole vocabulary. For `mtp`.",
     ),
-    field("variants[].ngram_min", "1 or more", "2", "Shortest n-gram that may match. For `ngram`."),
-    field("variants[].ngram_max", "at least `ngram_min`", "4", "Longest n-gram, tried first. For `ngram`."),
+    field("variants[].ngram_min", ANY_COUNT, "2", "Shortest n-gram that may match. For `ngram`."),
+    field(
+        "variants[].ngram_max",
+        Kind::Whole(1, None, "at least `ngram_min`"),
+        "4",
+        "Longest n-gram, tried first. For `ngram`.",
+    ),
     field(
         "serving.context_tokens",
-        "above `workload.max_tokens`",
+        Kind::Whole(2, None, "above `workload.max_tokens`"),
         "4096",
         "Context of one request, prompt and output together.",
     ),
-    field("serving.kv_type", "`f32`, `f16`, `q8_0`", "`f16`", "Type of the KV cache."),
-    field("serving.threads", "1 or more", "4", "CPU threads a stack may use."),
+    field(
+        "serving.kv_type",
+        Kind::OneOf(&["f32", "f16", "bf16", "q8_0", "q4_0", "turbo2", "turbo3", "turbo4"]),
+        "`f16`",
+        "Type of the KV cache, the drafter's included.",
+    ),
+    field("serving.threads", ANY_COUNT, "4", "CPU threads a stack may use."),
     field(
         "serving.route",
-        "`completion`, `chat`",
+        Kind::OneOf(&["completion", "openai-completion", "chat"]),
         "`completion`",
-        "Raw text, or messages in the model's own template.",
+        "Raw text in the stack's own dialect, raw text by OpenAI's `/v1/completions`, or messages in the model's own \
+         template.",
     ),
-    field("workload.max_tokens", "1 or more", "128", "Output tokens of a request at most."),
+    field(
+        "serving.device",
+        Kind::OneOf(&["auto", "cpu", "gpu"]),
+        "`auto`",
+        "Where the models have to run. A stack that runs them elsewhere makes its arm invalid.",
+    ),
+    field("workload.max_tokens", ANY_COUNT, "128", "Output tokens of a request at most."),
     field(
         "workload.ignore_eos",
-        "true, false",
+        Kind::Flag,
         "false",
         "Go on past end-of-generation tokens, so that every arm emits equally many.",
     ),
-    field("workload.prompts[].id", "`a-z`, `0-9`, `-`", "", "Unique name of a prompt."),
-    field("workload.prompts[].category", "text", "`prose`", "Kind of text; results are grouped by it."),
-    field("workload.prompts[].system", "text", "none", "System message, for `route = \"chat\"`."),
-    field("workload.prompts[].text", "text", "", "The user's message, or the raw text to continue."),
-    field("sampling.temperature", "0 or more", "0", "0 is greedy."),
-    field("sampling.top_k", "1 or more", "off", "Keep the k most likely tokens."),
-    field("sampling.top_p", "above 0, to 1", "off", "Keep the smallest set whose probability reaches p."),
-    field("sampling.min_p", "0 to 1", "off", "Drop tokens less likely than this times the most likely."),
+    field("workload.prompts[].id", Kind::Label, "", "Unique name of a prompt."),
+    field(
+        "workload.prompts[].category",
+        Kind::Text("text"),
+        "`prose`",
+        "Kind of text; results are grouped by it.",
+    ),
+    field("workload.prompts[].system", Kind::Text("text"), "none", "System message, for `route = \"chat\"`."),
+    field(
+        "workload.prompts[].text",
+        Kind::Text("text"),
+        "",
+        "The user's message, or the raw text to continue.",
+    ),
+    field("sampling.temperature", Kind::Number(0.0, None, "0 or more"), "0", "0 is greedy."),
+    field("sampling.top_k", ANY_COUNT, "off", "Keep the k most likely tokens."),
+    field(
+        "sampling.top_p",
+        Kind::Number(0.0, Some(1.0), "above 0, to 1"),
+        "off",
+        "Keep the smallest set whose probability reaches p.",
+    ),
+    field("sampling.min_p", SHARE, "off", "Drop tokens less likely than this times the most likely."),
     field(
         "sampling.seed",
-        "0 or more",
+        ANY_NUMBER,
         "42",
         "Seed of the sampler; each request derives its own from it, block and prompt, equal over arms.",
     ),
     field(
         "run.blocks",
-        "1 or more",
+        ANY_COUNT,
         "5",
         "Measured passes of all arms over all prompts, interleaved. Intervals need 5.",
     ),
-    field("run.warmup_requests", "0 or more", "1", "Unmeasured requests an arm gets first."),
-    field("run.concurrency", "1 or more", "1", "Requests in flight at once on one arm."),
+    field("run.warmup_requests", ANY_NUMBER, "1", "Unmeasured requests an arm gets first."),
+    field("run.concurrency", ANY_COUNT, "1", "Requests in flight at once on one arm."),
     field(
         "run.request_timeout",
-        "duration: `500ms`, `30s`, `2m`",
+        Kind::Duration,
         "`120s`",
         "A request that takes longer is a row with the outcome `timed_out`.",
+    ),
+    field(
+        "run.max_restarts",
+        ANY_NUMBER,
+        "3",
+        "How often a server that the suite started is started again after a crash, an arm; then the arm is given up.",
+    ),
+    field(
+        "run.min_acceptance",
+        SHARE,
+        "0.01",
+        "An arm whose drafts are accepted less often is invalid: something is wrong with its drafter. 0 switches it off.",
     ),
 ];
 

@@ -125,7 +125,8 @@ fn overlay(mut base: Table, upper: Table) -> Table {
 
 /// Weights come from one source: choosing it in an upper layer drops the others below it.
 fn drop_other_source(models: &mut Table, chosen: &str) {
-    const SOURCES: [&[&str]; 3] = [&["target", "assistant"], &["bundled"], &["synth_tiny"]];
+    const SOURCES: [&[&str]; 3] =
+        [&["target", "assistant", "hf_target", "hf_assistant"], &["bundled"], &["synth_tiny"]];
     let others = SOURCES.iter().filter(|source| !source.contains(&chosen));
     others.flat_map(|source| source.iter()).for_each(|key| drop(models.remove(*key)));
 }
@@ -189,7 +190,7 @@ fn find_element<'a>(elements: &'a mut [Value], path: &str, wanted: &str) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fields::FIELDS;
+    use crate::fields::{FIELDS, Kind};
 
     /// A document with one key, whose value most keys do not take.
     fn document_with(path: &str) -> Table {
@@ -213,22 +214,35 @@ mod tests {
         assert!(error.message().contains("unknown field"), "the check above could not fail: {error}");
     }
 
+    /// Keys that only a reader of text knows: written out they are other keys.
+    const NEVER_WRITTEN: [&str; 3] =
+        ["inherits", "variants[].draft_block_size", "variants[].synthetic_length"];
+
+    /// Presets that have every key between them.
+    const EVERYTHING: [&str; 3] = [
+        r#"
+        inherits = "quickstart"
+        models = { target = "t", assistant = "a", hf_target = "h", hf_assistant = "i" }
+        stacks = [{ kind = "openai", command = ["server"] }]
+        sampling = { top_k = 1, top_p = 1.0, min_p = 0.1 }
+        workload.prompts = [{ id = "a", system = "x", text = "y" }]
+        variants = [
+            { label = "none", method = "none" },
+            { label = "mtp", method = "mtp", draft_max = 1, acceptance = "synthetic", synthetic_rates = [0.5] },
+            { label = "nextn", method = "nextn", draft_max = 1 },
+            { label = "ngram", method = "ngram", draft_max = 1 },
+        ]
+        "#,
+        "inherits = \"quickstart\"",
+        "inherits = \"synthetic\"\nmodels.synth_tiny.cycle = 40",
+    ];
+
     #[test]
     fn the_table_knows_every_key_of_the_types() {
-        // Written out, the three kinds of models and a system message together hold every key but this.
-        let chat = [
-            "serving.route=chat",
-            "workload.prompts.0.system=x",
-            "sampling.top_k=1",
-            "sampling.top_p=1.0",
-            "sampling.min_p=0.1",
-        ];
-        let files = ["models.target=t", "models.assistant=a"];
-        let synth = ["models.synth_tiny.cycle=40"];
-        let mut seen = vec!["inherits".to_owned()];
-        for overrides in [&chat[..], &files[..], &["models.bundled=nano"][..], &synth[..]] {
-            let overrides: Vec<_> = overrides.iter().map(|text| (*text).to_owned()).collect();
-            let text = crate::to_toml(&crate::load("quickstart", &overrides).unwrap()).unwrap();
+        let mut seen: Vec<_> = NEVER_WRITTEN.map(str::to_owned).into();
+        for text in EVERYTHING {
+            let preset = crate::parse(&format!("name = \"x\"\n{text}"), "everything", &[]).unwrap();
+            let text = crate::to_toml(&preset).unwrap();
             check_text(&text, "written").unwrap();
             leaves(&Value::Table(toml::from_str(&text).unwrap()), "", &mut seen);
         }
@@ -237,11 +251,48 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_words_of_the_table_are_those_of_the_types() {
+        for field in FIELDS {
+            let Kind::OneOf(words) = field.kind else { continue };
+            let mut document = document_with(field.path);
+            replace_leaf(&mut document, "no-such-word");
+            match to_raw(document) {
+                Err(error) => {
+                    let known: Vec<_> = error.message().split('`').skip(3).step_by(2).collect();
+                    assert_eq!(known, words, "{}: {error}", field.path);
+                }
+                // Not an enum of the types: names of bundled pairs.
+                Ok(_) => assert_eq!(words, crate::bundled().iter().map(|pair| pair.name).collect::<Vec<_>>()),
+            }
+        }
+    }
+
+    fn replace_leaf(table: &mut Table, word: &str) {
+        for (_, value) in table.iter_mut() {
+            match value {
+                Value::Table(inner) => replace_leaf(inner, word),
+                Value::Array(elements) => elements
+                    .iter_mut()
+                    .filter_map(Value::as_table_mut)
+                    .for_each(|inner| replace_leaf(inner, word)),
+                Value::String(_)
+                | Value::Integer(_)
+                | Value::Float(_)
+                | Value::Boolean(_)
+                | Value::Datetime(_) => {
+                    *value = Value::String(word.to_owned());
+                }
+            }
+        }
+    }
+
     fn leaves(value: &Value, path: &str, seen: &mut Vec<String>) {
         if let Some(table) = value.as_table() {
             table.iter().for_each(|(key, value)| leaves(value, &join(path, key), seen));
         } else if let Some(elements) = value.as_array() {
             elements.iter().for_each(|element| leaves(element, &format!("{path}[]"), seen));
+            seen.push(path.to_owned());
         } else {
             seen.push(path.to_owned());
         }

@@ -13,6 +13,7 @@ mod fields;
 mod layers;
 mod raw;
 mod reference;
+mod schema;
 mod shipped;
 mod validate;
 mod write;
@@ -24,6 +25,7 @@ use bench_core::preset::Preset;
 pub use self::bundled::{BundledFile, BundledPair, UnknownPair, bundled, find_bundled};
 pub use self::error::{InvalidValue, Place, PresetError};
 pub use self::reference::reference_markdown;
+pub use self::schema::json_schema;
 pub use self::shipped::{Shipped, shipped};
 pub use self::write::to_toml;
 

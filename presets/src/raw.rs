@@ -1,6 +1,6 @@
 //! A preset as it is written: every key optional, numbers not yet checked.
 
-use bench_core::preset::{AcceptanceRule, DraftHead, KvType, Route, StackKind, WeightType};
+use bench_core::preset::{Device, DraftHead, KvType, Route, StackKind, WeightType};
 use serde::{Deserialize, Serialize};
 
 /// The whole text. Keys and defaults are described in `fields`.
@@ -24,6 +24,8 @@ pub(crate) struct RawPreset {
 pub(crate) struct RawModels {
     pub(crate) target: Option<String>,
     pub(crate) assistant: Option<String>,
+    pub(crate) hf_target: Option<String>,
+    pub(crate) hf_assistant: Option<String>,
     pub(crate) bundled: Option<String>,
     pub(crate) synth_tiny: Option<RawSynthTiny>,
 }
@@ -42,6 +44,7 @@ pub(crate) struct RawSynthTiny {
 pub(crate) struct RawStack {
     pub(crate) kind: StackKind,
     pub(crate) required: Option<bool>,
+    pub(crate) command: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -50,7 +53,11 @@ pub(crate) struct RawVariant {
     pub(crate) label: Option<String>,
     pub(crate) method: Option<Method>,
     pub(crate) draft_max: Option<i64>,
-    pub(crate) acceptance: Option<AcceptanceRule>,
+    pub(crate) draft_block_size: Option<i64>,
+    pub(crate) draft_min: Option<i64>,
+    pub(crate) acceptance: Option<Acceptance>,
+    pub(crate) synthetic_rates: Option<Vec<f64>>,
+    pub(crate) synthetic_length: Option<f64>,
     pub(crate) draft_head: Option<DraftHead>,
     pub(crate) ngram_min: Option<i64>,
     pub(crate) ngram_max: Option<i64>,
@@ -61,7 +68,17 @@ pub(crate) struct RawVariant {
 pub(crate) enum Method {
     None,
     Mtp,
+    Nextn,
+    DraftModel,
     Ngram,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Acceptance {
+    SampleAndCompare,
+    Rejection,
+    Synthetic,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -71,6 +88,7 @@ pub(crate) struct RawServing {
     pub(crate) kv_type: Option<KvType>,
     pub(crate) threads: Option<i64>,
     pub(crate) route: Option<Route>,
+    pub(crate) device: Option<Device>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -107,4 +125,6 @@ pub(crate) struct RawRun {
     pub(crate) warmup_requests: Option<i64>,
     pub(crate) concurrency: Option<i64>,
     pub(crate) request_timeout: Option<String>,
+    pub(crate) max_restarts: Option<i64>,
+    pub(crate) min_acceptance: Option<f64>,
 }

@@ -54,7 +54,7 @@ pub fn reference_markdown() -> String {
             ));
         }
         let default = if field.default.is_empty() { "required" } else { field.default };
-        text.push_str(&format!("| `{name}` | {} | {default} | {} |\n", field.values, field.doc));
+        text.push_str(&format!("| `{name}` | {} | {default} | {} |\n", field.values(), field.doc));
     }
     text
 }

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use bench_core::preset::{ModelSource, Preset, PromptSpec, SpecDecode, SpecVariant, StackChoice};
+use bench_core::preset::{
+    AcceptanceRule, ModelSource, Preset, PromptSpec, SpecDecode, SpecVariant, StackChoice,
+};
 
 use crate::error::PresetError;
 use crate::raw::{
-    Method, RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawStack, RawSynthTiny,
-    RawVariant, RawWorkload,
+    Acceptance, Method, RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawStack,
+    RawSynthTiny, RawVariant, RawWorkload,
 };
 
 /// The preset's TOML.
@@ -35,6 +37,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             kv_type: Some(serving.kv_type),
             threads: Some(serving.threads.get().into()),
             route: Some(serving.route),
+            device: Some(serving.device),
         }),
         workload: Some(RawWorkload {
             max_tokens: Some(workload.max_tokens.get().into()),
@@ -53,6 +56,8 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             warmup_requests: Some(run.warmup_requests.into()),
             concurrency: Some(run.concurrency.get().into()),
             request_timeout: Some(format!("{}ms", run.request_timeout_ms)),
+            max_restarts: Some(run.max_restarts.into()),
+            min_acceptance: Some(run.min_acceptance),
         }),
     })
 }
@@ -65,9 +70,11 @@ fn raw_models(models: &ModelSource) -> Result<RawModels, toml::ser::Error> {
         }
     };
     Ok(match models {
-        ModelSource::Files { target, assistant } => RawModels {
+        ModelSource::Files { target, assistant, hf } => RawModels {
             target: Some(path_text(target)?),
             assistant: assistant.as_deref().map(path_text).transpose()?,
+            hf_target: hf.as_ref().map(|hf| hf.target.clone()),
+            hf_assistant: hf.as_ref().and_then(|hf| hf.assistant.clone()),
             ..RawModels::default()
         },
         ModelSource::Bundled(name) => RawModels { bundled: Some(name.clone()), ..RawModels::default() },
@@ -84,28 +91,50 @@ fn raw_models(models: &ModelSource) -> Result<RawModels, toml::ser::Error> {
 }
 
 fn raw_stack(stack: &StackChoice) -> RawStack {
-    RawStack { kind: stack.kind, required: Some(stack.required) }
+    let command = (!stack.command.is_empty()).then(|| stack.command.clone());
+    RawStack { kind: stack.kind, required: Some(stack.required), command }
 }
 
 fn raw_variant(variant: &SpecVariant) -> RawVariant {
-    let blank = RawVariant { label: Some(variant.label.clone()), ..RawVariant::default() };
+    let mut raw = RawVariant {
+        label: Some(variant.label.clone()),
+        draft_max: variant.spec.draft_max().map(|n| n.get().into()),
+        ..RawVariant::default()
+    };
     match &variant.spec {
-        SpecDecode::None => RawVariant { method: Some(Method::None), ..blank },
-        SpecDecode::Mtp { draft_max, acceptance, draft_head } => RawVariant {
-            method: Some(Method::Mtp),
-            draft_max: Some(draft_max.get().into()),
-            acceptance: Some(*acceptance),
-            draft_head: Some(*draft_head),
-            ..blank
-        },
-        SpecDecode::Ngram { draft_max, ngram_min, ngram_max } => RawVariant {
-            method: Some(Method::Ngram),
-            draft_max: Some(draft_max.get().into()),
-            ngram_min: Some(ngram_min.get().into()),
-            ngram_max: Some(ngram_max.get().into()),
-            ..blank
-        },
+        SpecDecode::None => raw.method = Some(Method::None),
+        SpecDecode::Mtp { draft_max: _, acceptance, draft_head } => {
+            raw.method = Some(Method::Mtp);
+            raw.draft_head = Some(*draft_head);
+            set_acceptance(&mut raw, acceptance);
+        }
+        SpecDecode::Nextn { draft_max: _, draft_min, acceptance } => {
+            raw.method = Some(Method::Nextn);
+            raw.draft_min = Some((*draft_min).into());
+            set_acceptance(&mut raw, acceptance);
+        }
+        SpecDecode::DraftModel { draft_max: _, acceptance } => {
+            raw.method = Some(Method::DraftModel);
+            set_acceptance(&mut raw, acceptance);
+        }
+        SpecDecode::Ngram { draft_max: _, ngram_min, ngram_max } => {
+            raw.method = Some(Method::Ngram);
+            raw.ngram_min = Some(ngram_min.get().into());
+            raw.ngram_max = Some(ngram_max.get().into());
+        }
     }
+    raw
+}
+
+fn set_acceptance(raw: &mut RawVariant, rule: &AcceptanceRule) {
+    raw.acceptance = Some(match rule {
+        AcceptanceRule::SampleAndCompare => Acceptance::SampleAndCompare,
+        AcceptanceRule::Rejection => Acceptance::Rejection,
+        AcceptanceRule::Synthetic(rates) => {
+            raw.synthetic_rates = Some(rates.marginal().to_vec());
+            Acceptance::Synthetic
+        }
+    });
 }
 
 fn raw_prompt(prompt: &PromptSpec) -> RawPrompt {

@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use bench_core::preset::{
-    AcceptanceRule, DraftHead, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams,
-    SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny, WeightType,
-    Workload,
+    AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
+    Route, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind,
+    SynthTiny, SyntheticRates, WeightType, Workload,
 };
 use bench_presets::{load, parse, reference_markdown, shipped, to_toml};
 use proptest::option;
@@ -67,9 +67,8 @@ fn models() -> impl Strategy<Value = ModelSource> {
     ];
     prop_oneof![
         Just(ModelSource::Bundled("nano".to_owned())),
-        (".{1,12}", ".{1,12}").prop_map(|(target, assistant)| ModelSource::Files {
-            target: target.into(),
-            assistant: Some(assistant.into())
+        (".{1,12}", ".{1,12}", option::of(hf_models())).prop_map(|(target, assistant, hf)| {
+            ModelSource::Files { target: target.into(), assistant: Some(assistant.into()), hf }
         }),
         (0.0_f32..=1.0, weights, seed()).prop_map(|(acceptance, weights, seed)| ModelSource::SynthTiny(
             SynthTiny {
@@ -82,16 +81,40 @@ fn models() -> impl Strategy<Value = ModelSource> {
     ]
 }
 
+fn hf_models() -> impl Strategy<Value = HfModels> {
+    ("[a-z][a-z/]{0,8}", option::of("[a-z][a-z/]{0,8}"))
+        .prop_map(|(target, assistant)| HfModels { target, assistant })
+}
+
+/// A rule that fits so many drafts.
+fn acceptance(draft_max: NonZeroU32) -> impl Strategy<Value = AcceptanceRule> {
+    let drafts = draft_max.get() as usize;
+    let rates = proptest::collection::vec(0.0_f64..=1.0, drafts).prop_map(|mut rates| {
+        rates.sort_by(|a, b| b.total_cmp(a));
+        AcceptanceRule::Synthetic(SyntheticRates::new(rates).unwrap())
+    });
+    prop_oneof![Just(AcceptanceRule::SampleAndCompare), Just(AcceptanceRule::Rejection), rates]
+}
+
+fn drafts() -> impl Strategy<Value = (NonZeroU32, AcceptanceRule)> {
+    nonzero(64).prop_flat_map(|draft_max| (Just(draft_max), acceptance(draft_max)))
+}
+
 fn spec() -> impl Strategy<Value = SpecDecode> {
-    let rule = prop_oneof![Just(AcceptanceRule::SampleAndCompare), Just(AcceptanceRule::Rejection)];
     let head = prop_oneof![Just(DraftHead::Auto), Just(DraftHead::Dense)];
     prop_oneof![
         Just(SpecDecode::None),
-        (nonzero(64), rule, head).prop_map(|(draft_max, acceptance, draft_head)| SpecDecode::Mtp {
+        (drafts(), head).prop_map(|((draft_max, acceptance), draft_head)| SpecDecode::Mtp {
             draft_max,
             acceptance,
             draft_head
         }),
+        (drafts(), 0_u32..99).prop_map(|((draft_max, acceptance), least)| SpecDecode::Nextn {
+            draft_max,
+            draft_min: least.min(draft_max.get()),
+            acceptance
+        }),
+        drafts().prop_map(|(draft_max, acceptance)| SpecDecode::DraftModel { draft_max, acceptance }),
         (nonzero(64), nonzero(9), 0_u32..9).prop_map(|(draft_max, ngram_min, more)| SpecDecode::Ngram {
             draft_max,
             ngram_min,
@@ -108,7 +131,7 @@ fn numbered<T>(items: Vec<(String, T)>) -> Vec<(String, T)> {
 fn workload() -> impl Strategy<Value = (Workload, Route)> {
     let texts = ("[a-z ]{1,6}x", "\\PC*[a-z]\\PC*|(?s).{0,20}y", option::of(any::<String>()));
     let prompts = proptest::collection::vec((label(), texts), 1..4);
-    let route = prop_oneof![Just(Route::Completion), Just(Route::Chat)];
+    let route = prop_oneof![Just(Route::Completion), Just(Route::OpenAiCompletion), Just(Route::Chat)];
     (prompts, nonzero(1000), any::<bool>(), route).prop_map(|(prompts, max_tokens, ignore_eos, route)| {
         let prompts = numbered(prompts).into_iter().map(|(id, (category, text, system))| PromptSpec {
             id,
@@ -128,28 +151,49 @@ fn sampling() -> impl Strategy<Value = SamplingParams> {
 }
 
 fn run() -> impl Strategy<Value = RunParams> {
-    (nonzero(u32::MAX), any::<u32>(), nonzero(u32::MAX), 1_u64..1_000_000_000).prop_map(
-        |(blocks, warmup_requests, concurrency, request_timeout_ms)| RunParams {
-            blocks,
-            warmup_requests,
-            concurrency,
-            request_timeout_ms,
+    let counts = (nonzero(u32::MAX), any::<u32>(), nonzero(u32::MAX));
+    (counts, 1_u64..1_000_000_000, any::<u32>(), 0.0_f64..=1.0).prop_map(
+        |((blocks, warmup_requests, concurrency), request_timeout_ms, max_restarts, min_acceptance)| {
+            RunParams {
+                blocks,
+                warmup_requests,
+                concurrency,
+                request_timeout_ms,
+                max_restarts,
+                min_acceptance,
+            }
         },
     )
 }
 
+fn stack(kind: StackKind, required: bool, command: &[String]) -> StackChoice {
+    let command = if kind == StackKind::OpenAi { command.to_vec() } else { Vec::new() };
+    StackChoice { kind, required, command }
+}
+
 fn preset() -> impl Strategy<Value = Preset> {
-    let kinds = prop::sample::subsequence(StackKind::ALL.to_vec(), 1..=2);
+    let kinds = prop::sample::subsequence(StackKind::ALL.to_vec(), 1..=6);
     let variants = proptest::collection::vec((label(), spec()), 1..4);
-    let kv_type = prop_oneof![Just(KvType::F32), Just(KvType::F16), Just(KvType::Q8_0)];
+    let kv_type = prop::sample::select(vec![
+        KvType::F32,
+        KvType::F16,
+        KvType::Bf16,
+        KvType::Q8_0,
+        KvType::Q4_0,
+        KvType::Turbo2,
+        KvType::Turbo3,
+        KvType::Turbo4,
+    ]);
+    let device = prop_oneof![Just(Device::Auto), Just(Device::Cpu), Just(Device::Gpu)];
+    let command = proptest::collection::vec("[a-z{/ ]{0,4}x|\\{port\\}", 0..4);
     let names = (label(), any::<String>());
-    let stacks = (kinds, any::<bool>());
-    let serving = (0_u32..10_000, kv_type, nonzero(u32::MAX));
+    let stacks = (kinds, any::<bool>(), command);
+    let serving = (0_u32..10_000, kv_type, nonzero(u32::MAX), device);
     (names, models(), stacks, variants, serving, workload(), sampling(), run()).prop_map(
         |(
             (name, description),
             models,
-            (kinds, required),
+            (kinds, required, command),
             variants,
             serving,
             (workload, route),
@@ -160,7 +204,7 @@ fn preset() -> impl Strategy<Value = Preset> {
             name,
             description,
             models,
-            stacks: kinds.into_iter().map(|kind| StackChoice { kind, required }).collect(),
+            stacks: kinds.into_iter().map(|kind| stack(kind, required, &command)).collect(),
             variants: numbered(variants)
                 .into_iter()
                 .map(|(label, spec)| SpecVariant { label, spec })
@@ -170,6 +214,7 @@ fn preset() -> impl Strategy<Value = Preset> {
                 kv_type: serving.1,
                 threads: serving.2,
                 route,
+                device: serving.3,
             },
             workload,
             sampling,

@@ -1,6 +1,6 @@
 //! Every bad preset gives one clear error: what, which value, what was expected, a hint.
 
-use bench_core::preset::{ModelSource, Preset};
+use bench_core::preset::{AcceptanceRule, ModelSource, Preset};
 use bench_presets::{PresetError, load, parse};
 
 /// A whole valid preset, to break in one place.
@@ -73,8 +73,8 @@ fn keys_and_types_are_named_with_their_place() {
         ),
         (
             "\"native\"",
-            "\"vllm\"",
-            "mine.toml:5:20: unknown variant `vllm`, expected `native` or `llama-server`",
+            "\"vlm\"",
+            "mine.toml:5:20: unknown variant `vlm`, expected one of `native`, `llama-server`, `atomic-llama-server`, `llama-swap`, `vllm`, `openai`",
         ),
         ("name = \"mine\"", "name = \"mine", "mine.toml:2:13: invalid basic string, expected `\"`"),
     ] {
@@ -142,6 +142,116 @@ fn values_that_cannot_run_say_what_was_expected() {
     }
 }
 
+/// The error of a variant with these keys, without the preset's name and the variant's.
+fn variant(keys: &str) -> String {
+    let said = broken("method = \"mtp\"\ndraft_max = 3", keys);
+    said.trim_start_matches("mine.toml: ").replace("variants.mtp-3.", "")
+}
+
+#[test]
+fn draft_lengths_are_said_once() {
+    for (keys, expected) in [
+        (
+            "method = \"mtp\"\ndraft_max = 1\ndraft_block_size = 2",
+            "`draft_block_size` is `given`, expected no `draft_max` beside it\nhint: both say the same: a block of B drafts B - 1 tokens",
+        ),
+        (
+            "method = \"mtp\"\ndraft_block_size = 1",
+            "`draft_block_size` is `1`, expected 2 to 65\nhint: a block holds the drafts and the token they follow: B drafts B - 1 tokens",
+        ),
+        (
+            "method = \"mtp\"\ndraft_block_size = 66",
+            "`draft_block_size` is `66`, expected 2 to 65\nhint: a block holds the drafts and the token they follow: B drafts B - 1 tokens",
+        ),
+        (
+            "method = \"nextn\"\ndraft_max = 2\ndraft_min = 3",
+            "`draft_min` is `3`, expected 0 to `draft_max`, which is 2",
+        ),
+        (
+            "method = \"mtp\"\ndraft_max = 2\ndraft_min = 1",
+            "`draft_min` is `given`, expected no such key with this `method`\nhint: remove it, or choose the method it belongs to",
+        ),
+    ] {
+        assert_eq!(variant(keys), expected);
+    }
+    let block = GOOD.replace("draft_max = 3", "draft_block_size = 4");
+    assert_eq!(parse(&block, "block", &[]).unwrap(), parse(GOOD, "max", &[]).unwrap());
+}
+
+#[test]
+fn synthetic_acceptance_needs_one_set_of_rates() {
+    for (keys, expected) in [
+        (
+            "",
+            "`synthetic_rates` is missing, expected rates of acceptance, a draft position each\nhint: or write `synthetic_length`, the mean tokens of a verify step",
+        ),
+        ("synthetic_rates = [0.5]", "`synthetic_rates` is `[0.5]`, expected a rate for each of 2 drafts"),
+        (
+            "synthetic_rates = [0.5, 0.6]",
+            "`synthetic_rates` is `[0.5, 0.6]`, expected shares from 0 to 1 that never increase\nhint: 0.6 after 0.5: marginal rates never increase, since a draft counts only if all before it did",
+        ),
+        (
+            "synthetic_length = 3.5",
+            "`synthetic_length` is `3.5`, expected 1 to 3\nhint: it is the mean tokens of a verify step, the bonus token included",
+        ),
+        (
+            "synthetic_length = 2.0\nsynthetic_rates = [1.0, 0.0]",
+            "`synthetic_length` is `2`, expected no `synthetic_rates` beside it",
+        ),
+    ] {
+        let keys = format!("method = \"draft-model\"\ndraft_max = 2\nacceptance = \"synthetic\"\n{keys}");
+        assert_eq!(variant(&keys), expected);
+    }
+    assert_eq!(
+        variant("method = \"mtp\"\ndraft_max = 2\nsynthetic_length = 2.0"),
+        "`synthetic_length` is `given`, expected no such key without `acceptance = \"synthetic\"`"
+    );
+    let good = "method = \"mtp\"\ndraft_max = 3\nacceptance = \"synthetic\"\nsynthetic_length = 2.75";
+    let text = GOOD.replace("method = \"mtp\"\ndraft_max = 3", good);
+    let spec = &parse(&text, "good", &[]).unwrap().variants[1].spec;
+    let Some(AcceptanceRule::Synthetic(rates)) = spec.acceptance() else { panic!("{spec:?}") };
+    assert_eq!(rates.marginal(), [1.0, 0.75, 0.0]);
+}
+
+#[test]
+fn a_command_is_an_unknown_servers() {
+    let stack = |stack: &str| broken("{ kind = \"native\" }", stack);
+    assert_eq!(
+        stack("{ kind = \"vllm\", command = [\"vllm\"] }"),
+        "mine.toml: `stacks.vllm.command` is `given`, expected no such key with this `kind`\n\
+         hint: the suite knows how to launch this stack; `kind = \"openai\"` is for servers that it does not know"
+    );
+    assert_eq!(
+        stack("{ kind = \"openai\", command = [\"srv\", \"{\\\"a\\\": 1}\", \"-k\", \"{draftmax}\"] }"),
+        "mine.toml: `stacks.openai.command` is `{draftmax}`, expected only `{port}`, `{target}`, `{assistant}`, `{draft_max}`, `{context_tokens}`, `{threads}`\n\
+         hint: did you mean `{draft_max}`?"
+    );
+    assert_eq!(
+        stack("{ kind = \"openai\", command = [] }"),
+        "mine.toml: `stacks.openai.command` is missing, expected a program and its arguments, each a text of its own"
+    );
+}
+
+#[test]
+fn the_models_of_vllm_are_named_beside_the_files() {
+    let hf = "models.target = \"t.gguf\"\nmodels.hf_assistant = \"org/a\"";
+    assert_eq!(
+        broken("models.target = \"t.gguf\"", hf),
+        "mine.toml: `models.hf_target` is missing, expected the target of `models.hf_assistant`"
+    );
+    let hf = "models.target = \"t.gguf\"\nmodels.hf_target = \"--trust\"";
+    assert!(broken("models.target = \"t.gguf\"", hf).contains("expected a folder, or a name on a model hub"));
+    // A drafter that only vLLM reads is enough for vLLM alone.
+    let hf = GOOD.replace(
+        "models.assistant = \"a.gguf\"",
+        "models.hf_target = \"org/t\"\nmodels.hf_assistant = \"org/a\"",
+    );
+    assert!(said(parse(&hf, "x", &[])).contains("`models.assistant` is missing"));
+    assert!(parse(&hf.replace("\"native\"", "\"vllm\""), "x", &[]).is_ok());
+    let bundled = said(load("quickstart", &["models.hf_target=x".to_owned()]));
+    assert!(bundled.contains("`models.target` is missing"), "{bundled}");
+}
+
 #[test]
 fn overrides_are_checked_like_text() {
     for (overrides, expected) in [
@@ -176,6 +286,12 @@ fn overrides_are_checked_like_text() {
             &["sampling.temperature=-1"],
             "mine.toml: `sampling.temperature` is `-1`, expected 0 (greedy) or more",
         ),
+        (&["run.min_acceptance=2"], "mine.toml: `run.min_acceptance` is `2`, expected 0 to 1"),
+        (&["run.max_restarts=-1"], "mine.toml: `run.max_restarts` is `-1`, expected 0 to 4294967295"),
+        (
+            &["serving.device=tpu"],
+            "cannot apply `--set serving.device=tpu`: unknown variant `tpu`, expected one of `auto`, `cpu`, `gpu`",
+        ),
         (&["sampling.top_p=1.5"], "mine.toml: `sampling.top_p` is `1.5`, expected 0 to 1"),
         (&["sampling.seed=-1"], "mine.toml: `sampling.seed` is `-1`, expected 0 to 9223372036854775807"),
         (
@@ -207,7 +323,8 @@ fn overrides_reach_values_sections_and_list_elements() {
 fn model_files_take_the_place_of_the_synthetic_pair() {
     let overrides = ["models.target=/m/t.gguf", "models.assistant=/m/a.gguf"].map(str::to_owned);
     let preset = load("quickstart", &overrides).unwrap();
-    let expected = ModelSource::Files { target: "/m/t.gguf".into(), assistant: Some("/m/a.gguf".into()) };
+    let expected =
+        ModelSource::Files { target: "/m/t.gguf".into(), assistant: Some("/m/a.gguf".into()), hf: None };
     assert_eq!(preset.models, expected);
     let back = parse(
         "name = \"x\"\ninherits = \"quickstart\"\nmodels.target = \"t\"\nmodels.assistant = \"a\"",

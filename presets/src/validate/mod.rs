@@ -1,0 +1,201 @@
+//! Makes a [`Preset`] of what was written, or says which value cannot be run.
+//!
+//! Defaults are here and, in words, in `fields`.
+
+use std::collections::HashSet;
+
+use bench_core::preset::{
+    DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset,
+    PromptSpec, Route, RunParams, SamplingParams, ServingParams, SynthTiny, WeightType, Workload,
+};
+
+use self::values::{Checked, count, duration_ms, invalid, label, missing, narrow, path, seed, share};
+use crate::bundled::{self, find_bundled};
+use crate::error::InvalidValue;
+use crate::raw::{
+    RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawSynthTiny, RawWorkload,
+};
+
+mod speculation;
+mod stacks;
+mod values;
+
+pub(crate) fn validate(raw: RawPreset) -> Checked<Preset> {
+    let models = models(raw.models)?;
+    let stacks = stacks::stacks(raw.stacks.unwrap_or_default())?;
+    let serving = serving(&raw.serving.unwrap_or_default())?;
+    let workload = workload(raw.workload.unwrap_or_default(), serving.route)?;
+    if serving.context_tokens <= workload.max_tokens {
+        let expected = format!("more than `workload.max_tokens`, which is {}", workload.max_tokens);
+        return Err(invalid("serving.context_tokens", serving.context_tokens, expected)
+            .hint("a request's prompt and output share the context"));
+    }
+    Ok(Preset {
+        schema: PRESET_SCHEMA,
+        name: label("name".to_owned(), raw.name)?,
+        description: raw.description.unwrap_or_default(),
+        variants: speculation::variants(raw.variants.unwrap_or_default(), &models, &stacks)?,
+        stacks,
+        models,
+        serving,
+        workload,
+        sampling: sampling(&raw.sampling.unwrap_or_default())?,
+        run: run(raw.run.unwrap_or_default())?,
+    })
+}
+
+fn models(raw: Option<RawModels>) -> Checked<ModelSource> {
+    let raw = raw.unwrap_or_default();
+    let hf = hf_models(raw.hf_target, raw.hf_assistant)?;
+    match (raw.target, raw.assistant, raw.bundled, raw.synth_tiny) {
+        (Some(target), assistant, None, None) => {
+            let target = path("models.target", target)?.into();
+            let assistant = assistant.map(|text| path("models.assistant", text)).transpose()?.map(Into::into);
+            Ok(ModelSource::Files { target, assistant, hf })
+        }
+        (None, None, Some(_), None) | (None, None, None, Some(_)) if hf.is_some() => {
+            Err(invalid("models.hf_target", "given", "no such key without `models.target`")
+                .hint("only model files have a second form; attach to a running server instead (BENCH_VLLM)"))
+        }
+        (None, None, Some(name), None) => bundled(name),
+        (None, None, None, Some(synth)) => Ok(ModelSource::SynthTiny(synth_tiny(&synth)?)),
+        (None, _, None, None) => Err(missing("models.target", "the path of a GGUF file").hint(
+            "or write `models.bundled = \"nano\"`, or a `[models.synth_tiny]` section for a synthetic pair",
+        )),
+        (_, _, Some(_), _) => Err(second_source("models.bundled")),
+        (_, _, None, Some(_)) => Err(second_source("models.synth_tiny")),
+    }
+}
+
+/// The same models as transformers keeps them. A name must not look like an option to whoever is told of it.
+fn hf_models(target: Option<String>, assistant: Option<String>) -> Checked<Option<HfModels>> {
+    let name = |key: &str, text: Option<String>| match text {
+        Some(text) if text.is_empty() || text.starts_with('-') => {
+            Err(invalid(key, text, "a folder, or a name on a model hub such as `google/gemma-4-E4B-it`"))
+        }
+        text => Ok(text),
+    };
+    let assistant = name("models.hf_assistant", assistant)?;
+    match (name("models.hf_target", target)?, assistant) {
+        (Some(target), assistant) => Ok(Some(HfModels { target, assistant })),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(missing("models.hf_target", "the target of `models.hf_assistant`")),
+    }
+}
+
+fn second_source(key: &str) -> InvalidValue {
+    invalid(key, "given beside another source", "one source of weights")
+        .hint("keep one of `models.target` with `models.assistant`, `models.bundled` and `models.synth_tiny`")
+}
+
+fn bundled(name: String) -> Checked<ModelSource> {
+    match find_bundled(&name) {
+        Ok(_) => Ok(ModelSource::Bundled(name)),
+        Err(unknown) => {
+            let expected = format!("the name of a bundled pair: {}", bundled::names());
+            Err(InvalidValue { hint: unknown.hint(), ..invalid("models.bundled", name, expected) })
+        }
+    }
+}
+
+fn synth_tiny(raw: &RawSynthTiny) -> Checked<SynthTiny> {
+    Ok(SynthTiny {
+        acceptance: share("models.synth_tiny.acceptance", raw.acceptance)?.unwrap_or(0.7),
+        cycle: raw.cycle.map(|n| count("models.synth_tiny.cycle", Some(n), 1)).transpose()?,
+        weights: raw.weights.unwrap_or(WeightType::F16),
+        seed: seed("models.synth_tiny.seed", raw.seed, 1)?,
+    })
+}
+
+fn serving(raw: &RawServing) -> Checked<ServingParams> {
+    Ok(ServingParams {
+        context_tokens: count("serving.context_tokens", raw.context_tokens, 4096)?,
+        kv_type: raw.kv_type.unwrap_or(KvType::F16),
+        threads: count("serving.threads", raw.threads, 4)?,
+        route: raw.route.unwrap_or(Route::Completion),
+        device: raw.device.unwrap_or_default(),
+    })
+}
+
+fn workload(raw: RawWorkload, route: Route) -> Checked<Workload> {
+    let prompts = raw.prompts.unwrap_or_default();
+    if prompts.is_empty() {
+        return Err(missing("workload.prompts", "at least one prompt")
+            .hint("write `[[workload.prompts]]` with `id` and `text`"));
+    }
+    let mut seen = HashSet::new();
+    let checked = prompts.into_iter().enumerate().map(|(index, raw)| {
+        let prompt = prompt(&format!("workload.prompts[{index}]"), raw, route)?;
+        if !seen.insert(prompt.id.clone()) {
+            let key = format!("workload.prompts[{index}].id");
+            return Err(invalid(key, prompt.id, "an id no other prompt has"));
+        }
+        Ok(prompt)
+    });
+    Ok(Workload {
+        prompts: checked.collect::<Checked<_>>()?,
+        max_tokens: count("workload.max_tokens", raw.max_tokens, 128)?,
+        ignore_eos: raw.ignore_eos.unwrap_or(false),
+    })
+}
+
+fn prompt(at: &str, raw: RawPrompt, route: Route) -> Checked<PromptSpec> {
+    let id = label(format!("{at}.id"), raw.id)?;
+    let Some(text) = raw.text.filter(|text| !text.trim().is_empty()) else {
+        return Err(missing(format!("{at}.text"), "the text of the prompt"));
+    };
+    let raw_route = match route {
+        Route::Completion => Some("completion"),
+        Route::OpenAiCompletion => Some("openai-completion"),
+        Route::Chat => None,
+    };
+    if let (Some(_), Some(route)) = (&raw.system, raw_route) {
+        let expected = format!("no system message with `serving.route = \"{route}\"`");
+        return Err(invalid(format!("{at}.system"), "given", expected)
+            .hint("raw text has no system message: put it into `text`, or set `serving.route = \"chat\"`"));
+    }
+    let category = raw.category.unwrap_or_else(|| "prose".to_owned());
+    if category.trim().is_empty() {
+        return Err(invalid(format!("{at}.category"), category, "a word"));
+    }
+    Ok(PromptSpec { id, category, system: raw.system, text })
+}
+
+fn sampling(raw: &RawSampling) -> Checked<SamplingParams> {
+    let temperature = raw.temperature.unwrap_or(0.0);
+    if !(temperature >= 0.0 && narrow(temperature).is_finite()) {
+        return Err(invalid("sampling.temperature", temperature, "0 (greedy) or more"));
+    }
+    let top_p = share("sampling.top_p", raw.top_p)?;
+    if top_p.is_some_and(|p| p <= 0.0) {
+        return Err(invalid("sampling.top_p", 0, "above 0, up to 1").hint("leave it out to switch it off"));
+    }
+    Ok(SamplingParams {
+        temperature: narrow(temperature),
+        top_k: raw.top_k.map(|k| count("sampling.top_k", Some(k), 1)).transpose()?,
+        top_p,
+        min_p: share("sampling.min_p", raw.min_p)?,
+        seed: seed("sampling.seed", raw.seed, 42)?,
+    })
+}
+
+fn run(raw: RawRun) -> Checked<RunParams> {
+    let number = |key: &str, value: Option<i64>, default: u32| {
+        let value = value.unwrap_or(i64::from(default));
+        u32::try_from(value).map_err(|_out_of_range| invalid(key, value, format!("0 to {}", u32::MAX)))
+    };
+    let min_acceptance = raw.min_acceptance.unwrap_or(DEFAULT_MIN_ACCEPTANCE);
+    if !(0.0..=1.0).contains(&min_acceptance) {
+        return Err(invalid("run.min_acceptance", min_acceptance, "0 to 1"));
+    }
+    Ok(RunParams {
+        blocks: count("run.blocks", raw.blocks, 5)?,
+        warmup_requests: number("run.warmup_requests", raw.warmup_requests, 1)?,
+        concurrency: count("run.concurrency", raw.concurrency, 1)?,
+        request_timeout_ms: raw
+            .request_timeout
+            .map_or(Ok(120_000), |text| duration_ms("run.request_timeout", &text))?,
+        max_restarts: number("run.max_restarts", raw.max_restarts, DEFAULT_MAX_RESTARTS)?,
+        min_acceptance,
+    })
+}
