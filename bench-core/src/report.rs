@@ -108,6 +108,9 @@ pub struct ArmReport {
     pub accepted_per_position: Option<Vec<u64>>,
     /// Rounds that drafted at position i.
     pub drafted_per_position: Option<Vec<u64>>,
+    /// Rounds that drafted and of whose drafts exactly j were accepted; `None` where some request does not tell.
+    #[serde(default)]
+    pub accepted_histogram: Option<Vec<u64>>,
     /// The arm by category of prompt, in preset order; empty in reports made before there were categories.
     #[serde(default)]
     pub categories: Vec<CategoryReport>,

@@ -8,6 +8,7 @@ mod commands;
 mod failure;
 mod models;
 mod progress;
+mod readback;
 mod table;
 
 use std::io::Write;

@@ -61,6 +61,10 @@ impl Observer for Progress {
             RunEvent::CountersUnreadable { arm, message } => {
                 self.say(&format!("{arm}: counters of speculation unreadable: {message}"));
             }
+            RunEvent::Restarted { arm, restarts, limit } => {
+                self.say(&format!("{arm}: its server died and was started again ({restarts} of {limit})"));
+            }
+            RunEvent::ArmGivenUp { arm, why } => self.say(&format!("{arm}: given up: {why}")),
             RunEvent::BlockFinished { block, blocks } if self.bar.is_hidden() => {
                 self.say(&format!("block {} of {blocks} done", block + 1));
             }

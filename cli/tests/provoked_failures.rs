@@ -206,7 +206,7 @@ fn a_closed_port_is_a_row() {
 fn a_500_is_a_row_with_the_servers_words() {
     let body = r#"{"error":{"code":500,"message":"the GPU fell off the bus","type":"server_error"}}"#;
     every_row_fails(
-        Arc::new(move |stream| respond(stream, "500 Internal Server Error", "application/json", body)),
+        Arc::new(move |stream, _| respond(stream, "500 Internal Server Error", "application/json", body)),
         FailureKind::HttpStatus,
         &["500", "the GPU fell off the bus"],
     );
@@ -215,7 +215,7 @@ fn a_500_is_a_row_with_the_servers_words() {
 #[test]
 fn half_an_sse_line_is_an_aborted_row() {
     every_row_fails(
-        Arc::new(|stream| {
+        Arc::new(|stream, _| {
             stream_chunks(
                 stream,
                 &[
@@ -234,7 +234,7 @@ fn half_an_sse_line_is_an_aborted_row() {
 #[test]
 fn a_server_that_dies_in_mid_stream_is_an_aborted_row() {
     every_row_fails(
-        Arc::new(|stream| {
+        Arc::new(|stream, _| {
             stream_chunks(stream, &["data: {\"content\":\"a\",\"tokens\":[5],\"stop\":false}\n\n"]);
             drop(stream.shutdown(std::net::Shutdown::Both));
         }),

@@ -2,15 +2,17 @@
 //!
 //! Order: the verdict in words, what spoils it, the charts with their tables, then everything needed to check them.
 
+use bench_core::preset::StackKind;
 use bench_core::report::{ArmReport, Comparison, Report, Verdict};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use plotters::style::RGBColor;
 
 use crate::canvas::{REGULAR, SEMIBOLD};
 use crate::charts::Chart;
 use crate::error::PlotError;
 use crate::rows::{NARROW, WIDE, draw};
 use crate::tables;
-use crate::theme::Theme;
+use crate::theme::{Theme, stack_colour};
 use crate::words::{date, estimate, incomparable, number, percent, verdict, within_stack};
 
 const STYLE: &str = include_str!("page.css");
@@ -30,7 +32,7 @@ pub(crate) fn page(report: &Report, charts: &[Chart]) -> Result<String, PlotErro
                 meta name="color-scheme" content="light dark";
                 link rel="icon" href="data:,";
                 title { (report.preset) " · speculative decoding benchmark" }
-                style { (PreEscaped(fonts())) (PreEscaped(STYLE)) }
+                style { (PreEscaped(fonts())) (PreEscaped(STYLE)) (PreEscaped(swatches())) }
             }
             body {
                 main {
@@ -53,6 +55,15 @@ pub(crate) fn page(report: &Report, charts: &[Chart]) -> Result<String, PlotErro
         }
     };
     Ok(page.into_string())
+}
+
+/// The stacks' colours, from the table the charts draw with.
+fn swatches() -> String {
+    let rule = |stack: StackKind| {
+        let RGBColor(red, green, blue) = stack_colour(stack);
+        format!(".swatch.{stack}{{background:#{red:02x}{green:02x}{blue:02x}}}")
+    };
+    StackKind::ALL.map(rule).concat()
 }
 
 fn headline(report: &Report) -> Markup {

@@ -43,7 +43,7 @@ impl Theme {
 }
 
 /// The stack's colour in every chart and on the page.
-fn stack_colour(stack: StackKind) -> RGBColor {
+pub(crate) fn stack_colour(stack: StackKind) -> RGBColor {
     match stack {
         StackKind::Native => RGBColor(0x00, 0x72, 0xb2),
         StackKind::LlamaServer => RGBColor(0xe6, 0x9f, 0x00),

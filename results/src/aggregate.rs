@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::record::{ArmManifest, ArmStatus, Phase, RequestRecord};
 use bench_core::report::{ArmReport, FailureSummary, REPORT_SCHEMA, Report};
-use bench_core::stack::StackInfo;
 use bench_core::stats::BootstrapConfig;
 
 use crate::categories::categories;
 use crate::compare::compare;
+use crate::effective::effective;
 use crate::error::ResultsError;
 use crate::frame::{failure, frame, kind_name};
 use crate::load::Loaded;
@@ -97,9 +97,10 @@ fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &Boots
         acceptance_length: totals.verify_steps.and_then(|_| over_prompts(&extra_tokens_a_step).map(plus_one)),
         accepted_per_position: position_sums(&rows, |spec| spec.accepted_per_position.as_deref()),
         drafted_per_position: position_sums(&rows, |spec| spec.drafted_per_position.as_deref()),
+        accepted_histogram: position_sums(&rows, |spec| spec.accepted_histogram.as_deref()),
         // They need to know which arms are valid.
         categories: Vec::new(),
-        effective: arm.info.as_ref().map(effective).unwrap_or_default(),
+        effective: effective(arm, &rows),
     }
 }
 
@@ -139,21 +140,4 @@ fn notes(loaded: &Loaded) -> Vec<String> {
         .collect();
     notes.extend(loaded.notes.iter().cloned());
     notes
-}
-
-fn effective(info: &StackInfo) -> Vec<(String, String)> {
-    let unknown = || "unknown".to_owned();
-    let number = |value: Option<u32>| value.map_or_else(unknown, |value| value.to_string());
-    let word = |value: &Option<String>| value.clone().unwrap_or_else(unknown);
-    let named = [
-        ("build", word(&info.build)),
-        ("model", word(&info.model)),
-        ("speculation", word(&info.speculation)),
-        ("KV type", word(&info.kv_type)),
-        ("context tokens", number(info.context_tokens)),
-        ("threads", number(info.threads)),
-        ("recipe", info.recipe.clone()),
-    ];
-    let named = named.into_iter().map(|(name, value)| (name.to_owned(), value));
-    named.chain(info.details.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
 }

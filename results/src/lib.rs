@@ -7,6 +7,7 @@
 mod aggregate;
 mod categories;
 mod compare;
+mod effective;
 mod error;
 mod frame;
 mod load;

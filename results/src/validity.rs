@@ -1,7 +1,10 @@
 //! Why an arm's numbers may not be compared. Each reason says what, and how many of how many.
 
-use bench_core::preset::SpecDecode;
-use bench_core::record::{ArmManifest, Phase};
+use std::collections::BTreeSet;
+
+use bench_core::effective::{Asked, differences};
+use bench_core::preset::AcceptanceRule;
+use bench_core::record::{ArmManifest, Phase, RequestRecord};
 use bench_core::report::FailureSummary;
 use bench_core::run_dir::prompt_sha256;
 
@@ -23,7 +26,9 @@ pub(crate) fn invalid_reasons(
     } else {
         reasons.extend(counts(totals));
         reasons.extend(speculation_counts(arm, totals));
+        reasons.extend(acceptance_floor(loaded, arm, totals));
         reasons.extend(short_outputs(loaded, arm, totals));
+        reasons.extend(silent_changes(&completed_rows(loaded, &arm.label), arm));
     }
     reasons.extend(foreign_prompts(loaded, arm));
     reasons.extend(contradictions(loaded, arm));
@@ -72,6 +77,74 @@ fn speculation_counts(arm: &ArmManifest, totals: &Totals) -> Option<String> {
     }
 }
 
+/// Fewer drafts than this say nothing of a rate.
+const FEW_DRAFTS: u64 = 50;
+
+/// A drafter that is hardly ever right is broken or of another model, and its speed is the speed of that fault.
+fn acceptance_floor(loaded: &Loaded, arm: &ArmManifest, totals: &Totals) -> Option<String> {
+    if let Some(AcceptanceRule::Synthetic(_)) = arm.spec.acceptance() {
+        return None;
+    }
+    let (drafted, accepted) = (totals.drafted?, totals.accepted?);
+    let floor = loaded.first().preset.run.min_acceptance;
+    let rate = accepted as f64 / drafted as f64;
+    (drafted >= FEW_DRAFTS && rate < floor).then(|| {
+        format!(
+            "{accepted} of {drafted} drafts accepted ({:.1} %), less than `run.min_acceptance` ({:.1} %)",
+            rate * 100.0,
+            floor * 100.0
+        )
+    })
+}
+
+/// What may change from request to request without an error: each would make a number of something else.
+fn silent_changes(rows: &[&RequestRecord], arm: &ArmManifest) -> Vec<String> {
+    let of = |count: usize, what: &str| {
+        (count > 0).then(|| format!("{what} in {count} of {} requests", rows.len()))
+    };
+    let count = |is: &dyn Fn(&RequestRecord) -> bool| rows.iter().filter(|row| is(row)).count();
+    let cached = count(&|row| row.usage.cached_tokens.is_some_and(|tokens| tokens > 0));
+    let disputed = count(&|row| row.spec_disputed.is_some());
+    let restarted = count(&|row| row.restarted_in_silence);
+    let contradictory = count(&|row| row.spec.as_ref().is_some_and(|spec| !spec.contradictions().is_empty()));
+    let too_long = arm.spec.draft_max().map_or(0, |most| {
+        let most = usize::try_from(most.get()).unwrap_or(usize::MAX);
+        count(&|row| {
+            let accepted = row.spec.as_ref().and_then(|spec| spec.accepted_per_position.as_deref());
+            accepted.is_some_and(|positions| positions.iter().skip(most).any(|&rounds| rounds > 0))
+        })
+    });
+    let mut found: Vec<_> = [
+        of(cached, "prompt tokens came from a cache"),
+        of(disputed, "drafted and accepted tokens disputed by two sources"),
+        of(contradictory, "counts of speculation contradict each other"),
+        of(too_long, "more drafts a round accepted than the preset allows"),
+        of(restarted, "another process answered than before, without a word"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    found.extend(changed_sampling(rows));
+    let models: BTreeSet<_> = rows.iter().filter_map(|row| row.readback.as_ref()?.model.as_deref()).collect();
+    if models.len() > 1 {
+        let models: Vec<_> = models.into_iter().collect();
+        found.push(format!("{} models answered: {}", models.len(), models.join(", ")));
+    }
+    found
+}
+
+fn changed_sampling(rows: &[&RequestRecord]) -> Option<String> {
+    let changes = rows.iter().filter_map(|row| row.readback.as_ref()?.sampling_changed.as_deref());
+    let changed: Vec<_> = changes.filter(|changes| !changes.is_empty()).collect();
+    let first = changed.first()?;
+    Some(format!(
+        "sampling was changed on the way in {} of {} requests ({})",
+        changed.len(),
+        rows.len(),
+        first.join(", ")
+    ))
+}
+
 /// With `ignore_eos` every request has to reach `max_tokens`; one that does not did other work than its pair.
 fn short_outputs(loaded: &Loaded, arm: &ArmManifest, totals: &Totals) -> Option<String> {
     let workload = &loaded.first().preset.workload;
@@ -114,15 +187,12 @@ fn foreign_prompts(loaded: &Loaded, arm: &ArmManifest) -> Option<String> {
 /// What the stack says of itself against what was asked. What it does not say contradicts nothing.
 fn contradictions(loaded: &Loaded, arm: &ArmManifest) -> Vec<String> {
     let Some(info) = &arm.info else { return Vec::new() };
-    let asked_kv = loaded.first().preset.serving.kv_type.as_str();
-    let mut reasons = Vec::new();
-    if let Some(kv) = info.kv_type.as_deref().filter(|kv| !kv.eq_ignore_ascii_case(asked_kv)) {
-        reasons.push(format!("KV cache in force is {kv}, the preset asks for {asked_kv}"));
-    }
-    let plain = arm.spec == SpecDecode::None;
-    let speculation = info.speculation.as_deref();
-    if let Some(method) = speculation.filter(|method| method.eq_ignore_ascii_case("none") != plain) {
-        reasons.push(format!("speculation in force is {method}, the preset asks for {}", arm.spec.method()));
-    }
-    reasons
+    let run = loaded.first();
+    let asked = Asked {
+        preset: &run.preset,
+        spec: &arm.spec,
+        target_sha256: run.target_sha256.as_deref(),
+        assistant_sha256: run.assistant_sha256.as_deref(),
+    };
+    differences(asked, info)
 }

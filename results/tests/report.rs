@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use bench_core::jsonl::RowSink;
 use bench_core::preset::{
     AcceptanceRule, DraftHead, Preset, PromptSpec, SpecDecode, SpecVariant, StackChoice, StackKind,
+    SyntheticRates,
 };
 use bench_core::record::{ArmManifest, ArmStatus, Outcome, Phase, RequestRecord, RunEnd, RunManifest};
 use bench_core::report::{ArmReport, Report, Verdict};
 use bench_core::run_dir::{RunDir, prompt_sha256};
-use bench_core::stack::{FailureKind, SpecCounts, SpecSource};
+use bench_core::stack::{FailureKind, Readback, SpecCounts, SpecSource};
 use bench_core::testing::{manifest, preset, record, stack_info};
 use bench_results::{ResultsError, aggregate, load, report_json, write_files};
 
@@ -31,7 +32,7 @@ fn experiment() -> Preset {
         SpecVariant { label: "mtp-2".to_owned(), spec: mtp(2) },
         SpecVariant { label: "mtp-4".to_owned(), spec: mtp(4) },
     ];
-    preset.stacks.push(StackChoice { kind: StackKind::LlamaServer, required: false });
+    preset.stacks.push(StackChoice { kind: StackKind::LlamaServer, required: false, command: Vec::new() });
     let mut third = preset.workload.prompts[0].clone();
     third.id = "c".to_owned();
     third.text = "third".to_owned();
@@ -52,6 +53,7 @@ fn arms(preset: &Preset, second: &ArmStatus) -> Vec<ArmManifest> {
                 variant: variant.label.clone(),
                 spec: variant.spec.clone(),
                 info: (status == ArmStatus::Ready).then(stack_info),
+                config_sha256: None,
                 status,
             });
         }
@@ -80,8 +82,10 @@ fn rows(run: &RunManifest) -> Vec<RequestRecord> {
                     drafted: 2 * u64::from(max.get()),
                     accepted: 1 + slot,
                     verify_steps: Some(2),
-                    accepted_per_position: Some(vec![1, slot]),
+                    // Sums to `accepted`, and never rises.
+                    accepted_per_position: Some(vec![1 + slot / 2, slot.div_ceil(2)]),
                     drafted_per_position: Some(vec![2; usize::try_from(max.get()).unwrap()]),
+                    accepted_histogram: None,
                     source: SpecSource::Engine,
                 });
                 rows.push(row);
@@ -151,7 +155,7 @@ fn plain_sums_give_the_same_last_digit() {
             );
             assert_eq!(arm.acceptance_rate.unwrap().point, accepted as f64 / drafted as f64);
             assert_eq!(arm.acceptance_length.unwrap().point, 1.0 + accepted as f64 / steps as f64);
-            assert_eq!(arm.accepted_per_position, Some(vec![18, 18]));
+            assert_eq!(arm.accepted_per_position, Some(vec![24, 12]));
         } else {
             assert_eq!((arm.drafted, arm.acceptance_rate), (None, None));
         }
@@ -185,6 +189,7 @@ fn two_categories() -> (RunManifest, Vec<RequestRecord>) {
             verify_steps: Some(10),
             accepted_per_position: Some(vec![first, second]),
             drafted_per_position: (!llama).then(|| vec![8, first]),
+            accepted_histogram: None,
             source: SpecSource::Engine,
         };
     }
@@ -286,7 +291,8 @@ fn comparisons_are_within_a_stack_and_across_equal_variants() {
 fn a_failure_invalidates_and_a_missing_stack_does_not() {
     let (run, mut rows) = run(&skipped());
     let failed = rows.iter_mut().find(|row| row.arm == "native/mtp-2").unwrap();
-    failed.outcome = Outcome::Failed { kind: FailureKind::Aborted, detail: "cut off".to_owned(), hint: None };
+    failed.outcome =
+        Outcome::Failed { kind: FailureKind::Aborted, detail: "cut off".to_owned(), hint: None, death: None };
     let mut warmup = rows[0].clone();
     warmup.phase = Phase::Warmup;
     warmup.outcome = Outcome::Cancelled;
@@ -339,9 +345,10 @@ fn what_the_stack_says_of_itself_counts() {
         info.kv_type = Some("q8_0".to_owned());
         info.speculation = Some("mtp".to_owned());
     }
-    rows.iter_mut()
-        .filter_map(|row| row.spec.as_mut())
-        .for_each(|spec| (spec.drafted, spec.accepted) = (0, 0));
+    rows.iter_mut().filter_map(|row| row.spec.as_mut()).for_each(|spec| {
+        (spec.drafted, spec.accepted) = (0, 0);
+        (spec.accepted_per_position, spec.drafted_per_position) = (None, None);
+    });
     let report = report(&run, &rows);
     let kv = "KV cache in force is q8_0, the preset asks for f16".to_owned();
     let none = "speculation in force is mtp, the preset asks for none".to_owned();
@@ -413,8 +420,91 @@ fn the_files_say_what_the_report_says() {
     assert!(text.contains("| `native/mtp-4` | 18 | "), "{text}");
     assert!(text.contains("* `llama-server/none`: skipped: llama-server is not installed"), "{text}");
     assert!(text.contains("| `native/mtp-4` | `native/none` | 2.4"), "{text}");
-    let row = "| `native/mtp-4` | prose | 3 | 36 / 144 | 25.0 | 50, 50, 0, 0 | 2.00 | ";
+    let row = "| `native/mtp-4` | prose | 3 | 36 / 144 | 25.0 | 67, 33, 0, 0 | 2.00 | ";
     assert!(text.contains(row), "{text}");
     assert!(text.contains("| `native/none` | prose | 3 |  |  |  |  | 99.7 "), "{text}");
     assert_eq!(std::fs::read(out.join("requests.parquet")).unwrap()[..4], *b"PAR1");
+}
+
+#[test]
+fn the_report_says_who_counted() {
+    let (run, mut rows) = run(&skipped());
+    for (row, again) in rows.iter_mut().filter(|row| row.arm == "native/mtp-2").zip(0..) {
+        row.output.retokenised = Some(if again < 2 { 5 } else { 4 });
+    }
+    let report = report(&run, &rows);
+    let effective = &arm(&report, "native/mtp-2").effective;
+    let of = |name: &str| effective.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    assert_eq!(of("output tokens"), Some("the ids of all tokens came, and nothing contradicts them"));
+    assert_eq!(of("text made tokens again"), Some("the same count in 16 of 18 requests"));
+    assert_eq!(of("acceptance counted by"), Some("our engine"));
+    let plain = &arm(&report, "native/none").effective;
+    assert!(plain.iter().all(|(key, _)| key != "acceptance counted by" && key != "text made tokens again"));
+}
+
+#[test]
+fn whatever_changes_in_silence_is_named() {
+    let (run, rows) = run(&skipped());
+    let spoiled = |spoil: &dyn Fn(&mut RequestRecord)| {
+        let mut rows = rows.clone();
+        rows.iter_mut().filter(|row| row.arm == "native/mtp-2").take(2).for_each(spoil);
+        arm(&report(&run, &rows), "native/mtp-2").invalid_reasons.clone()
+    };
+    let spec = |spec: &mut SpecCounts, drafted| spec.drafted = drafted;
+    type Spoil<'a> = &'a dyn Fn(&mut RequestRecord);
+    let cases: [(Spoil<'_>, &str); 7] = [
+        (&|row| row.usage.cached_tokens = Some(7), "prompt tokens came from a cache in 2 of 18 requests"),
+        (
+            &|row| row.spec_disputed.clone_from(&row.spec),
+            "drafted and accepted tokens disputed by two sources in 2 of 18",
+        ),
+        (
+            &|row| spec(row.spec.as_mut().unwrap(), 0),
+            "counts of speculation contradict each other in 2 of 18",
+        ),
+        (
+            &|row| row.spec.as_mut().unwrap().accepted_per_position = Some(vec![1, 1, 1]),
+            "more drafts a round accepted than the preset allows in 2 of 18",
+        ),
+        (
+            &|row| row.restarted_in_silence = true,
+            "another process answered than before, without a word in 2 of 18",
+        ),
+        (
+            &|row| {
+                let changed = vec!["temperature 0.7 instead of 0".to_owned()];
+                row.readback = Some(Readback { sampling_changed: Some(changed), ..Readback::default() });
+            },
+            "sampling was changed on the way in 2 of 18 requests (temperature 0.7 instead of 0)",
+        ),
+        (
+            &|row| {
+                let model = Some(row.prompt_id.clone());
+                row.readback = Some(Readback { model, ..Readback::default() });
+            },
+            "2 models answered: a, b",
+        ),
+    ];
+    for (spoil, reason) in cases {
+        let reasons = spoiled(spoil);
+        assert!(reasons.iter().any(|found| found.starts_with(reason)), "{reason}: {reasons:?}");
+    }
+    assert_eq!(spoiled(&|_| {}), Vec::<String>::new());
+}
+
+#[test]
+fn acceptance_under_the_floor_is_a_fault_unless_it_was_asked_for() {
+    let (mut run, mut rows) = run(&skipped());
+    for row in rows.iter_mut().filter(|row| row.arm == "native/mtp-2") {
+        let spec = row.spec.as_mut().unwrap();
+        (spec.drafted, spec.accepted, spec.accepted_per_position, spec.drafted_per_position) =
+            (4, 0, None, None);
+    }
+    let reasons = |run: &RunManifest| arm(&report(run, &rows), "native/mtp-2").invalid_reasons.clone();
+    assert_eq!(reasons(&run), ["0 of 72 drafts accepted (0.0 %), less than `run.min_acceptance` (1.0 %)"]);
+    let synthetic = AcceptanceRule::Synthetic(SyntheticRates::new(vec![0.0, 0.0]).unwrap());
+    let asked = run.arms.iter_mut().find(|arm| arm.label == "native/mtp-2").unwrap();
+    let SpecDecode::Mtp { acceptance, .. } = &mut asked.spec else { panic!() };
+    *acceptance = synthetic;
+    assert_eq!(reasons(&run), Vec::<String>::new());
 }

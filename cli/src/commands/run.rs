@@ -8,11 +8,11 @@ use bench_adapters::ConnectRequest;
 use bench_core::clock;
 use bench_core::host;
 use bench_core::jsonl::{RowSink, RowWriter};
-use bench_core::preset::{Preset, StackChoice, StackKind};
+use bench_core::preset::{Preset, SpecDecode, StackChoice, StackKind};
 use bench_core::record::{ArmManifest, ArmStatus, RECORD_SCHEMA, RunEnd, RunManifest};
-use bench_core::run_dir::{RunDir, preset_sha256};
+use bench_core::run_dir::{RunDir, json_sha256, preset_sha256};
 use bench_core::runner::{self, RunPlan, RunSummary, RunnableArm};
-use bench_core::stack::StackError;
+use bench_core::stack::{StackError, StackInfo};
 use tokio_util::sync::CancellationToken;
 
 use super::report;
@@ -20,6 +20,7 @@ use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::models;
 use crate::progress::Progress;
+use crate::readback;
 
 /// Exit code after Ctrl-C, as shells have it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -27,7 +28,13 @@ const INTERRUPTED: u8 = 130;
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut preset = bench_presets::load(&args.preset, &args.overrides)?;
     if !args.stacks.is_empty() {
-        preset.stacks = args.stacks.iter().map(|&kind| StackChoice { kind, required: true }).collect();
+        preset.stacks = args.stacks.iter().map(|&kind| chosen(&preset, kind)).collect();
+    }
+    for orphan in bench_adapters::sweep_orphans() {
+        say(&format!(
+            "ended {} ({} processes), left behind by a run that was killed",
+            orphan.program, orphan.killed
+        ));
     }
     let mut manifest = new_manifest(preset)?;
     let root = args.out.clone().unwrap_or_else(|| default_dir(&manifest));
@@ -48,6 +55,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(report::exit_code(&written))
+}
+
+/// A stack from the command line has to be there; how it is launched is the preset's word.
+fn chosen(preset: &Preset, kind: StackKind) -> StackChoice {
+    let command =
+        preset.stacks.iter().find(|choice| choice.kind == kind).map(|choice| choice.command.clone());
+    StackChoice { kind, required: true, command: command.unwrap_or_default() }
 }
 
 fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
@@ -149,9 +163,12 @@ async fn connect_arms(
                 spec: variant.spec.clone(),
                 status: ArmStatus::Ready,
                 info: None,
+                config_sha256: config_sha256(manifest, &variant.spec),
             };
             match connect(&request).await {
-                Ok((stack, info)) => {
+                Ok((stack, mut info)) => {
+                    readback::hash_loaded(&mut info);
+                    readback::say_differences(manifest, &arm, &info);
                     arm.info = Some(info);
                     ready.push(RunnableArm { label, stack });
                 }
@@ -171,7 +188,7 @@ async fn connect_arms(
     Ok(ready)
 }
 
-type Connected = (std::sync::Arc<dyn bench_core::stack::Stack>, bench_core::stack::StackInfo);
+type Connected = (std::sync::Arc<dyn bench_core::stack::Stack>, StackInfo);
 
 async fn connect(request: &ConnectRequest<'_>) -> Result<Connected, StackError> {
     let stack = bench_adapters::connect(request).await?;
@@ -183,6 +200,13 @@ async fn connect(request: &ConnectRequest<'_>) -> Result<Connected, StackError> 
             Err(error)
         }
     }
+}
+
+/// Everything that decides what a stack does, prompts excepted.
+fn config_sha256(manifest: &RunManifest, spec: &SpecDecode) -> Option<String> {
+    let preset = &manifest.preset;
+    let models = (&manifest.target_sha256, &manifest.assistant_sha256);
+    json_sha256(&(spec, &preset.serving, &preset.sampling, models)).ok()
 }
 
 /// One line for an optional stack that is not here, not one for each of its arms.

@@ -9,6 +9,7 @@ pub(crate) fn bench(dir: &Path) -> Command {
     command
         .current_dir(dir)
         .env_remove("BENCH_LLAMA_SERVER")
+        .env_remove("BENCH_API_KEY")
         .env("BENCH_CACHE_DIR", dir.join("models"))
         .env("NO_COLOR", "1");
     command

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-/// What a scripted server does with `POST /completion`.
-pub(crate) type Script = Arc<dyn Fn(&mut TcpStream) + Send + Sync>;
+/// What a scripted server does with `POST /completion`; it gets the request's head.
+pub(crate) type Script = Arc<dyn Fn(&mut TcpStream, &str) + Send + Sync>;
 
 /// An HTTP server that looks like llama.cpp's to the adapter's questions and follows the script for completions.
 /// Returns its URL. Its threads end with the test's process.
@@ -22,7 +22,7 @@ pub(crate) fn scripted_server(script: Script) -> String {
 }
 
 fn serve(mut stream: TcpStream, script: &Script) {
-    let Some(path) = read_request(&mut stream) else { return };
+    let Some((path, head)) = read_request(&mut stream) else { return };
     let body = match path.as_str() {
         "/health" => r#"{"status":"ok"}"#,
         "/props" => {
@@ -31,7 +31,7 @@ fn serve(mut stream: TcpStream, script: &Script) {
         }
         "/slots" => r#"[{"id":0,"n_ctx":1024,"speculative":false,"is_processing":false}]"#,
         "/v1/models" => r#"{"data":[{"id":"scripted","meta":{"n_ctx":1024}}]}"#,
-        "/completion" => return script(&mut stream),
+        "/completion" => return script(&mut stream, &head),
         _ => {
             return respond(
                 &mut stream,
@@ -44,15 +44,16 @@ fn serve(mut stream: TcpStream, script: &Script) {
     respond(&mut stream, "200 OK", "application/json", body);
 }
 
-/// Reads one request, body included; its path.
-fn read_request(stream: &mut TcpStream) -> Option<String> {
+/// Reads one request, body included; its path and its head.
+fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.read_line(&mut first).ok()?;
-    let mut length = 0;
+    let (mut length, mut head) = (0, first.clone());
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
+        head.push_str(&line);
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().ok()?;
         }
@@ -62,7 +63,7 @@ fn read_request(stream: &mut TcpStream) -> Option<String> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(first.split(' ').nth(1)?.to_owned())
+    Some((first.split(' ').nth(1)?.to_owned(), head))
 }
 
 /// A whole answer; the connection ends with it.

@@ -44,6 +44,7 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         acceptance_length: counted.map(|()| estimate(2.86)),
         accepted_per_position: counted.map(|()| (0..draft_max).map(|i| 2500 >> i).collect()),
         drafted_per_position: counted.map(|()| (0..draft_max).map(|i| 3000 - 400 * u64::from(i)).collect()),
+        accepted_histogram: None,
         categories: categories(draft_max, tokens_per_s),
         effective: vec![
             ("build".to_owned(), "b7421 (0f3c9ab)".to_owned()),
