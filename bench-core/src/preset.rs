@@ -133,6 +133,15 @@ impl StackKind {
             Self::OpenAi => "openai",
         }
     }
+
+    /// Whether it reads nothing but GGUF files.
+    #[must_use]
+    pub fn needs_gguf(self) -> bool {
+        match self {
+            Self::Native | Self::LlamaServer | Self::AtomicLlamaServer | Self::LlamaSwap => true,
+            Self::Vllm | Self::OpenAi => false,
+        }
+    }
 }
 
 impl std::fmt::Display for StackKind {
@@ -317,7 +326,9 @@ impl SyntheticRates {
                 "{length} is no acceptance length of {draft_max} drafts: it lies from 1 to {most}"
             ));
         }
-        let rate = |position: u32| (length - 1.0 - f64::from(position)).clamp(0.0, 1.0);
+        // 2.8 - 2 is 0.7999999999999998: rounded to what whoever wrote 2.8 meant.
+        let nine_digits = |rate: f64| (rate * 1e9).round() / 1e9;
+        let rate = |position: u32| nine_digits((length - 1.0 - f64::from(position)).clamp(0.0, 1.0));
         Ok(Self((0..draft_max.get()).map(rate).collect()))
     }
 

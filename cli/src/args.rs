@@ -153,13 +153,55 @@ pub(crate) struct ReportArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PresetsCommand {
-    /// Names and descriptions
+    /// Names and descriptions, by theme, with the model files that they need
     List,
     /// The TOML of a preset, to read or to start your own from
     Show {
         /// A shipped name or a TOML file
         preset: String,
     },
+    /// What a preset becomes for one stack: command lines, vLLM's JSON, llama-swap's YAML
+    #[command(after_help = LOWER_EXAMPLES)]
+    Lower(LowerArgs),
+    /// The JSON Schema of presets, for editors
+    Schema,
+}
+
+const LOWER_EXAMPLES: &str = "\
+Examples:
+  bench presets lower gemma-4-e4b-throughput --stack llama-server
+  bench presets lower gemma-4-e4b-throughput --stack atomic-llama-server --dialect atomic-old
+  bench presets lower vllm-recommended-e4b --stack vllm
+  bench presets lower gemma-4-e4b --stack llama-swap > llama-swap.yaml
+
+A variant that the stack cannot run is a line that says why. Exit code 1: it can run none of them.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LowerArgs {
+    /// A shipped name or a TOML file
+    pub(crate) preset: String,
+    /// For which stack
+    #[arg(long, value_name = "STACK", value_parser = parse_stack)]
+    pub(crate) stack: StackKind,
+    /// Only this variant, by its label
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) variant: Option<String>,
+    /// Which flags the server knows. Default: upstream for llama-server and llama-swap, atomic-new for the fork
+    #[arg(long, value_enum)]
+    pub(crate) dialect: Option<DialectArg>,
+    /// Change a value of the preset: `serving.kv_type=q8_0`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DialectArg {
+    /// llama.cpp
+    Upstream,
+    /// The fork before b10018
+    AtomicOld,
+    /// The fork since b10018
+    AtomicNew,
 }
 
 #[derive(Debug, Subcommand)]

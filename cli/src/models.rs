@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bench_adapters::ModelPaths;
 use bench_core::clock;
-use bench_core::preset::{ModelSource, SynthTiny, WeightType};
+use bench_core::preset::{ModelSource, Preset, StackKind, SynthTiny, WeightType};
 use bench_core::record::RunManifest;
 use bench_core::run_dir::content_sha256;
 use bench_engine::gguf::GgmlType;
@@ -21,25 +21,82 @@ use crate::failure::Failure;
 /// Bytes from which on a person would wonder what takes so long: some seconds of hashing.
 const LONG_TO_HASH: u64 = 4 << 30;
 
+/// The directory that relative paths of model files are looked for in, after the current one.
+const MODELS_DIR_VAR: &str = "BENCH_MODELS_DIR";
+
 /// The files of a preset's models. A synthetic pair is written anew (a fraction of a second): equal
-/// parameters give byte-equal files, and an old or damaged one cannot be taken for it.
-pub(crate) fn resolve(source: &ModelSource) -> Result<ModelPaths, Failure> {
-    match source {
-        ModelSource::Files { target, assistant } => {
-            for path in std::iter::once(target).chain(assistant) {
-                if !path.is_file() {
-                    return Err(Failure::with_hint(
-                        format!("model file `{}` does not exist", path.display()),
-                        "check `models.target` and `models.assistant` of the preset; paths are relative to the \
-                         current directory",
-                    ));
-                }
-            }
+/// parameters give byte-equal files, and an old or damaged one cannot be taken for it. Files that none of the preset's
+/// stacks reads need not be there.
+pub(crate) fn resolve(preset: &Preset) -> Result<ModelPaths, Failure> {
+    match &preset.models {
+        ModelSource::Files { target, assistant, hf: _ } if reads_files(preset) => {
+            let dir = std::env::var_os(MODELS_DIR_VAR).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+            let found = |key: &str, path: &PathBuf| find(key, path, dir.as_deref());
+            Ok(ModelPaths {
+                target: found("models.target", target)?,
+                assistant: assistant.as_ref().map(|path| found("models.assistant", path)).transpose()?,
+            })
+        }
+        ModelSource::Files { target, assistant, hf: _ } => {
             Ok(ModelPaths { target: target.clone(), assistant: assistant.clone() })
         }
         ModelSource::Bundled(name) => unpack(find_bundled(name)?),
         ModelSource::SynthTiny(parameters) => synthesise(parameters),
     }
+}
+
+/// The names of a preset's models, wherever they are; nothing is looked for, and nothing is written.
+pub(crate) fn names(source: &ModelSource) -> Result<ModelPaths, Failure> {
+    match source {
+        ModelSource::Files { target, assistant, hf: _ } => {
+            Ok(ModelPaths { target: target.clone(), assistant: assistant.clone() })
+        }
+        ModelSource::Bundled(name) => {
+            let pair = find_bundled(name)?;
+            Ok(ModelPaths { target: pair.target.name.into(), assistant: Some(pair.assistant.name.into()) })
+        }
+        ModelSource::SynthTiny(_) => Ok(ModelPaths {
+            target: "tiny-target.gguf".into(),
+            assistant: Some("tiny-assistant.gguf".into()),
+        }),
+    }
+}
+
+/// Whether any of the stacks opens the preset's GGUF files. A server of another kind is told of them only where the same
+/// models have no other name.
+fn reads_files(preset: &Preset) -> bool {
+    let has_hub_names = matches!(preset.models, ModelSource::Files { hf: Some(_), .. });
+    preset.stacks.iter().any(|stack| match stack.kind {
+        StackKind::OpenAi => !has_hub_names,
+        kind => kind.needs_gguf(),
+    })
+}
+
+/// A model file: as the path says, else below the models' directory.
+fn find(key: &str, path: &Path, dir: Option<&Path>) -> Result<PathBuf, Failure> {
+    let below = dir.filter(|_| path.is_relative()).map(|dir| dir.join(path));
+    let places: Vec<_> = std::iter::once(path.to_owned()).chain(below).collect();
+    if let Some(found) = places.iter().find(|place| place.is_file()) {
+        return Ok(found.clone());
+    }
+    let looked: Vec<_> = places.iter().map(|place| format!("`{}`", absolute(place).display())).collect();
+    let elsewhere = match dir {
+        None if path.is_relative() => format!(", or {MODELS_DIR_VAR} to the directory that holds it"),
+        None | Some(_) => String::new(),
+    };
+    Err(Failure::with_hint(
+        format!(
+            "model file `{}` of `{key}` does not exist; looked for {}",
+            path.display(),
+            looked.join(" and ")
+        ),
+        format!("set its place with `--set {key}=/path/to/file.gguf`{elsewhere}"),
+    ))
+}
+
+/// The whole path where the system tells it.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_no_current_directory| path.to_owned())
 }
 
 fn synthesise(parameters: &SynthTiny) -> Result<ModelPaths, Failure> {
@@ -101,8 +158,11 @@ pub(crate) fn holds(path: &Path, bytes: &[u8]) -> Result<bool, Failure> {
     }
 }
 
-/// Notes which weights a run is of. Reads the files whole, which warms the page cache for the engine, too.
+/// Notes which weights a run is of, if it is of files. Reads the files whole, which warms the page cache for the engine, too.
 pub(crate) fn record_hashes(manifest: &mut RunManifest, paths: &ModelPaths) -> Result<(), Failure> {
+    if matches!(manifest.preset.models, ModelSource::Files { .. }) && !reads_files(&manifest.preset) {
+        return Ok(());
+    }
     let bytes = std::fs::metadata(&paths.target).map_or(0, |data| data.len());
     if bytes > LONG_TO_HASH {
         drop(writeln!(io::stderr(), "hashing {} ({} GiB)", paths.target.display(), bytes >> 30));

@@ -31,14 +31,12 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum PresetError {
     /// No preset of that name is shipped, and it is no path.
-    #[error("no preset is called `{name}`; shipped are {}", list(.shipped))]
+    #[error("no preset is called `{name}`")]
     UnknownPreset {
         /// As given.
         name: String,
         /// The shipped name that is most like it.
         nearest: Option<&'static str>,
-        /// All shipped names.
-        shipped: Vec<&'static str>,
     },
     /// The file cannot be read.
     #[error("cannot read the preset `{}`: {source}", .path.display())]
@@ -102,9 +100,11 @@ impl PresetError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownPreset { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
-            Self::UnknownPreset { nearest: None, .. } => {
-                Some("a file of your own is given by its path, such as `./mine.toml`".to_owned())
-            }
+            Self::UnknownPreset { nearest: None, .. } => Some(
+                "`bench presets list` shows those that there are; a file of your own is given by its path, such as \
+                 `./mine.toml`"
+                    .to_owned(),
+            ),
             Self::UnknownKey { nearest, .. } => nearest.as_ref().map(|key| format!("did you mean `{key}`?")),
             Self::Override { hint, .. } => hint.clone(),
             Self::Invalid { source, .. } => source.hint.clone(),
@@ -145,8 +145,4 @@ impl std::error::Error for InvalidValue {}
 
 fn suffix(place: &Option<Place>) -> String {
     place.map_or_else(String::new, |place| format!(":{place}"))
-}
-
-fn list(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

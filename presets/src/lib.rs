@@ -26,7 +26,7 @@ pub use self::bundled::{BundledFile, BundledPair, UnknownPair, bundled, find_bun
 pub use self::error::{InvalidValue, Place, PresetError};
 pub use self::reference::reference_markdown;
 pub use self::schema::json_schema;
-pub use self::shipped::{Shipped, shipped};
+pub use self::shipped::{Shipped, Theme, shipped};
 pub use self::write::to_toml;
 
 /// Loads a shipped preset by name, or a preset file by path (anything with a path separator or ending in `.toml`),

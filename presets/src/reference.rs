@@ -29,8 +29,20 @@ paths need no quotes. Weights have one source: setting `models.target` or `model
 ## Building on another preset: `inherits`
 
 `inherits = \"quickstart\"` takes every key that is left out from there, except `name` and `description`. Sections merge
-key by key; lists (`stacks`, `variants`, `workload.prompts`) are replaced whole. Model paths are relative to the current
-directory.
+key by key; lists (`stacks`, `variants`, `workload.prompts`) are replaced whole.
+
+## Model files
+
+`models.target` and `models.assistant` are GGUF files. A relative path is looked for in the current directory, then in the
+directory that `BENCH_MODELS_DIR` names. Shipped presets name files alone; one that lies elsewhere is given with
+`--set models.target=/path/to/file.gguf`. Stacks that read no GGUF take `models.hf_target` and `models.hf_assistant`; a
+preset for such stacks alone needs no files.
+
+## What a preset becomes
+
+`bench presets lower PRESET --stack STACK` prints the command line, JSON or YAML that a stack gets for each variant, or
+what it cannot do. `bench presets schema` prints the JSON Schema that docs/preset.schema.json holds; an editor that knows
+it completes and checks presets while they are written.
 ";
 
 /// The text of docs/presets.md.
@@ -38,9 +50,14 @@ directory.
 pub fn reference_markdown() -> String {
     let mut text = HEAD.to_owned();
     text.push_str("\n## Shipped presets\n");
+    let mut theme = None;
     for preset in shipped() {
-        let Shipped { name, description, toml } = preset;
-        text.push_str(&format!("\n### `{name}`\n\n{description}\n\n```toml\n{toml}```\n"));
+        let Shipped { theme: of, name, description, toml } = preset;
+        if theme != Some(of) {
+            theme = Some(of);
+            text.push_str(&format!("\n### {of}\n"));
+        }
+        text.push_str(&format!("\n#### `{name}`\n\n{description}\n\n```toml\n{toml}```\n"));
     }
     text.push_str("\n## Keys\n");
     let mut section = None;

@@ -1,4 +1,6 @@
-//! Shipped presets, docs/presets.md, and the way back to TOML.
+//! Shipped presets, docs/presets.md and docs/preset.schema.json, and the way back to TOML.
+
+mod schema;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -8,9 +10,10 @@ use bench_core::preset::{
     Route, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind,
     SynthTiny, SyntheticRates, WeightType, Workload,
 };
-use bench_presets::{load, parse, reference_markdown, shipped, to_toml};
+use bench_presets::{Theme, json_schema, load, parse, reference_markdown, shipped, to_toml};
 use proptest::option;
 use proptest::prelude::*;
+use serde_json::Value;
 
 #[test]
 fn every_shipped_preset_loads_under_its_name() {
@@ -19,9 +22,13 @@ fn every_shipped_preset_loads_under_its_name() {
         assert_eq!(loaded.name, preset.name);
         assert_eq!(loaded.description, preset.description);
         assert_eq!(loaded.variants[0].spec, SpecDecode::None, "the first variant is the baseline");
-        // Runs on any machine: only what comes with the program is required.
         let required: Vec<_> = loaded.stacks.iter().filter(|s| s.required).map(|s| s.kind).collect();
-        assert_eq!(required, [StackKind::Native]);
+        assert_eq!(required.len(), 1, "{}", preset.name);
+        if preset.theme == Theme::Anywhere {
+            // Only what comes with the program is required.
+            assert_eq!(required, [StackKind::Native]);
+            assert!(!matches!(loaded.models, ModelSource::Files { .. }), "{} needs files", preset.name);
+        }
     }
 }
 
@@ -33,17 +40,58 @@ fn the_quickstart_has_blocks_enough_for_intervals() {
 
 #[test]
 fn the_documentation_is_what_the_code_says() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/presets.md");
-    let expected = reference_markdown();
+    document("presets.md", &reference_markdown());
+}
+
+/// The file of docs/ that has to hold this text; with BLESS=1 it is written.
+fn document(name: &str, expected: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
     if std::env::var_os("BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, &expected).unwrap();
+        std::fs::write(&path, expected).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == expected,
-        "docs/presets.md is out of date: run `BLESS=1 cargo test --release -p bench-presets`"
+        "docs/{name} is out of date: run `BLESS=1 cargo test --release -p bench-presets`"
     );
+}
+
+#[test]
+fn the_shipped_schema_is_what_the_code_says() {
+    document("preset.schema.json", &format!("{:#}\n", json_schema()));
+}
+
+#[test]
+fn the_schema_takes_every_shipped_preset_and_every_preset_written_out() {
+    for preset in shipped() {
+        let written = to_toml(&load(preset.name, &[]).unwrap()).unwrap();
+        for text in [preset.toml, &written] {
+            let document: Value = toml::from_str(text).unwrap();
+            assert_eq!(schema::breaches(&json_schema(), &document), [""; 0], "{}", preset.name);
+        }
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_the_reader_refuses() {
+    let good = shipped()[0].toml;
+    for (from, to, breach) in [
+        ("draft_max = 3", "draft_max = 65", "variants[2].draft_max: 65 is above 64"),
+        ("draft_max = 3", "draft_max = \"3\"", "variants[2].draft_max: \"3\" is no integer"),
+        ("draft_max = 3", "draftmax = 3", "variants[2]: unknown key draftmax"),
+        ("kind = \"native\"", "kind = \"natve\"", "stacks[0].kind: \"natve\" is none of the words"),
+        ("temperature = 0.0", "temperature = -1", "sampling.temperature: -1 is below 0.0"),
+        ("label = \"none\"", "label = \"No ne\"", "variants[0].label: \"No ne\" is not `^[a-z0-9-]+$`"),
+        ("\"60s\"", "\"60 h\"", "run.request_timeout: \"60 h\" is not `^[0-9]+ ?(ms|s|m)$`"),
+        ("name = \"quickstart\"", "", "name is missing"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        let text = good.replacen(from, to, 1);
+        assert!(parse(&text, "broken", &[]).is_err(), "{to}");
+        let document: Value = toml::from_str(&text).unwrap();
+        assert_eq!(schema::breaches(&json_schema(), &document), [breach], "{to}");
+    }
 }
 
 fn label() -> impl Strategy<Value = String> {

@@ -359,15 +359,9 @@ fn a_bundled_pair_is_a_source_of_its_own() {
 #[test]
 fn names_and_files_that_are_not_there() {
     let error = said(load("quikstart", &[]));
-    assert_eq!(
-        error,
-        "no preset is called `quikstart`; shipped are `quickstart`, `smoke`, `nano-draft-length`, `nano-held-out`, `synthetic`\nhint: did you mean `quickstart`?"
-    );
+    assert_eq!(error, "no preset is called `quikstart`\nhint: did you mean `quickstart`?");
     let error = said(load("mine", &[]));
-    assert!(
-        error.ends_with("hint: a file of your own is given by its path, such as `./mine.toml`"),
-        "{error}"
-    );
+    assert!(error.ends_with("a file of your own is given by its path, such as `./mine.toml`"), "{error}");
     let error = said(load("./no/such.toml", &[]));
     assert!(error.starts_with("cannot read the preset `./no/such.toml`: "), "{error}");
 }

@@ -11,6 +11,7 @@ pub use bench_core::draft_length;
 
 pub mod llama;
 pub mod llama_swap;
+pub mod native;
 pub mod openai;
 mod quote;
 pub mod vllm;

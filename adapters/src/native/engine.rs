@@ -16,7 +16,7 @@ use super::{Decode, Generate, Loaded, engine_error, failed};
 use crate::arm::ConnectRequest;
 
 /// The engine's words for an arm.
-pub(super) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, StackError> {
+pub(crate) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, StackError> {
     if request.serving.device == preset::Device::Gpu {
         return Err(unsupported("run on a GPU: this build computes on the CPU"));
     }

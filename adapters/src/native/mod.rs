@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+pub(crate) use self::engine::config;
 use crate::arm::ConnectRequest;
 
 /// Events that may wait for their reader.
@@ -81,7 +82,7 @@ type Events = mpsc::Sender<Result<StreamEvent, StackError>>;
 
 /// Loads the arm's models.
 pub(crate) async fn connect(request: &ConnectRequest<'_>) -> Result<Arc<dyn Stack>, StackError> {
-    let config = engine::config(request)?;
+    let config = config(request)?;
     Ok(Arc::new(NativeStack::start(move || engine::load(&config)).await?))
 }
 

@@ -1,6 +1,7 @@
 //! One module a command.
 
 mod doctor;
+mod lower;
 mod model;
 mod presets;
 mod report;

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut manifest = new_manifest(preset)?;
     let root = args.out.clone().unwrap_or_else(|| default_dir(&manifest));
     let dir = RunDir::create(&root)?;
-    let paths = models::resolve(&manifest.preset.models)?;
+    let paths = models::resolve(&manifest.preset)?;
     models::record_hashes(&mut manifest, &paths)?;
     dir.write_manifest(&manifest)?;
 

@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::num::NonZeroU32;
 
 use bench_core::draft_length;
-use bench_core::preset::{
-    AcceptanceRule, ModelSource, SpecDecode, SpecVariant, StackChoice, StackKind, SyntheticRates,
-};
+use bench_core::preset::{AcceptanceRule, ModelSource, SpecDecode, SpecVariant, StackChoice, SyntheticRates};
 
 use super::values::{Checked, count, invalid, label, missing};
 use crate::raw::{Acceptance, Method, RawVariant};
@@ -78,14 +76,8 @@ fn spec(at: &str, raw: &RawVariant) -> Checked<SpecDecode> {
 /// A second model drafts: it has to be named, for stacks that read GGUF files as a file.
 fn check_assistant(at: &str, models: &ModelSource, stacks: &[StackChoice]) -> Checked<()> {
     let ModelSource::Files { assistant: None, hf, .. } = models else { return Ok(()) };
-    let reads_gguf = |kind: StackKind| match kind {
-        StackKind::Native | StackKind::LlamaServer | StackKind::AtomicLlamaServer | StackKind::LlamaSwap => {
-            true
-        }
-        StackKind::Vllm | StackKind::OpenAi => false,
-    };
     let is_named = hf.as_ref().is_some_and(|hf| hf.assistant.is_some());
-    if is_named && !stacks.iter().any(|stack| reads_gguf(stack.kind)) {
+    if is_named && !stacks.iter().any(|stack| stack.kind.needs_gguf()) {
         return Ok(());
     }
     let expected = format!("the path of a drafter, since `{at}` drafts with one");
