@@ -22,7 +22,7 @@ pub(crate) struct Fault {
 pub(crate) enum Row {
     /// Cannot happen there.
     Never,
-    /// Exactly these words; `{ordinary}` and `{kept}` are the stack's own.
+    /// Exactly these words; `{ordinary}`, `{kept}`, `{all}` and `{chunks}` are those of the stack.
     Is(&'static str),
     /// These words, and what a failed row has to say.
     Says(&'static str, &'static str),
@@ -47,13 +47,36 @@ impl Row {
             Self::Says(words, says) => (words, says),
             Self::Refused(words) => (words, case.refusal.2),
         };
-        Some((words.replace("{ordinary}", case.ordinary).replace("{kept}", case.kept), says))
+        let words = words.replace("{ordinary}", case.ordinary).replace("{kept}", case.kept);
+        let words = words.replace("{all}", case.all).replace("{chunks}", &case.chunks.to_string());
+        Some((words, says))
+    }
+
+    /// The same for readers, with what stands for a stack's own words in words.
+    pub(crate) fn template(self) -> Option<String> {
+        let (words, says) = match self {
+            Self::Never => return None,
+            Self::Is(words) => (words, String::new()),
+            Self::Says(words, says) => (words, format!(", saying “{says}”")),
+            Self::Refused(words) => (words, ", saying what the server said".to_owned()),
+        };
+        let (end, rest) =
+            words.split_once("; ").map_or((words, String::new()), |(end, rest)| (end, format!("; {rest}")));
+        let words = format!("{end}{says}{rest}").replace("{ordinary}", "as recorded");
+        let words = words.replace("{kept}", "what came before it").replace("{all}", "all but the last event");
+        Some(words.replace("{chunks} chunks", "chunks"))
     }
 }
 
 use Row::{Is, Never, Refused, Says};
 
 const ORDINARY: Row = Is("{ordinary}");
+const STOP_TYPE: Row = Says("failed: protocol; {all}", "expected a stop_type of limit, eos or word");
+/// A sum that jumps with the last event is one of tokens that were held back inside a character: it has no ids.
+const HELD_BACK: Row = Is("completed (length); 17 tokens by usage; 5 of 31 drafts accepted in 6 steps");
+/// Tokens were counted by usage alone; speculation was told beside it.
+const DRAFTS_WITHOUT_USAGE: Row =
+    Is("completed (length); {chunks} chunks that nobody counted; 37 of 37 drafts accepted in unknown steps");
 
 pub(crate) const FAULTS: &[Fault] = &[
     Fault {
@@ -147,7 +170,13 @@ pub(crate) const FAULTS: &[Fault] = &[
               server that is not ours.",
         script: scripts::tidy_end_and_lost,
         row: Says("failed: aborted; {kept}", "neither stop nor finish_reason came"),
-        but: &[],
+        but: &[(
+            "llama-swap",
+            Says(
+                "failed: aborted, with the server's death; {kept}",
+                "(model tiny) ended by itself (upstream process exited unexpectedly)",
+            ),
+        )],
     },
     Fault {
         name: "[DONE] without a finish",
@@ -231,21 +260,30 @@ pub(crate) const FAULTS: &[Fault] = &[
         why: "A reason that we do not know may be a filter or an abort: it is no finish.",
         script: scripts::unknown_reason,
         row: Says("failed: protocol; {all}", "expected a finish_reason of length, stop or tool_calls"),
-        but: &[("llama-server /completion", Says("failed: protocol; {all}", "expected a stop_type of limit, eos or word"))],
+        but: &[("llama-server /completion", STOP_TYPE), ("llama-swap /completion", STOP_TYPE)],
     },
     Fault {
         name: "the running count goes back",
         why: "Another request's events, or a proxy that answers twice: no count of this stream can be believed.",
         script: scripts::count_goes_back,
         row: Says("failed: protocol; {kept}", "the count of emitted tokens went back"),
-        but: &[],
+        but: &[
+            ("llama-server /v1/completions", Never),
+            ("llama-swap /v1/chat/completions", Never),
+            ("openai", Never),
+        ],
     },
     Fault {
         name: "no usage",
         why: "llama.cpp's timings count, too; where only usage counts, the number of chunks is not taken for it.",
         script: scripts::usage_missing,
         row: ORDINARY,
-        but: &[("llama-server /completion", Never), ("llama-swap /completion", Never)],
+        but: &[
+            ("llama-server /completion", Never),
+            ("llama-swap /completion", Never),
+            ("vllm", DRAFTS_WITHOUT_USAGE),
+            ("openai", DRAFTS_WITHOUT_USAGE),
+        ],
     },
     Fault {
         name: "no counts at all",
@@ -258,15 +296,38 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "no counts but the counters'",
         why: "Two readings around a request that ran alone give its drafts, not its tokens.",
         script: scripts::only_counters,
-        row: Is("completed (length); {chunks} chunks that nobody counted; 5 of 31 drafts accepted in unknown steps"),
+        row: Is(
+            "completed (length); {chunks} chunks that nobody counted; 5 of 31 drafts accepted in unknown steps",
+        ),
         but: &[],
     },
     Fault {
         name: "usage 5 too high",
         why: "Disputed wherever something else counted; where usage is all there is, nothing can contradict it.",
         script: scripts::usage_wrong,
-        row: ORDINARY,
-        but: &[],
+        row: Is(
+            "completed (length); 53 tokens by usage, disputed; 37 of 37 drafts accepted in unknown steps",
+        ),
+        but: &[
+            ("llama-server /completion", HELD_BACK),
+            ("llama-swap /completion", HELD_BACK),
+            (
+                "llama-server /v1/completions",
+                Is("completed (length); 13 tokens by usage; 2 of 19 drafts accepted in 5 steps"),
+            ),
+            (
+                "llama-server /v1/chat/completions",
+                Is("completed (length); 17 tokens by usage, disputed; 8 of 17 drafts accepted in 3 steps"),
+            ),
+            (
+                "llama-swap /v1/chat/completions",
+                Is("completed (length); 13 tokens by usage; 4 of 7 drafts accepted in 3 steps"),
+            ),
+            (
+                "openai",
+                Is("completed (length); 53 tokens by usage; 37 of 37 drafts accepted in unknown steps"),
+            ),
+        ],
     },
     Fault {
         name: "a refusal",
@@ -301,7 +362,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         why: "So llama-swap hands on that the server behind it died before its first byte.",
         script: scripts::bad_gateway,
         row: Says("failed: http_status; no output", "answered 502"),
-        but: &[],
+        but: &[(
+            "llama-swap",
+            Says("failed: aborted, with the server's death; no output", "the server behind it is gone"),
+        )],
     },
     Fault {
         name: "200 that is no stream",
@@ -390,7 +454,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "counters refused with 500",
-        why: "The same.",
+        why: "Likewise: a metrics route that fails does not fail a request.",
         script: scripts::counters_refused,
         row: ORDINARY,
         but: &[],

@@ -1,5 +1,8 @@
-//! llama-server's stack against a scripted peer on loopback, byte by byte: what every stack has to keep, and every
-//! way a stream can break.
+//! Every stack over HTTP against a scripted server on loopback: real recorded answers, and every way in which one can
+//! break, each through the runner to the row that is stored.
+//!
+//! [`stacks`] and [`faults`] are the tables, [`scripts`] is what the server does for a fault, and `docs/faults.md` is
+//! the tables in words (`BLESS=1` writes it). No row is taken from a run: a case fails if a stack changes its mind.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,246 +10,174 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
-use std::time::Duration;
+mod document;
+mod faults;
+mod rows;
+mod scripts;
+mod server;
+mod stacks;
 
-use bench_adapters::llama_server::LlamaServer;
-use bench_core::preset::{Route, SamplingParams};
-use bench_core::stack::{FinishReason, GenerateRequest, Prompt, Stack, StackError, StreamEvent};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use bench_core::record::RequestRecord;
+use bench_core::stack::StreamEvent;
 use futures_util::StreamExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use futures_util::future::join_all;
 
-const LIMIT: Duration = Duration::from_secs(20);
-const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n\r\n";
+use faults::{FAULTS, Fault, Row};
+use rows::{LIMIT, detail, play, word};
+use scripts::Scenario;
+use server::{Seen, Server};
+use stacks::{CASES, Case};
 
-/// Takes one request, answers with these bytes (one by one if asked), then closes.
-async fn peer(answer: Vec<u8>, one_by_one: bool) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(tokio::spawn(async move {
-        let (mut socket, _) = listener.accept().await.unwrap();
-        socket.set_nodelay(true).unwrap();
-        read_request(&mut socket).await;
-        for piece in answer.chunks(if one_by_one { 1 } else { usize::MAX }) {
-            // The client may have seen enough.
-            if socket.write_all(piece).await.is_err() {
-                return;
-            }
-        }
-        drop(socket.shutdown().await);
-    }));
-    url
+/// The last row of a fault on a stack, and what the server saw.
+async fn last_row(case: &Case, scenario: Scenario) -> (RequestRecord, std::sync::Arc<Seen>) {
+    let requests = scenario.requests;
+    let (mut rows, seen) = play(case, scenario).await;
+    assert_eq!(rows.len(), requests, "one row for each request");
+    let last = rows.pop().unwrap();
+    assert!(rows.iter().all(|row| word(row) == case.ordinary), "{}: the requests before it", case.label);
+    (last, seen)
 }
 
-async fn read_request(socket: &mut TcpStream) {
-    let mut seen = Vec::new();
-    loop {
-        let mut bytes = [0; 4096];
-        let n = socket.read(&mut bytes).await.unwrap();
-        seen.extend_from_slice(&bytes[..n]);
-        let text = String::from_utf8_lossy(&seen).to_lowercase();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-        if body.len() >= length.map_or(0, |length| length.trim().parse().unwrap()) {
-            return;
-        }
-    }
-}
-
-fn chunked(body: &[u8], ended: bool) -> Vec<u8> {
-    let mut bytes = HEAD.as_bytes().to_vec();
-    for part in body.chunks(100) {
-        bytes.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
-        bytes.extend_from_slice(part);
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(if ended { b"0\r\n\r\n" } else { b"" });
-    bytes
-}
-
-fn json(status: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
-        .into_bytes()
-}
-
-/// The body of a recorded answer.
-fn capture(text: &str) -> &str {
-    text.split_once("\n\n").expect("a capture has a head").1
-}
-
-const COMPLETION: &str = include_str!("fixtures/llama-server/completion_stream_timings.txt");
-const CHAT: &str = include_str!("fixtures/llama-server/v1_chat_stream_timings.txt");
-const CHAT_WITHOUT_USAGE: &str = include_str!("fixtures/llama-server/v1_chat_stream.txt");
-const TOO_LONG: &str = include_str!("fixtures/llama-server/err_too_long_chat_stream.txt");
-
-fn request(route: Route) -> GenerateRequest {
-    let prompt = match route {
-        Route::Completion | Route::OpenAiCompletion => Prompt::Text("Once".to_owned()),
-        Route::Chat => Prompt::Chat { system: None, user: "Hi".to_owned() },
-    };
-    let sampling = SamplingParams { temperature: 0.0, top_k: None, top_p: None, min_p: None, seed: 1 };
-    GenerateRequest { prompt, max_tokens: 12, ignore_eos: true, sampling, timeout: LIMIT }
-}
-
-async fn ask(url: &str, route: Route) -> Result<Vec<Result<StreamEvent, StackError>>, StackError> {
-    let stack = LlamaServer::attach(url, route)?;
-    let events = stack.generate(request(route)).await?;
-    Ok(tokio::time::timeout(LIMIT, events.collect()).await.expect("the stream ends"))
-}
-
-async fn answer(route: Route, bytes: Vec<u8>, one_by_one: bool) -> Vec<Result<StreamEvent, StackError>> {
-    ask(&peer(bytes, one_by_one).await, route).await.unwrap()
-}
-
-/// Checks the order `Opened Tokens* Finished` and that stamps never go back; gives counts, ids and the last event.
-fn finished(events: Vec<Result<StreamEvent, StackError>>) -> (Vec<Option<u32>>, Vec<u32>, StreamEvent) {
-    let mut events: Vec<_> = events.into_iter().map(Result::unwrap).collect();
-    let stamp = |event: &StreamEvent| match event {
-        StreamEvent::Opened { at } | StreamEvent::Tokens { at, .. } | StreamEvent::Finished { at, .. } => *at,
-    };
-    assert!(events.windows(2).all(|pair| stamp(&pair[0]) <= stamp(&pair[1])));
-    assert!(matches!(events.first(), Some(StreamEvent::Opened { .. })));
-    let last = events.pop().unwrap();
-    let (mut counts, mut ids) = (Vec::new(), Vec::new());
-    for event in events.drain(1..) {
-        let StreamEvent::Tokens { count, token_ids, .. } = event else { panic!("{event:?}") };
-        counts.push(count);
-        ids.extend(token_ids.unwrap_or_default());
-    }
-    (counts, ids, last)
+/// What differs from the table, in words.
+async fn difference(fault: &Fault, case: &Case) -> Option<String> {
+    let (words, says) = fault.row_of(case).words(case)?;
+    let (row, _) = last_row(case, (fault.script)(case)).await;
+    let (got, detail) = (word(&row), detail(&row));
+    let differs = got != words || !detail.contains(says);
+    differs.then(|| {
+        format!(
+            "{} on {}\n  expected: {words} ({says})\n  got:      {got} ({detail})",
+            fault.name, case.label
+        )
+    })
 }
 
 #[tokio::test]
-async fn a_recorded_completion_reads_the_same_whole_and_byte_by_byte() {
-    for one_by_one in [false, true] {
-        let bytes = chunked(capture(COMPLETION).as_bytes(), true);
-        let (counts, ids, last) = finished(answer(Route::Completion, bytes, one_by_one).await);
-        assert_eq!(counts, vec![Some(1); 12]);
-        assert_eq!(ids[..3], [1979, 1790, 2018]);
-        let StreamEvent::Finished { reason, usage, spec: Some(spec), stack_timings, .. } = last else {
-            panic!("{last:?}")
+async fn every_fault_on_every_stack_gives_the_row_of_the_table() {
+    let mut differences = Vec::new();
+    for fault in FAULTS {
+        let all = join_all(CASES.iter().map(|case| difference(fault, case))).await;
+        differences.extend(all.into_iter().flatten());
+    }
+    assert!(differences.is_empty(), "{} rows differ:\n{}", differences.len(), differences.join("\n"));
+}
+
+#[test]
+fn the_document_is_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/faults.md");
+    let document = document::render();
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &document).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == document, "docs/faults.md is not the table: run this test with BLESS=1");
+}
+
+#[test]
+fn the_tables_have_no_dead_entries() {
+    let names: BTreeSet<_> = FAULTS.iter().map(|fault| fault.name).collect();
+    let labels: BTreeSet<_> = CASES.iter().map(|case| case.label).collect();
+    assert_eq!((names.len(), labels.len()), (FAULTS.len(), CASES.len()), "names are unique");
+    for fault in FAULTS {
+        let of: Vec<_> = CASES.iter().map(|case| fault.row_of(case)).collect();
+        for (label, row) in fault.but {
+            assert!(of.contains(row), "{}: no stack begins with `{label}`", fault.name);
+        }
+        assert!(of.iter().any(|row| *row != Row::Never), "{} happens nowhere", fault.name);
+    }
+    assert!(CASES.iter().all(|case| case.events().len() > stacks::KEPT_EVENTS));
+}
+
+#[tokio::test]
+async fn recorded_streams_give_every_count_they_hold() {
+    for case in CASES {
+        let (row, _) = last_row(case, scripts::ordinary(case)).await;
+        let (prompt_tokens, cached_tokens, model) = case.prompt;
+        assert_eq!(row.usage.prompt_tokens, Some(prompt_tokens), "{}", case.label);
+        assert_eq!(row.usage.cached_tokens, cached_tokens, "{}", case.label);
+        assert_eq!(row.readback.unwrap().model.as_deref(), Some(model), "{}", case.label);
+        let per_chunk = row.timing.chunks.iter().map(|chunk| chunk.tokens);
+        let known: Vec<_> = per_chunk.clone().flatten().collect();
+        assert_eq!(known, case.per_chunk, "{}", case.label);
+        assert_eq!(per_chunk.count(), usize::try_from(case.chunks).unwrap(), "{}", case.label);
+        if let Some(ids) = row.token_ids {
+            assert_eq!((ids.len(), &ids[..3]), (12, &[1979, 1790, 2018][..]), "{}", case.label);
+        }
+        assert!(row.stack_timings.is_some(), "{}", case.label);
+    }
+}
+
+#[tokio::test]
+async fn events_come_in_order_and_stamps_never_go_back() {
+    for case in CASES {
+        let server = Server::start(scripts::ordinary(case).site).await;
+        let events = case.attach(&server.url).unwrap().generate(case.request()).await.unwrap();
+        let events: Vec<_> = tokio::time::timeout(LIMIT, events.collect()).await.expect("the stream ends");
+        let events: Vec<_> = events.into_iter().map(Result::unwrap).collect();
+        let at = |event: &StreamEvent| match event {
+            StreamEvent::Opened { at }
+            | StreamEvent::Tokens { at, .. }
+            | StreamEvent::Finished { at, .. } => *at,
         };
-        assert_eq!(
-            (reason, usage.prompt_tokens, usage.cached_tokens),
-            (FinishReason::Length, Some(12), Some(0))
-        );
-        assert_eq!((usage.output_tokens, spec.drafted, spec.accepted), (Some(12), 31, 5));
-        assert_eq!(spec.verify_steps, Some(6));
-        assert_eq!(stack_timings.unwrap()["predicted_n"], 12);
+        assert!(events.windows(2).all(|pair| at(&pair[0]) <= at(&pair[1])), "{}", case.label);
+        let (first, last) = (events.first().unwrap(), events.last().unwrap());
+        assert!(matches!(first, StreamEvent::Opened { .. }), "{}: {first:?}", case.label);
+        assert!(matches!(last, StreamEvent::Finished { .. }), "{}: {last:?}", case.label);
+        let between = &events[1..events.len() - 1];
+        assert!(between.iter().all(|event| matches!(event, StreamEvent::Tokens { .. })), "{}", case.label);
     }
 }
 
 #[tokio::test]
-async fn a_recorded_chat_counts_tokens_but_not_its_role() {
-    let bytes = chunked(capture(CHAT).as_bytes(), true);
-    let (counts, ids, last) = finished(answer(Route::Chat, bytes, true).await);
-    assert_eq!((counts, ids), (vec![Some(1); 12], Vec::new()));
-    let StreamEvent::Finished { usage, spec: Some(spec), .. } = last else { panic!("{last:?}") };
-    assert_eq!(
-        (usage.prompt_tokens, usage.cached_tokens, usage.output_tokens),
-        (Some(32), Some(27), Some(12))
-    );
-    assert_eq!((spec.drafted, spec.accepted, spec.verify_steps), (17, 8, Some(3)));
-}
-
-#[tokio::test]
-async fn without_counts_there_are_none_and_usage_comes_from_timings() {
-    let bytes = chunked(capture(CHAT_WITHOUT_USAGE).as_bytes(), true);
-    let (counts, _, last) = finished(answer(Route::Chat, bytes, false).await);
-    assert_eq!(counts, vec![None; 8]);
-    let StreamEvent::Finished { usage, .. } = last else { panic!("{last:?}") };
-    assert_eq!((usage.prompt_tokens, usage.output_tokens), (Some(32), Some(8)));
-}
-
-const TOKEN: &str = "data: {\"content\":\"a\",\"tokens\":[5],\"stop\":false,\"tokens_predicted\":1}\n\n";
-
-async fn broken(bytes: Vec<u8>) -> StackError {
-    let mut events = answer(Route::Completion, bytes, false).await;
-    let error = events.pop().unwrap().unwrap_err();
-    assert!(events.iter().all(|event| !matches!(event, Ok(StreamEvent::Finished { .. }))));
-    assert!(matches!(events[1], Ok(StreamEvent::Tokens { count: Some(1), .. })), "what came before is kept");
-    error
-}
-
-#[tokio::test]
-async fn a_stream_that_ends_without_a_finish_is_aborted() {
-    let half = format!("{TOKEN}data: {{\"content\":\"b");
-    let error_event = format!("{TOKEN}data: {{\"error\":{{\"message\":\"out of memory\"}}}}\n\n");
-    let cases = [
-        (chunked(TOKEN.as_bytes(), true), "neither stop nor finish_reason came"),
-        (chunked(format!("{TOKEN}data: [DONE]\n\n").as_bytes(), true), "neither stop nor finish_reason came"),
-        (chunked(half.as_bytes(), true), "inside an event"),
-        (chunked(TOKEN.as_bytes(), false), ""),
-        (chunked(half.as_bytes(), false), ""),
-        (chunked(error_event.as_bytes(), true), "out of memory"),
-    ];
-    for (bytes, detail) in cases {
-        let error = broken(bytes).await;
-        assert!(matches!(error, StackError::Aborted { events: 1 | 2, .. }), "{error:?}");
-        assert!(error.to_string().contains(detail), "{error}");
+async fn two_events_of_one_read_share_their_stamp() {
+    for case in CASES {
+        let (row, _) = last_row(case, scripts::two_in_one_read(case)).await;
+        let stamps: Vec<_> = row.timing.chunks.iter().map(|chunk| chunk.at_ns).collect();
+        let shared = stamps.windows(2).any(|pair| pair[0] == pair[1]);
+        assert!(shared, "{}: {stamps:?}", case.label);
+        assert_eq!(word(&row), case.ordinary, "{}", case.label);
     }
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_events_are_a_protocol_error() {
-    let mut not_utf8 = TOKEN.as_bytes().to_vec();
-    not_utf8.extend_from_slice(b"data: \xFF\xFE\n\n");
-    let back = TOKEN.replace(":1}", ":0}");
-    for body in
-        [not_utf8, format!("{TOKEN}data: {{nonsense\n\n").into_bytes(), format!("{TOKEN}{back}").into_bytes()]
-    {
-        let error = broken(chunked(&body, true)).await;
-        assert!(matches!(error, StackError::Protocol { .. }), "{error:?}");
+async fn a_pause_inside_an_event_is_before_its_stamp() {
+    for case in CASES {
+        let (row, _) = last_row(case, scripts::long_pause_in_first_output(case)).await;
+        let first = row.timing.first_token_ns.unwrap();
+        assert!(first >= scripts::LONG_PAUSE_MS * 1_000_000, "{}: {first} ns", case.label);
     }
 }
 
 #[tokio::test]
-async fn refusals_carry_the_server_s_message() {
-    let cases = [
-        (json("500 Internal Server Error", r#"{"error":{"code":500,"message":"boom"}}"#), 500, "boom"),
-        (json("400 Bad Request", capture(TOO_LONG)), 400, "request (33012 tokens) exceeds"),
-        (json("502 Bad Gateway", ""), 502, ""),
-        (json("503 Service Unavailable", "<html>"), 503, "<html>"),
-    ];
-    for (bytes, expected, words) in cases {
-        let error = ask(&peer(bytes, false).await, Route::Chat).await.unwrap_err();
-        let StackError::Status { status, message, .. } = error else { panic!("{error:?}") };
-        assert_eq!(status, expected);
-        assert!(message.starts_with(words), "{message}");
+async fn loading_messages_are_no_first_token() {
+    let case = CASES.iter().find(|case| case.label == "llama-swap /v1/chat/completions").unwrap();
+    let (row, _) = last_row(case, scripts::loading_state(case)).await;
+    assert_eq!(row.timing.chunks.len(), 8, "eight tokens, and none of llama-swap's own");
+    assert!(!row.text.contains("Done!"), "{}", row.text);
+}
+
+#[tokio::test]
+async fn memory_stays_bounded_while_an_event_goes_on() {
+    for case in CASES {
+        let (_, seen) = last_row(case, scripts::endless_event(case)).await;
+        // The server cannot send much more than was read: what it sent beyond that lies in the system's buffers.
+        let sent = seen.sent_bytes.load(Ordering::Relaxed);
+        assert!(sent < 40 << 20, "{}: {sent} of 64 MB were taken", case.label);
     }
-    let error = ask(&peer(json("200 OK", "{}"), false).await, Route::Chat).await.unwrap_err();
-    assert!(error.to_string().contains("expected text/event-stream"), "{error}");
 }
 
 #[tokio::test]
-async fn nobody_listening_is_unreachable() {
-    let port = bench_adapters::process::free_loopback_port().unwrap();
-    let error = ask(&format!("http://127.0.0.1:{port}"), Route::Chat).await.unwrap_err();
-    assert!(
-        matches!(&error, StackError::Unreachable { detail, .. } if detail.contains("refused")),
-        "{error:?}"
-    );
-}
-
-#[tokio::test]
-async fn dropping_the_stream_closes_the_connection() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (closed_tx, closed) = oneshot::channel();
-    drop(tokio::spawn(async move {
-        let (mut socket, _) = listener.accept().await.unwrap();
-        read_request(&mut socket).await;
-        socket.write_all(&chunked(TOKEN.as_bytes(), false)).await.unwrap();
-        // EOF, or a reset: either way the client is gone.
-        let gone = !matches!(socket.read(&mut [0; 16]).await, Ok(1..));
-        closed_tx.send(gone).unwrap();
-    }));
-    let stack = LlamaServer::attach(&url, Route::Completion).unwrap();
-    let mut events = stack.generate(request(Route::Completion)).await.unwrap();
-    assert!(matches!(events.next().await, Some(Ok(StreamEvent::Opened { .. }))));
-    assert!(matches!(events.next().await, Some(Ok(StreamEvent::Tokens { .. }))));
-    drop(events);
-    assert!(tokio::time::timeout(LIMIT, closed).await.expect("the peer sees the end").unwrap());
+async fn a_stopped_or_late_request_closes_its_connection() {
+    for script in [scripts::cancelled, scripts::silence, scripts::slow_event] {
+        join_all(CASES.iter().map(async |case| {
+            let (_, seen) = last_row(case, script(case)).await;
+            tokio::time::timeout(LIMIT, seen.left.notified()).await.expect("the server sees the end");
+            assert_eq!(seen.requests(case.path), 1, "{}: nothing is sent again", case.label);
+        }))
+        .await;
+    }
 }

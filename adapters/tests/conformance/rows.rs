@@ -10,7 +10,7 @@ use bench_core::runner::{RunPlan, RunnableArm, run};
 use bench_core::stack::{FailureKind, FinishReason, SpecCounts};
 use tokio_util::sync::CancellationToken;
 
-use crate::faults::Scenario;
+use crate::scripts::Scenario;
 use crate::server::{Seen, Server};
 use crate::stacks::Case;
 
@@ -25,7 +25,7 @@ pub(crate) async fn play(case: &Case, scenario: Scenario) -> (Vec<RequestRecord>
     let server = Server::start(scenario.site).await;
     let stack = case.attach(&scenario.url.unwrap_or_else(|| server.url.clone())).unwrap();
     let arms = [RunnableArm { label: case.label.to_owned(), stack: Arc::from(stack) }];
-    let (cancel, mut rows) = (CancellationToken::new(), Vec::new());
+    let (cancel, mut rows, mut observer) = (CancellationToken::new(), Vec::new(), ());
     let plan = RunPlan { run_id: "conformance", preset: &preset, first_request_index: 0 };
     let cancelling = async {
         if scenario.cancelled {
@@ -34,7 +34,7 @@ pub(crate) async fn play(case: &Case, scenario: Scenario) -> (Vec<RequestRecord>
             cancel.cancel();
         }
     };
-    let running = run(plan, &arms, &mut rows, &mut (), &cancel);
+    let running = run(plan, &arms, &mut rows, &mut observer, &cancel);
     let both = async { tokio::join!(running, cancelling).0 };
     tokio::time::timeout(LIMIT, both).await.expect("a run ends").expect("a row can be stored");
     (rows, Arc::clone(&server.seen))

@@ -93,6 +93,23 @@ pub(crate) fn one_write(case: &Case) -> Scenario {
     Scenario::new(case, Reply::stream([body(case)]).at_once())
 }
 
+pub(crate) fn two_in_one_read(case: &Case) -> Scenario {
+    let pairs = pieces(&case.events()).chunks(2).map(<[_]>::concat).collect::<Vec<_>>();
+    Scenario::new(case, Reply::stream(pairs).paused_ms(1))
+}
+
+/// Before everything that carries output is whole.
+pub(crate) const LONG_PAUSE_MS: u64 = 30;
+
+pub(crate) fn long_pause_in_first_output(case: &Case) -> Scenario {
+    let body = body(case);
+    let (first, second) = body.split_at(30);
+    let reply = Reply::cut([first.to_vec()]).wait_ms(LONG_PAUSE_MS);
+    let rest = format!("{:x}\r\n", second.len());
+    let reply = reply.then(&[rest.as_bytes(), second, b"\r\n0\r\n\r\n"].concat());
+    Scenario::new(case, reply)
+}
+
 pub(crate) fn every_byte(case: &Case) -> Scenario {
     Scenario::new(case, Reply::stream(body(case).chunks(1).map(<[u8]>::to_vec)).at_once())
 }
@@ -166,10 +183,6 @@ pub(crate) fn cut_body(case: &Case) -> Scenario {
     Scenario::new(case, Reply::cut(beginning(case)))
 }
 
-pub(crate) fn cut_and_lost(case: &Case) -> Scenario {
-    Scenario::new(case, Reply::cut(beginning(case))).lost()
-}
-
 pub(crate) fn reset(case: &Case) -> Scenario {
     // A reset throws away what was not read yet.
     Scenario::new(case, Reply::cut(beginning(case)).wait_ms(200).reset())
@@ -226,7 +239,9 @@ pub(crate) fn endless_event(case: &Case) -> Scenario {
 
 /// Sums that all events of a stream share, as each dialect has them.
 fn set_running_sum(json: &mut Value, sum: u64) {
-    for (object, key) in [("", "tokens_predicted"), ("/timings", "predicted_n"), ("/usage", "completion_tokens")] {
+    for (object, key) in
+        [("", "tokens_predicted"), ("/timings", "predicted_n"), ("/usage", "completion_tokens")]
+    {
         if let Some(field) = json.pointer_mut(object).and_then(|object| object.get_mut(key)) {
             *field = json!(sum);
         }
@@ -273,7 +288,8 @@ pub(crate) fn usage_wrong(case: &Case) -> Scenario {
     let mut events = case.events();
     let last = events.iter().rposition(|data| data.contains("\"usage\"")).unwrap_or(events.len() - 1);
     let wrong = |json: &mut Value| {
-        let counts = if json.get("usage").is_some() { "/usage/completion_tokens" } else { "/tokens_predicted" };
+        let counts =
+            if json.get("usage").is_some() { "/usage/completion_tokens" } else { "/tokens_predicted" };
         let count = json.pointer_mut(counts).expect("the last event counts");
         *count = json!(count.as_u64().expect("a number") + 5);
     };
