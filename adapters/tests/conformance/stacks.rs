@@ -13,6 +13,9 @@ use serde_json::Value;
 /// The model's name, where one is asked for.
 pub(crate) const MODEL: &str = "tiny";
 
+/// A stack that was told its server's address.
+pub(crate) type Attached = Result<Box<dyn Stack>, StackError>;
+
 /// One stack on one of its routes.
 pub(crate) struct Case {
     /// Unique; a column of the table.
@@ -22,7 +25,7 @@ pub(crate) struct Case {
     pub(crate) path: &'static str,
     /// Path of the counters.
     pub(crate) metrics: &'static str,
-    attach: fn(&str, Route) -> Result<Box<dyn Stack>, StackError>,
+    attach: fn(&str, Route) -> Attached,
     /// A recorded stream.
     capture: &'static str,
     /// Who sent it, and how it counts.
@@ -52,7 +55,7 @@ impl Case {
         self.label.split(' ').next().unwrap_or(self.label)
     }
 
-    pub(crate) fn attach(&self, url: &str) -> Result<Box<dyn Stack>, StackError> {
+    pub(crate) fn attach(&self, url: &str) -> Attached {
         (self.attach)(url, self.route)
     }
 
@@ -116,19 +119,19 @@ const VLLM_TOO_LONG: (&str, &str, &str) = (
 /// vLLM sends one chunk a step, with all its tokens.
 const VLLM_STEPS: [u32; 14] = [1, 1, 1, 2, 2, 4, 5, 5, 5, 5, 5, 5, 5, 2];
 
-fn llama_server(url: &str, route: Route) -> Result<Box<dyn Stack>, StackError> {
+fn llama_server(url: &str, route: Route) -> Attached {
     Ok(Box::new(LlamaServer::attach(url, route)?))
 }
 
-fn llama_swap(url: &str, route: Route) -> Result<Box<dyn Stack>, StackError> {
+fn llama_swap(url: &str, route: Route) -> Attached {
     Ok(Box::new(LlamaSwap::attach(url, MODEL, route)?))
 }
 
-fn vllm(url: &str, route: Route) -> Result<Box<dyn Stack>, StackError> {
+fn vllm(url: &str, route: Route) -> Attached {
     Ok(Box::new(Vllm::attach(url, MODEL, route)?))
 }
 
-fn openai(url: &str, route: Route) -> Result<Box<dyn Stack>, StackError> {
+fn openai(url: &str, route: Route) -> Attached {
     Ok(Box::new(OpenAiServer::attach(url, MODEL, route)?))
 }
 
