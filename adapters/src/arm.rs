@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bench_core::preset::{ServingParams, SpecDecode, StackKind};
+use bench_core::preset::{HfModels, ServingParams, SpecDecode, StackKind};
 
 /// Files of an arm's models.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,12 +20,25 @@ pub struct ConnectRequest<'a> {
     pub kind: StackKind,
     /// The arm's label; names its log.
     pub label: &'a str,
-    /// The weights.
+    /// The weights, as GGUF.
     pub models: &'a ModelPaths,
+    /// The weights as transformers keeps them, for stacks that read no GGUF.
+    pub hf: Option<&'a HfModels>,
     /// How to speculate.
     pub spec: &'a SpecDecode,
     /// How to serve.
     pub serving: &'a ServingParams,
+    /// The preset's command for a server the suite does not know; empty without one.
+    pub command: &'a [String],
+    /// Program or address from the command line; wins over the environment.
+    pub place: Option<&'a str>,
     /// An existing directory for logs of servers.
     pub log_dir: &'a Path,
+}
+
+impl ConnectRequest<'_> {
+    /// Where a server of this arm writes.
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.log_dir.join(format!("{}.log", self.label.replace('/', "-")))
+    }
 }

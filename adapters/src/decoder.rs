@@ -180,7 +180,10 @@ pub(crate) fn error_message(body: &str) -> Option<String> {
     }
     let body: Value = serde_json::from_str(body).ok()?;
     let error = body.get("error").or_else(|| body.get("detail"))?;
-    error.as_str().or_else(|| error.get("message")?.as_str()).map(str::to_owned)
+    let message = error.as_str().or_else(|| error.get("message")?.as_str())?;
+    // llama-swap names itself in its own errors and hands those of the server behind it on.
+    let who = body.get("src").and_then(Value::as_str).map_or_else(String::new, |who| format!("{who}: "));
+    Some(who + message)
 }
 
 /// An answer that cannot be understood, with its beginning.
@@ -198,6 +201,8 @@ mod tests {
         assert_eq!(error_message(llama).as_deref(), Some("too long"));
         assert_eq!(error_message(r#"{"detail":"Not Found"}"#).as_deref(), Some("Not Found"));
         assert_eq!(error_message(r#"{"error":"gone"}"#).as_deref(), Some("gone"));
+        let swap = r#"{"src":"llama-swap","error":{"message":"no model"}}"#;
+        assert_eq!(error_message(swap).as_deref(), Some("llama-swap: no model"));
         for other in ["<html>", "{}", r#"{"choices":[],"text":"an \"error\""}"#, r#"{"error":null}"#] {
             assert_eq!(error_message(other), None, "{other}");
         }

@@ -1,14 +1,101 @@
-//! The JSON of OpenAI's streaming routes, as llama.cpp, vLLM and others write it.
+//! OpenAI's streaming routes, as llama.cpp, vLLM and others have them: the request, and the JSON that comes back.
 //!
-//! Pure. Fields we do not use may come and go; fields we use are checked. What is absent stays `None`. Extensions are
+//! Fields we do not use may come and go; fields we use are checked. What is absent stays `None`. Extensions are
 //! read where they are: llama.cpp's `timings`, vLLM's `token_ids` and `metrics`, and usage in every chunk, which counts
 //! the tokens emitted so far.
 
-use bench_core::stack::{FinishReason, Readback, StackError, Usage};
+use bench_core::preset::{Route, StackKind};
+use bench_core::stack::{FinishReason, GenerateRequest, Prompt, Readback, StackError, Usage};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::decoder::{Chunk, protocol};
+use crate::server::Server;
+
+/// The path of a route. A raw completion has one route here.
+pub(crate) fn path(route: Route) -> &'static str {
+    match route {
+        Route::Completion | Route::OpenAiCompletion => "/v1/completions",
+        Route::Chat => "/v1/chat/completions",
+    }
+}
+
+/// The body of a streaming request, in the words that all servers share.
+pub(crate) fn body(
+    kind: StackKind,
+    route: Route,
+    model: &str,
+    request: &GenerateRequest,
+) -> Result<Value, StackError> {
+    let sampling = &request.sampling;
+    let mut body = json!({
+        "model": model,
+        "max_tokens": request.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p.unwrap_or(1.0),
+        // A signed number of 64 bits in some servers, of 32 in others.
+        "seed": sampling.seed % u64::from(u32::MAX >> 1),
+        "stream": true,
+        "stream_options": { "include_usage": true, "continuous_usage_stats": true },
+    });
+    match (route, &request.prompt) {
+        (Route::Completion | Route::OpenAiCompletion, Prompt::Text(text)) => body["prompt"] = json!(text),
+        (Route::Chat, Prompt::Chat { system, user }) => {
+            let message = |role: &str, content: &str| json!({ "role": role, "content": content });
+            let system = system.iter().map(|text| message("system", text));
+            body["messages"] = system.chain([message("user", user)]).collect();
+        }
+        (Route::Completion | Route::OpenAiCompletion, Prompt::Chat { .. }) => {
+            return Err(unsupported(
+                kind,
+                "take messages on a completion route: set `serving.route = \"chat\"`",
+            ));
+        }
+        (Route::Chat, Prompt::Text(_)) => {
+            return Err(unsupported(
+                kind,
+                "continue raw text on the chat route: set `serving.route = \"completion\"`",
+            ));
+        }
+    }
+    Ok(body)
+}
+
+fn unsupported(stack: StackKind, what: &str) -> StackError {
+    StackError::Unsupported { stack, what: what.to_owned() }
+}
+
+#[derive(Deserialize)]
+struct ModelsJson {
+    data: Vec<ModelJson>,
+}
+
+#[derive(Deserialize)]
+struct ModelJson {
+    id: String,
+}
+
+/// The model to ask: the variable's, or the only one that is listed.
+pub(crate) async fn only_model(
+    server: &Server,
+    kind: StackKind,
+    variable: &str,
+) -> Result<String, StackError> {
+    if let Some(model) = std::env::var(variable).ok().filter(|model| !model.is_empty()) {
+        return Ok(model);
+    }
+    let mut models = server.get_json::<ModelsJson>("/v1/models").await?.data;
+    match (models.pop(), models.is_empty()) {
+        (Some(model), true) => Ok(model.id),
+        (None, _) => Err(unsupported(kind, "be asked: it lists no model")),
+        (Some(last), false) => {
+            let mut names: Vec<_> = models.into_iter().map(|model| model.id).collect();
+            names.push(last.id);
+            let what = format!("be asked: it lists {}; set {variable} to one of them", names.join(", "));
+            Err(unsupported(kind, &what))
+        }
+    }
+}
 
 #[derive(Deserialize)]
 struct EventJson {

@@ -4,6 +4,8 @@
 //! time stamps are ignored. A line that is none of these is an error, because a counter that is silently left out
 //! would look like one that the build lacks.
 
+use std::collections::BTreeMap;
+
 use bench_core::stack::{SpecCounts, SpecSource};
 
 /// One sample.
@@ -91,32 +93,42 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 /// Counts of speculation since the server started, from metrics `{prefix}spec_decode_num_*`; llama.cpp's prefix is
 /// `llamacpp:`, vLLM uses the same words. `None` where the build has no such counters.
 ///
-/// `verify_steps` stays `None`: the counter of drafts leaves out steps that had no draft.
+/// Counters of several engines behind one server (vLLM's label `engine`) are summed. `verify_steps` stays `None`: the
+/// counter of drafts leaves out steps that had no draft.
 #[must_use]
 pub fn spec_counts(samples: &[Sample<'_>], prefix: &str) -> Option<SpecCounts> {
     let named = |name: &str| {
         let wanted = format!("{prefix}spec_decode_num_{name}_total");
         samples.iter().filter(move |sample| sample.name == wanted)
     };
-    let single = |name| named(name).next().and_then(|sample| whole(sample.value));
-    let mut positions: Vec<(usize, u64)> = named("accepted_tokens_per_pos")
-        .map(|sample| {
-            let position = sample.labels.iter().find(|(name, _)| *name == "position")?;
-            Some((position.1.parse().ok()?, whole(sample.value)?))
-        })
-        .collect::<Option<_>>()?;
-    positions.sort_unstable();
-    let consecutive = positions.iter().enumerate().all(|(index, (position, _))| index == *position);
+    let total = |name| {
+        let values = named(name).map(|sample| whole(sample.value));
+        values.reduce(|sum, value| sum?.checked_add(value?)).flatten()
+    };
+    let mut positions: BTreeMap<usize, u64> = BTreeMap::new();
+    for sample in named("accepted_tokens_per_pos") {
+        let position = sample.labels.iter().find(|(name, _)| *name == "position")?;
+        let sum = positions.entry(position.1.parse().ok()?).or_default();
+        *sum = sum.checked_add(whole(sample.value)?)?;
+    }
+    let consecutive = positions.keys().enumerate().all(|(index, position)| index == *position);
     Some(SpecCounts {
-        drafted: single("draft_tokens")?,
-        accepted: single("accepted_tokens")?,
+        drafted: total("draft_tokens")?,
+        accepted: total("accepted_tokens")?,
         verify_steps: None,
         accepted_per_position: (consecutive && !positions.is_empty())
-            .then(|| positions.into_iter().map(|(_, count)| count).collect()),
+            .then(|| positions.into_values().collect()),
         drafted_per_position: None,
         accepted_histogram: None,
         source: SpecSource::MetricsDelta,
     })
+}
+
+/// When the process began, as Python's client library tells it.
+#[must_use]
+pub fn process_start(samples: &[Sample<'_>]) -> Option<String> {
+    let start = samples.iter().find(|sample| sample.name == "process_start_time_seconds")?;
+    Some(start.value.to_string())
 }
 
 /// A counter's value, if it is a whole number that a float holds exactly.
@@ -149,6 +161,18 @@ mod tests {
     #[test]
     fn a_build_without_counters_gives_none() {
         assert_eq!(spec_counts(&parse("llamacpp:n_decode_total 264\n").unwrap(), "llamacpp:"), None);
+    }
+
+    #[test]
+    fn engines_behind_one_server_are_summed() {
+        let text = "p_spec_decode_num_draft_tokens_total{engine=\"0\"} 4\np_spec_decode_num_draft_tokens_total{engine=\"1\"} 5\n\
+            p_spec_decode_num_accepted_tokens_total{engine=\"0\"} 3\np_spec_decode_num_accepted_tokens_total{engine=\"1\"} 1\n\
+            p_spec_decode_num_accepted_tokens_per_pos_total{engine=\"0\",position=\"0\"} 2\n\
+            p_spec_decode_num_accepted_tokens_per_pos_total{engine=\"1\",position=\"0\"} 1\n\
+            p_spec_decode_num_accepted_tokens_per_pos_total{engine=\"0\",position=\"1\"} 1\n";
+        let counts = spec_counts(&parse(text).unwrap(), "p_").unwrap();
+        assert_eq!((counts.drafted, counts.accepted), (9, 4));
+        assert_eq!(counts.accepted_per_position, Some(vec![3, 1]));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::decoder::Dialect;
 use crate::process::{Launch, ServerProcess, free_loopback_port, is_free};
+use crate::prometheus;
 use crate::secret::Secret;
 use crate::stream::{self, Reading, Watch};
 
@@ -119,6 +120,12 @@ impl Server {
         self.running().recipe
     }
 
+    /// What a server of ours has written so far; `None` where it is not ours.
+    pub(crate) fn log(&self) -> Option<String> {
+        let bytes = std::fs::read(self.running().process?.log_path()).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Its process id, if we started it and it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.running().process?.pid()
@@ -131,8 +138,17 @@ impl Server {
 
     /// Head and body of a GET.
     pub(crate) async fn get(&self, path: &str) -> Result<(header::HeaderMap, String), StackError> {
+        self.get_within(path, QUERY_LIMIT).await
+    }
+
+    /// Head and body of a GET that may take long.
+    pub(crate) async fn get_within(
+        &self,
+        path: &str,
+        limit: Duration,
+    ) -> Result<(header::HeaderMap, String), StackError> {
         let request = self.client.get(format!("{}{path}", self.base()));
-        self.query(request).await
+        self.query(request, limit).await
     }
 
     /// The JSON of a GET.
@@ -147,7 +163,7 @@ impl Server {
         body: &Value,
     ) -> Result<T, StackError> {
         let request = self.client.post(format!("{}{path}", self.base())).json(body);
-        let (_, text) = self.query(request).await?;
+        let (_, text) = self.query(request, QUERY_LIMIT).await?;
         self.json(path, &text)
     }
 
@@ -212,9 +228,13 @@ impl Server {
         }
     }
 
-    async fn query(&self, request: RequestBuilder) -> Result<(header::HeaderMap, String), StackError> {
+    async fn query(
+        &self,
+        request: RequestBuilder,
+        limit: Duration,
+    ) -> Result<(header::HeaderMap, String), StackError> {
         let answer = async {
-            let sent = self.authorised(request).timeout(QUERY_LIMIT).send().await;
+            let sent = self.authorised(request).timeout(limit).send().await;
             let response = match sent {
                 Ok(response) => stream::expect_ok(response).await?,
                 Err(error) => return Err(self.broken(&error).await),
@@ -250,6 +270,25 @@ impl Server {
             None => StackError::Unreachable { address: self.base(), detail: stream::causes(error) },
         }
     }
+}
+
+/// The body of `/metrics`; `None` from a server that was started without, which says so with 404 or 501.
+pub(crate) async fn metrics(
+    server: &Server,
+    path: &str,
+) -> Result<Option<(header::HeaderMap, String)>, StackError> {
+    match server.get(path).await {
+        Err(StackError::Status { status: 404 | 501, .. }) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+/// Samples out of the body of `/metrics`.
+pub(crate) fn samples(text: &str) -> Result<Vec<prometheus::Sample<'_>>, StackError> {
+    prometheus::parse(text).map_err(|error| StackError::Protocol {
+        what: "expected metrics as text".to_owned(),
+        excerpt: error.to_string(),
+    })
 }
 
 /// Watches the process that ran when it was made.

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use bench_adapters::ModelPaths;
 use bench_adapters::llama_server::{LlamaLaunch, LlamaServer};
-use bench_core::preset::{AcceptanceRule, Device, DraftHead, KvType, Route, ServingParams, SpecDecode};
+use bench_core::preset::{
+    AcceptanceRule, Device, DraftHead, KvType, Route, ServingParams, SpecDecode, StackKind,
+};
 use bench_core::stack::Stack;
 use bench_engine::session::{Engine, EngineConfig, Speculation};
 use bench_engine::spec::generation::GenerateParams;
@@ -117,7 +119,14 @@ async fn launch(program: &Path, dir: &Path, spec: &SpecDecode) -> LlamaServer {
         device: Device::Auto,
     };
     let log = dir.join("server.log");
-    let launch = LlamaLaunch { program: program.to_owned(), models: &pair(), spec, serving: &serving, log };
+    let launch = LlamaLaunch {
+        kind: StackKind::LlamaServer,
+        program: program.to_owned(),
+        models: &pair(),
+        spec,
+        serving: &serving,
+        log,
+    };
     LlamaServer::launch(&launch).await.unwrap()
 }
 

@@ -21,8 +21,17 @@ async fn describe(models: &ModelPaths, spec: &SpecDecode) -> StackInfo {
         device: Device::Auto,
     };
     let log_dir = models.target.parent().unwrap();
-    let request =
-        ConnectRequest { kind: StackKind::Native, label: "native", models, spec, serving: &serving, log_dir };
+    let request = ConnectRequest {
+        kind: StackKind::Native,
+        label: "native",
+        models,
+        hf: None,
+        spec,
+        serving: &serving,
+        command: &[],
+        place: None,
+        log_dir,
+    };
     let stack = connect(&request).await.unwrap();
     let info = stack.describe().await.unwrap();
     stack.shutdown().await.unwrap();

@@ -91,7 +91,8 @@ async fn launch_with(
     serving: &ServingParams,
 ) -> LlamaServer {
     let log = dir.join("server.log");
-    let launch = LlamaLaunch { program: program.to_owned(), models, spec, serving, log };
+    let launch =
+        LlamaLaunch { kind: StackKind::LlamaServer, program: program.to_owned(), models, spec, serving, log };
     LlamaServer::launch(&launch).await.unwrap()
 }
 
@@ -126,7 +127,17 @@ async fn every_way_of_speculating_gives_the_engine_s_tokens_and_consistent_count
 
         let serving = serving(KvType::F16);
         let (kind, label, log_dir) = (StackKind::Native, "native", dir.path());
-        let arm = ConnectRequest { kind, label, models: &models, spec: &spec, serving: &serving, log_dir };
+        let arm = ConnectRequest {
+            kind,
+            label,
+            models: &models,
+            hf: None,
+            command: &[],
+            place: None,
+            spec: &spec,
+            serving: &serving,
+            log_dir,
+        };
         let native = connect(&arm).await.unwrap();
         let (native_ids, native_counts) = generate(&*native).await;
         assert_eq!(ids, native_ids, "{method}");
@@ -177,6 +188,9 @@ async fn tokens_and_counts_are_the_planted_ones_for_every_type() {
             kind: StackKind::Native,
             label: "native",
             models: &models,
+            hf: None,
+            command: &[],
+            place: None,
             spec: &spec,
             serving: &serving,
             log_dir,
@@ -214,8 +228,17 @@ async fn the_draft_head_of_the_server_is_dense() {
     let mut native = Vec::new();
     for (head, told) in [(DraftHead::Auto, "centroid 32 of 64"), (DraftHead::Dense, "dense")] {
         let (kind, label, log_dir) = (StackKind::Native, "native", dir.path());
-        let arm =
-            ConnectRequest { kind, label, models: &models, spec: &spec(head), serving: &serving, log_dir };
+        let arm = ConnectRequest {
+            kind,
+            label,
+            models: &models,
+            hf: None,
+            command: &[],
+            place: None,
+            spec: &spec(head),
+            serving: &serving,
+            log_dir,
+        };
         let engine = connect(&arm).await.unwrap();
         assert_eq!(engine.describe().await.unwrap().details[DRAFT_HEAD_DETAIL], told);
         let (ids, counts) = generate(&*engine).await;
@@ -245,6 +268,9 @@ async fn the_chat_route_gives_the_engine_s_text_and_counts() {
         kind: StackKind::Native,
         label: "native",
         models: &models,
+        hf: None,
+        command: &[],
+        place: None,
         spec: &spec,
         serving: &serving,
         log_dir,
@@ -328,7 +354,14 @@ async fn a_bad_model_file_is_told_with_the_server_s_last_lines() {
     let models = ModelPaths { target, assistant: None };
     let serving = serving(KvType::F16);
     let log = dir.path().join("server.log");
-    let launch = LlamaLaunch { program, models: &models, spec: &SpecDecode::None, serving: &serving, log };
+    let launch = LlamaLaunch {
+        kind: StackKind::LlamaServer,
+        program,
+        models: &models,
+        spec: &SpecDecode::None,
+        serving: &serving,
+        log,
+    };
     let error = LlamaServer::launch(&launch).await.unwrap_err();
     assert!(matches!(&error, StackError::Exited(death) if !death.log_tail.is_empty()), "{error:?}");
 }

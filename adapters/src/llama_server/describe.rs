@@ -2,7 +2,8 @@
 //!
 //! The method of speculation is not in `/props` (its default settings say `none` whatever runs); `/slots` tells
 //! whether a slot speculates, and, once the slot was used, how. What the server does not tell (KV type, threads) is
-//! taken from the command line if it is ours, and is `None` otherwise.
+//! taken from the log or the command line if it is ours, and is `None` otherwise. A server that was started to speculate and
+//! does not says so here, and its arm is invalid.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,9 @@ use bench_core::stack::{DRAFT_HEAD_DETAIL, StackError, StackInfo};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{LlamaServer, spec_type};
+use super::{Asked, log_facts};
+use crate::lower::llama::spec_type;
+use crate::server::Server;
 
 #[derive(Deserialize)]
 struct PropsJson {
@@ -45,31 +48,34 @@ struct ModelJson {
     meta: BTreeMap<String, Value>,
 }
 
-pub(super) async fn describe(llama: &LlamaServer) -> Result<StackInfo, StackError> {
-    let server = &llama.server;
-    let props: PropsJson = server.get_json("/props").await?;
-    let slots: Option<Vec<SlotJson>> = optional(server.get_json("/slots").await)?;
-    let models: ModelsJson = server.get_json("/v1/models").await?;
+/// Whom to ask, and what we know because we started it.
+#[derive(Clone, Copy)]
+pub(crate) struct Questions<'a> {
+    pub(crate) kind: StackKind,
+    /// What the routes begin with, for a server behind another.
+    pub(crate) prefix: &'a str,
+    pub(crate) asked: Option<&'a Asked>,
+}
+
+pub(crate) async fn describe(server: &Server, questions: Questions<'_>) -> Result<StackInfo, StackError> {
+    let Questions { kind, prefix, asked } = questions;
+    let props: PropsJson = server.get_json(&format!("{prefix}/props")).await?;
+    let slots: Option<Vec<SlotJson>> = optional(server.get_json(&format!("{prefix}/slots")).await)?;
+    let models: ModelsJson = server.get_json(&format!("{prefix}/v1/models")).await?;
     let slot = slots.as_deref().and_then(<[_]>::first);
-    let asked = llama.asked.as_ref();
     let method = asked.map(|asked| spec_type(&asked.spec));
-    if let (Some(method), Some(speculative)) = (method, slot.and_then(|slot| slot.speculative))
-        && speculative != (method != "none")
-    {
-        let what =
-            format!("speculate with {method}: it was started so, and says speculative = {speculative}");
-        return Err(StackError::Unsupported { stack: StackKind::LlamaServer, what });
-    }
     let speculation = slot.and_then(|slot| speculation(slot, method));
+    // What the log says is in force; what was asked is only the next best.
+    let facts = server.log().map(|log| log_facts::facts(&log)).unwrap_or_default();
     Ok(StackInfo {
-        kind: StackKind::LlamaServer,
+        kind,
         build: props.build_info,
         model: props.model_path.or(props.model_alias),
-        kv_type: asked.map(|asked| asked.serving.kv_type.as_str().to_owned()),
+        kv_type: facts.kv_type.or_else(|| asked.map(|asked| asked.serving.kv_type.as_str().to_owned())),
         context_tokens: slot.and_then(|slot| slot.n_ctx),
         threads: asked.map(|asked| asked.serving.threads.get()),
         draft_max: asked.and_then(|asked| Some(asked.spec.draft_max()?.get())),
-        device: None,
+        device: facts.device,
         target_sha256: None,
         assistant_sha256: None,
         recipe: server.recipe(),

@@ -1,38 +1,42 @@
-//! llama.cpp's HTTP server: launched for an arm, or attached by URL.
+//! llama.cpp's HTTP server, and its fork with turbo KV caches: launched for an arm, or attached by URL.
 
 mod centroids;
-mod describe;
-mod lower;
-mod request;
-mod response;
+pub(crate) mod describe;
+mod log_facts;
+pub(crate) mod request;
+pub(crate) mod response;
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bench_core::preset::{Route, ServingParams, SpecDecode, StackKind};
 use bench_core::stack::{
-    CounterReading, EventStream, GenerateRequest, Revival, Stack, StackError, StackInfo,
+    CounterReading, Death, EventStream, GenerateRequest, Revival, Stack, StackError, StackInfo,
 };
 use serde::Deserialize;
 use serde_json::json;
 
 pub use self::centroids::without_centroids;
-pub use self::lower::{lower, spec_type};
+use self::describe::Questions;
 use self::response::LlamaDialect;
 use crate::arm::ModelPaths;
+use crate::lower::llama::{self, Dialect};
 use crate::prometheus;
 use crate::secret::Secret;
-use crate::server::{Recipe, Server};
+use crate::server::{Recipe, Server, metrics, samples};
 
 /// Loading tens of gigabytes from a slow disk takes minutes.
-const READY_LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const READY_LIMIT: Duration = Duration::from_secs(600);
 /// The header of `/metrics` that changes with the process.
 const STARTED_HEADER: &str = "process-start-time-unix";
 
 /// What a launch needs to know.
 #[derive(Debug, Clone)]
 pub struct LlamaLaunch<'a> {
+    /// llama.cpp's own server, or the fork's.
+    pub kind: StackKind,
     /// The executable.
     pub program: PathBuf,
     /// The weights.
@@ -48,45 +52,49 @@ pub struct LlamaLaunch<'a> {
 /// A llama-server, ours or somebody's.
 #[derive(Debug)]
 pub struct LlamaServer {
+    kind: StackKind,
     server: Server,
     route: Route,
     asked: Option<Asked>,
 }
 
 /// What we know of a server because we started it.
-#[derive(Debug)]
-struct Asked {
-    spec: SpecDecode,
-    serving: ServingParams,
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) spec: SpecDecode,
+    pub(crate) serving: ServingParams,
 }
 
 impl LlamaServer {
     /// Uses a server that runs already. Nothing is sent yet.
     pub fn attach(url: &str, route: Route) -> Result<Self, StackError> {
-        let server = Server::attach(url, Secret::of_stack(StackKind::LlamaServer))?;
-        Ok(Self { server, route, asked: None })
+        Self::attach_as(StackKind::LlamaServer, url, route)
+    }
+
+    /// The same under another name.
+    pub(crate) fn attach_as(kind: StackKind, url: &str, route: Route) -> Result<Self, StackError> {
+        Ok(Self { kind, server: Server::attach(url, Secret::of_stack(kind))?, route, asked: None })
     }
 
     /// Starts a server on a free loopback port and waits until it answers. An assistant with a centroid head, which
     /// no server loads, is copied without it, beside the log.
     pub async fn launch(launch: &LlamaLaunch<'_>) -> Result<Self, StackError> {
-        let mut models = launch.models.clone();
-        if let (SpecDecode::Mtp { .. }, Some(assistant)) = (launch.spec, &models.assistant) {
-            let dir = launch.log.parent().unwrap_or(Path::new(""));
-            models.assistant = Some(without_centroids(assistant, dir)?);
-        }
+        let dialect = dialect(launch.kind, &launch.program)?;
+        let models = loadable(launch.models, launch.spec, &launch.log)?;
         let asked = Asked { spec: launch.spec.clone(), serving: launch.serving.clone() };
-        let (spec, serving) = (launch.spec.clone(), launch.serving.clone());
+        let Asked { spec, serving } = asked.clone();
         let recipe = Recipe {
             program: launch.program.clone(),
-            args: Box::new(move |port| lower(&models, &spec, &serving, port)),
+            args: Box::new(move |port| {
+                llama::args(dialect, &models.target, models.assistant.as_deref(), &spec, &serving, port)
+            }),
             env: Vec::new(),
             log: launch.log.clone(),
             ready_path: "/health",
             ready_limit: READY_LIMIT,
         };
         let server = Server::launch(recipe, None).await?;
-        Ok(Self { server, route: launch.serving.route, asked: Some(asked) })
+        Ok(Self { kind: launch.kind, server, route: launch.serving.route, asked: Some(asked) })
     }
 
     /// The server's address, `http://host:port`.
@@ -102,45 +110,95 @@ impl LlamaServer {
     }
 }
 
+/// The models with an assistant that llama.cpp loads.
+pub(crate) fn loadable(models: &ModelPaths, spec: &SpecDecode, log: &Path) -> Result<ModelPaths, StackError> {
+    let assistant = match (spec, &models.assistant) {
+        (SpecDecode::Mtp { .. }, Some(assistant)) => {
+            Some(without_centroids(assistant, log.parent().unwrap_or(Path::new("")))?)
+        }
+        (_, assistant) => assistant.clone(),
+    };
+    Ok(ModelPaths { target: models.target.clone(), assistant })
+}
+
+/// Which words the program understands. Only the fork has changed its own, so only it is asked.
+fn dialect(kind: StackKind, program: &Path) -> Result<Dialect, StackError> {
+    if kind != StackKind::AtomicLlamaServer {
+        return Ok(Dialect::Upstream);
+    }
+    let failed = |status: String| {
+        StackError::Exited(Box::new(Death {
+            program: program.display().to_string(),
+            status,
+            abort_site: None,
+            log_tail: Vec::new(),
+        }))
+    };
+    let help = Command::new(program).arg("--help").stdin(Stdio::null()).output();
+    let help = help.map_err(|error| failed(format!("could not be asked for --help: {error}")))?;
+    let text = String::from_utf8_lossy(&help.stdout) + String::from_utf8_lossy(&help.stderr);
+    match Dialect::detect(&text) {
+        Dialect::Upstream => Err(StackError::Unsupported {
+            stack: kind,
+            what: format!(
+                "run {}: its --help knows neither turbo KV caches nor block sizes, so it is llama.cpp's own",
+                program.display()
+            ),
+        }),
+        fork @ (Dialect::AtomicOld | Dialect::AtomicNew) => Ok(fork),
+    }
+}
+
 #[derive(Deserialize)]
 struct TokensJson {
     tokens: Vec<u32>,
 }
 
+/// Counters of a llama.cpp server whose routes begin with `prefix`; from its log where its metrics have none.
+pub(crate) async fn counters(server: &Server, prefix: &str) -> Result<CounterReading, StackError> {
+    let Some((head, text)) = metrics(server, &format!("{prefix}/metrics")).await? else {
+        return Ok(CounterReading::default());
+    };
+    let spec = prometheus::spec_counts(&samples(&text)?, "llamacpp:");
+    let spec = spec.or_else(|| log_facts::spec_counts(&server.log()?));
+    let started = head.get(STARTED_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Ok(CounterReading { spec, process_started: started })
+}
+
+/// How many tokens a llama.cpp server makes of a text.
+pub(crate) async fn count_tokens(
+    server: &Server,
+    prefix: &str,
+    text: &str,
+) -> Result<Option<u32>, StackError> {
+    let body = json!({ "content": text, "add_special": false });
+    let answer: TokensJson = match server.post_json(&format!("{prefix}/tokenize"), &body).await {
+        Err(StackError::Status { status: 404, .. }) => return Ok(None),
+        answer => answer?,
+    };
+    Ok(u32::try_from(answer.tokens.len()).ok())
+}
+
 #[async_trait]
 impl Stack for LlamaServer {
     async fn describe(&self) -> Result<StackInfo, StackError> {
-        describe::describe(self).await
+        let questions = Questions { kind: self.kind, prefix: "", asked: self.asked.as_ref() };
+        describe::describe(&self.server, questions).await
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<EventStream, StackError> {
-        let sent = request::body(self.route, &request)?;
+        let sent = request::body(self.kind, self.route, &request)?;
         let dialect = LlamaDialect { route: self.route, sent: sent.clone() };
         let path = request::path(self.route);
         self.server.stream(path, &sent, Box::new(dialect), self.server.watch()).await
     }
 
     async fn counters(&self) -> Result<CounterReading, StackError> {
-        let (head, text) = match self.server.get("/metrics").await {
-            // A server that was attached to may run without --metrics, and says so with one of these.
-            Err(StackError::Status { status: 404 | 501, .. }) => return Ok(CounterReading::default()),
-            answer => answer?,
-        };
-        let samples = prometheus::parse(&text).map_err(|error| StackError::Protocol {
-            what: "expected metrics as text".to_owned(),
-            excerpt: error.to_string(),
-        })?;
-        let started = head.get(STARTED_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(CounterReading { spec: prometheus::spec_counts(&samples, "llamacpp:"), process_started: started })
+        counters(&self.server, "").await
     }
 
     async fn count_tokens(&self, text: &str) -> Result<Option<u32>, StackError> {
-        let body = json!({ "content": text, "add_special": false });
-        let answer: TokensJson = match self.server.post_json("/tokenize", &body).await {
-            Err(StackError::Status { status: 404, .. }) => return Ok(None),
-            answer => answer?,
-        };
-        Ok(u32::try_from(answer.tokens.len()).ok())
+        count_tokens(&self.server, "", text).await
     }
 
     async fn revive(&self, may_start: bool) -> Result<Revival, StackError> {

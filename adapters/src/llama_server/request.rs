@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 /// The path of a route.
 #[must_use]
-pub(super) fn path(route: Route) -> &'static str {
+pub(crate) fn path(route: Route) -> &'static str {
     match route {
         Route::Completion => "/completion",
         Route::OpenAiCompletion => "/v1/completions",
@@ -18,7 +18,7 @@ pub(super) fn path(route: Route) -> &'static str {
 }
 
 /// The body of a streaming request.
-pub(super) fn body(route: Route, request: &GenerateRequest) -> Result<Value, StackError> {
+pub(crate) fn body(kind: StackKind, route: Route, request: &GenerateRequest) -> Result<Value, StackError> {
     let mut body = sampling(&request.sampling);
     match (route, &request.prompt) {
         (Route::Completion, Prompt::Text(text)) => {
@@ -40,10 +40,14 @@ pub(super) fn body(route: Route, request: &GenerateRequest) -> Result<Value, Sta
             set(&mut body, "stream_options", json!({ "include_usage": true }));
         }
         (Route::Completion | Route::OpenAiCompletion, Prompt::Chat { .. }) => {
-            return Err(unsupported("take messages on a completion route: set `serving.route = \"chat\"`"));
+            return Err(unsupported(
+                kind,
+                "take messages on a completion route: set `serving.route = \"chat\"`",
+            ));
         }
         (Route::Chat, Prompt::Text(_)) => {
             return Err(unsupported(
+                kind,
                 "continue raw text on the chat route: set `serving.route = \"completion\"`",
             ));
         }
@@ -72,8 +76,8 @@ fn set(body: &mut Map<String, Value>, key: &str, value: Value) {
     body.insert(key.to_owned(), value);
 }
 
-fn unsupported(what: &str) -> StackError {
-    StackError::Unsupported { stack: StackKind::LlamaServer, what: what.to_owned() }
+fn unsupported(stack: StackKind, what: &str) -> StackError {
+    StackError::Unsupported { stack, what: what.to_owned() }
 }
 
 #[cfg(test)]
@@ -81,6 +85,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    const KIND: StackKind = StackKind::LlamaServer;
 
     fn request(prompt: Prompt) -> GenerateRequest {
         GenerateRequest {
@@ -104,26 +110,26 @@ mod tests {
 
     #[test]
     fn a_completion_says_every_parameter() {
-        let body = body(Route::Completion, &request(Prompt::Text("once".to_owned()))).unwrap();
+        let body = body(KIND, Route::Completion, &request(Prompt::Text("once".to_owned()))).unwrap();
         insta::assert_snapshot!(body, @r#"{"cache_prompt":false,"ignore_eos":true,"min_p":0.0,"n_predict":8,"prompt":"once","repeat_penalty":1.0,"return_tokens":true,"seed":42,"stream":true,"temperature":0.0,"timings_per_token":true,"top_k":0,"top_p":0.5}"#);
     }
 
     #[test]
     fn a_chat_has_messages_and_asks_for_usage() {
-        insta::assert_snapshot!(body(Route::Chat, &request(chat())).unwrap(), @r#"{"cache_prompt":false,"ignore_eos":true,"max_tokens":8,"messages":[{"content":"s","role":"system"},{"content":"u","role":"user"}],"min_p":0.0,"repeat_penalty":1.0,"seed":42,"stream":true,"stream_options":{"include_usage":true},"temperature":0.0,"timings_per_token":true,"top_k":0,"top_p":0.5}"#);
+        insta::assert_snapshot!(body(KIND, Route::Chat, &request(chat())).unwrap(), @r#"{"cache_prompt":false,"ignore_eos":true,"max_tokens":8,"messages":[{"content":"s","role":"system"},{"content":"u","role":"user"}],"min_p":0.0,"repeat_penalty":1.0,"seed":42,"stream":true,"stream_options":{"include_usage":true},"temperature":0.0,"timings_per_token":true,"top_k":0,"top_p":0.5}"#);
     }
 
     #[test]
     fn a_prompt_of_the_other_kind_is_refused() {
-        let error = body(Route::Completion, &request(chat())).unwrap_err();
+        let error = body(KIND, Route::Completion, &request(chat())).unwrap_err();
         assert!(matches!(error, StackError::Unsupported { .. }), "{error:?}");
-        assert!(body(Route::Chat, &request(Prompt::Text(String::new()))).is_err());
+        assert!(body(KIND, Route::Chat, &request(Prompt::Text(String::new()))).is_err());
     }
 
     #[test]
     fn a_seed_never_means_random() {
         let mut request = request(chat());
         request.sampling.seed = u64::from(u32::MAX);
-        assert_eq!(body(Route::Chat, &request).unwrap()["seed"], 0);
+        assert_eq!(body(KIND, Route::Chat, &request).unwrap()["seed"], 0);
     }
 }

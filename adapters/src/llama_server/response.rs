@@ -39,10 +39,10 @@ struct TimingsJson {
 }
 
 /// llama.cpp's JSON on one route.
-pub(super) struct LlamaDialect {
-    pub(super) route: Route,
+pub(crate) struct LlamaDialect {
+    pub(crate) route: Route,
     /// The body that was sent, to compare with what the server says it used.
-    pub(super) sent: Value,
+    pub(crate) sent: Value,
 }
 
 impl Dialect for LlamaDialect {
@@ -137,7 +137,7 @@ impl TimingsJson {
 /// Every verify step emits its accepted drafts and one token of the target's, and prefill emits the first token, so
 /// `verify_steps = predicted_n - 1 - draft_n_accepted`. Where an end-of-generation token ends the output the server
 /// counts what was accepted behind it too, and the identity gives too few steps by at most one round's drafts.
-fn spec_counts(timings: &Value) -> Result<Option<SpecCounts>, StackError> {
+pub(crate) fn spec_counts(timings: &Value) -> Result<Option<SpecCounts>, StackError> {
     let text = timings.to_string();
     let counts = counts(Some(timings), &text)?;
     let (Some(drafted), Some(accepted)) = (counts.draft_n, counts.draft_n_accepted) else { return Ok(None) };

@@ -22,7 +22,11 @@ pub(crate) struct LogEnd {
 
 /// Reads the end of a log; a log that cannot be read has none.
 pub(crate) fn read_end(path: &Path) -> LogEnd {
-    let text = last_bytes(path).unwrap_or_default();
+    log_end(&last_bytes(path).unwrap_or_default())
+}
+
+/// The end of a log that is at hand.
+pub(crate) fn log_end(text: &str) -> LogEnd {
     let mut tail: Vec<_> = text
         .lines()
         .rev()
@@ -31,7 +35,7 @@ pub(crate) fn read_end(path: &Path) -> LogEnd {
         .map(str::to_owned)
         .collect();
     tail.reverse();
-    LogEnd { tail, abort_site: abort_site(&text) }
+    LogEnd { tail, abort_site: abort_site(text) }
 }
 
 fn last_bytes(path: &Path) -> std::io::Result<String> {

@@ -12,7 +12,7 @@ mod owned;
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::sync::watch;
 
+pub(crate) use self::log::log_end;
 use self::owned::Owned;
 pub use self::owned::{Orphan, sweep_orphans};
 
@@ -120,6 +121,12 @@ impl ServerProcess {
     pub fn pid(&self) -> Option<u32> {
         let pid = *self.group.0.lock().unwrap_or_else(PoisonError::into_inner);
         pid.and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok())
+    }
+
+    /// The file that has its output.
+    #[must_use]
+    pub fn log_path(&self) -> &Path {
+        &self.log
     }
 
     /// How it ended, if it has ended.

@@ -13,7 +13,7 @@ use crate::record::{
     RequestRecord, RunManifest, Timing,
 };
 use crate::run_dir::prompt_sha256;
-use crate::stack::{FinishReason, StackInfo, Usage};
+use crate::stack::{FinishReason, GenerateRequest, Prompt, StackInfo, Usage};
 
 /// Two prompts, one block, one variant, greedy, one request at a time, no warm-up, a deadline of one second.
 #[must_use]
@@ -51,6 +51,19 @@ pub fn preset() -> Preset {
             max_restarts: DEFAULT_MAX_RESTARTS,
             min_acceptance: DEFAULT_MIN_ACCEPTANCE,
         },
+    }
+}
+
+/// A greedy request for 8 tokens after a raw text, with a deadline of one second.
+#[must_use]
+pub fn generate_request(text: &str) -> GenerateRequest {
+    let preset = preset();
+    GenerateRequest {
+        prompt: Prompt::Text(text.to_owned()),
+        max_tokens: preset.workload.max_tokens.get(),
+        ignore_eos: preset.workload.ignore_eos,
+        sampling: preset.sampling,
+        timeout: std::time::Duration::from_millis(preset.run.request_timeout_ms),
     }
 }
 
