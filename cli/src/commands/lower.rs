@@ -96,8 +96,11 @@ impl Source<'_> {
             kind: StackKind::Native,
             label: &variant.label,
             models: &self.models,
+            hf: self.hf(),
             spec: &variant.spec,
             serving: &self.preset.serving,
+            command: &[],
+            place: None,
             log_dir: Path::new(""),
         })?;
         Ok(native::line(&config))
