@@ -211,12 +211,16 @@ fn a_real_llama_server_knows_every_flag() {
     assert!(lines.len() >= 6, "{lines:?}");
     for words in lines {
         // No model is there: it has to fail at loading one, after it has understood its arguments.
-        let output = std::process::Command::new(&program).args(&words).current_dir(dir.path()).output().unwrap();
+        let output =
+            std::process::Command::new(&program).args(&words).current_dir(dir.path()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
         assert!(!output.status.success(), "{words:?}");
         for refusal in ["usage:", "invalid argument", "error while handling argument", "has been removed"] {
             assert!(!said.contains(refusal), "{}: {said}", words.join(" "));
         }
-        assert!(said.contains("failed to load model") || said.contains("Failed to init server"), "{words:?}: {said}");
+        assert!(
+            said.contains("failed to load model") || said.contains("Failed to init server"),
+            "{words:?}: {said}"
+        );
     }
 }
