@@ -66,10 +66,7 @@ pub(crate) fn names(source: &ModelSource) -> Result<ModelPaths, Failure> {
 /// where the same models have no other name.
 fn reads_files(preset: &Preset, starting: &[StackKind]) -> bool {
     let has_hub_names = matches!(preset.models, ModelSource::Files { hf: Some(_), .. });
-    starting.iter().any(|kind| match kind {
-        StackKind::OpenAi => !has_hub_names,
-        kind => kind.needs_gguf(),
-    })
+    starting.iter().any(|&kind| kind.needs_gguf() || (kind == StackKind::OpenAi && !has_hub_names))
 }
 
 /// A model file: as the path says, else below the models' directory.
