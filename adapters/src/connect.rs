@@ -41,6 +41,12 @@ pub fn availability(kind: StackKind) -> Result<String, StackError> {
     }
 }
 
+/// Whether an arm of this stack would be a server that runs already. Such a server has its own files.
+#[must_use]
+pub fn is_attached(kind: StackKind, place: Option<&str>) -> bool {
+    kind != StackKind::Native && matches!(find(kind, place), Ok(Place::Url(_)))
+}
+
 async fn llama_server(request: &ConnectRequest<'_>) -> Result<Arc<dyn Stack>, StackError> {
     let program = match find(request.kind, request.place)? {
         Place::Url(url) => {

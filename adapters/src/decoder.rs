@@ -171,7 +171,7 @@ impl Decoder {
     }
 }
 
-/// The message of an error body, or of an error event: `{"error":{"message":...}}`, `{"error":"..."}` and FastAPI's
+/// The message of an error body, or of an error event: `{"error":{"message":...}}`, `{"error":"..."}` and
 /// `{"detail":"..."}`.
 pub(crate) fn error_message(body: &str) -> Option<String> {
     // Most events are no errors: the words are looked for before the JSON is read.

@@ -25,6 +25,6 @@ mod stream;
 pub mod vllm;
 
 pub use arm::{ConnectRequest, ModelPaths};
-pub use connect::{availability, connect};
+pub use connect::{availability, connect, is_attached};
 pub use process::{Orphan, sweep_orphans};
 pub use secret::Secret;

@@ -125,13 +125,11 @@ impl Reader {
 
     /// A stream that broke, with how its server ended.
     async fn with_death(&self, error: StackError) -> StackError {
-        match error {
-            StackError::Aborted { events, detail, death: None } => {
-                let death = self.watch.death().await.map(Box::new);
-                StackError::Aborted { events, detail, death }
-            }
-            error => error,
+        if let StackError::Aborted { events, detail, death: None } = error {
+            let death = self.watch.death().await.map(Box::new);
+            return StackError::Aborted { events, detail, death };
         }
+        error
     }
 
     fn take(&mut self, bytes: &[u8], at: Instant) -> Result<(), StackError> {

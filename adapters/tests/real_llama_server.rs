@@ -323,29 +323,6 @@ async fn a_server_killed_in_mid_stream_aborts_the_request_and_is_then_known_to_b
 }
 
 #[tokio::test]
-async fn five_starts_and_stops_leave_no_process() {
-    let Some(program) = program() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let models = models(dir.path());
-    for cycle in 0..5 {
-        let server = launch(&program, &models, &mtp(), dir.path()).await;
-        let pid = server.pid().unwrap();
-        assert!(Path::new(&format!("/proc/{pid}")).exists());
-        if cycle % 2 == 0 {
-            server.shutdown().await.unwrap();
-        }
-        drop(server);
-        for _ in 0..400 {
-            if !Path::new(&format!("/proc/{pid}")).exists() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "cycle {cycle}");
-    }
-}
-
-#[tokio::test]
 async fn a_bad_model_file_is_told_with_the_server_s_last_lines() {
     let Some(program) = program() else { return };
     let dir = tempfile::tempdir().unwrap();

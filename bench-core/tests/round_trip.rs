@@ -188,9 +188,12 @@ fn spec() -> impl Strategy<Value = SpecDecode> {
         prop_oneof![
             Just(AcceptanceRule::SampleAndCompare),
             Just(AcceptanceRule::Rejection),
-            (1.0..4.0, Just(NonZeroU32::MIN.saturating_add(2))).prop_map(|(length, draft_max)| {
-                AcceptanceRule::Synthetic(SyntheticRates::from_length(length, draft_max).unwrap())
-            })
+            (1.0..4.0, Just(NonZeroU32::MIN.saturating_add(2))).prop_filter_map(
+                "in range",
+                |(length, draft_max)| {
+                    SyntheticRates::from_length(length, draft_max).ok().map(AcceptanceRule::Synthetic)
+                }
+            )
         ]
     };
     let head = prop_oneof![Just(DraftHead::Auto), Just(DraftHead::Dense)];

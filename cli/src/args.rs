@@ -52,7 +52,10 @@ Examples:
   bench run quickstart
   bench run quickstart --stack native --set run.blocks=10 --set workload.max_tokens=200
   bench run my-pair.toml --out runs/today
-  BENCH_LLAMA_SERVER=http://127.0.0.1:8080 bench run my-pair.toml --stack llama-server";
+  bench run my-pair.toml --stack llama-server --at llama-server=http://127.0.0.1:8080
+  bench run my-pair.toml --stack vllm --at vllm/none=http://127.0.0.1:8000 --at vllm/mtp-3=http://127.0.0.1:8001
+
+Keys of servers come from BENCH_API_KEY, or from a stack's own variable (BENCH_VLLM_API_KEY).";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
@@ -61,6 +64,9 @@ pub(crate) struct RunArgs {
     /// Run on this stack only (repeatable); it must be there. Default: the preset's stacks
     #[arg(long = "stack", value_name = "STACK", value_parser = parse_stack)]
     pub(crate) stacks: Vec<StackKind>,
+    /// Where a stack is: `vllm=http://127.0.0.1:8000`, or `llama-server/mtp-3=/opt/llama-server` for one arm (repeatable)
+    #[arg(long = "at", value_name = "STACK[/VARIANT]=PLACE")]
+    pub(crate) places: Vec<String>,
     /// Directory of the run. Default: bench-runs/PRESET-RUN_ID
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

@@ -25,11 +25,11 @@ const LONG_TO_HASH: u64 = 4 << 30;
 const MODELS_DIR_VAR: &str = "BENCH_MODELS_DIR";
 
 /// The files of a preset's models. A synthetic pair is written anew (a fraction of a second): equal
-/// parameters give byte-equal files, and an old or damaged one cannot be taken for it. Files that none of the preset's
-/// stacks reads need not be there.
-pub(crate) fn resolve(preset: &Preset) -> Result<ModelPaths, Failure> {
+/// parameters give byte-equal files, and an old or damaged one cannot be taken for it. Files that none of the stacks
+/// that start here reads need not be there.
+pub(crate) fn resolve(preset: &Preset, starting: &[StackKind]) -> Result<ModelPaths, Failure> {
     match &preset.models {
-        ModelSource::Files { target, assistant, hf: _ } if reads_files(preset) => {
+        ModelSource::Files { target, assistant, hf: _ } if reads_files(preset, starting) => {
             let dir = std::env::var_os(MODELS_DIR_VAR).filter(|dir| !dir.is_empty()).map(PathBuf::from);
             let found = |key: &str, path: &PathBuf| find(key, path, dir.as_deref());
             Ok(ModelPaths {
@@ -62,14 +62,11 @@ pub(crate) fn names(source: &ModelSource) -> Result<ModelPaths, Failure> {
     }
 }
 
-/// Whether any of the stacks opens the preset's GGUF files. A server of another kind is told of them only where the same
-/// models have no other name.
-fn reads_files(preset: &Preset) -> bool {
+/// Whether any of the stacks that start here opens the preset's GGUF files. A server of another kind is told of them only
+/// where the same models have no other name.
+fn reads_files(preset: &Preset, starting: &[StackKind]) -> bool {
     let has_hub_names = matches!(preset.models, ModelSource::Files { hf: Some(_), .. });
-    preset.stacks.iter().any(|stack| match stack.kind {
-        StackKind::OpenAi => !has_hub_names,
-        kind => kind.needs_gguf(),
-    })
+    starting.iter().any(|&kind| kind.needs_gguf() || (kind == StackKind::OpenAi && !has_hub_names))
 }
 
 /// A model file: as the path says, else below the models' directory.
@@ -159,8 +156,14 @@ pub(crate) fn holds(path: &Path, bytes: &[u8]) -> Result<bool, Failure> {
 }
 
 /// Notes which weights a run is of, if it is of files. Reads the files whole, which warms the page cache for the engine, too.
-pub(crate) fn record_hashes(manifest: &mut RunManifest, paths: &ModelPaths) -> Result<(), Failure> {
-    if matches!(manifest.preset.models, ModelSource::Files { .. }) && !reads_files(&manifest.preset) {
+/// Of weights that only servers elsewhere have nothing is noted.
+pub(crate) fn record_hashes(
+    manifest: &mut RunManifest,
+    paths: &ModelPaths,
+    starting: &[StackKind],
+) -> Result<(), Failure> {
+    let preset = &manifest.preset;
+    if matches!(preset.models, ModelSource::Files { .. }) && !reads_files(preset, starting) {
         return Ok(());
     }
     let bytes = std::fs::metadata(&paths.target).map_or(0, |data| data.len());

@@ -182,3 +182,45 @@ fn model_files_are_looked_for_here_and_in_the_models_directory() {
     let (_, err) = run("vllm-recommended-e4b", None);
     assert!(!err.contains("does not exist") && err.contains("vllm"), "{err}");
 }
+
+/// Every set of flags that a shipped preset gives llama.cpp's server, with values of the first preset that has it.
+fn distinct_command_lines() -> Vec<Vec<String>> {
+    let mut seen = std::collections::BTreeMap::new();
+    for preset in bench_presets::shipped() {
+        let output = presets(&["lower", preset.name, "--stack", "llama-server"]);
+        for line in text(&output).1.lines().filter(|line| line.starts_with("llama-server ")) {
+            let words: Vec<String> = line.split(' ').skip(1).map(str::to_owned).collect();
+            let flags: Vec<String> = words.iter().filter(|word| word.starts_with('-')).cloned().collect();
+            let kv = words.iter().skip_while(|word| *word != "-ctk").nth(1).cloned();
+            seen.entry((flags, kv)).or_insert(words);
+        }
+    }
+    seen.into_values().collect()
+}
+
+#[test]
+fn a_real_llama_server_knows_every_flag() {
+    let program = std::env::var("BENCH_LLAMA_SERVER").ok().filter(|place| !place.starts_with("http"));
+    let Some(program) = program else {
+        assert!(std::env::var_os("BENCH_REQUIRE_LLAMA_SERVER").is_none(), "BENCH_LLAMA_SERVER is no program");
+        eprintln!("SKIP: BENCH_LLAMA_SERVER is no program");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let lines = distinct_command_lines();
+    assert!(lines.len() >= 6, "{lines:?}");
+    for words in lines {
+        // No model is there: it has to fail at loading one, after it has understood its arguments.
+        let output =
+            std::process::Command::new(&program).args(&words).current_dir(dir.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success(), "{words:?}");
+        for refusal in ["usage:", "invalid argument", "error while handling argument", "has been removed"] {
+            assert!(!said.contains(refusal), "{}: {said}", words.join(" "));
+        }
+        assert!(
+            said.contains("failed to load model") || said.contains("Failed to init server"),
+            "{words:?}: {said}"
+        );
+    }
+}

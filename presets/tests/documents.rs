@@ -1,5 +1,7 @@
 //! Shipped presets, docs/presets.md and docs/preset.schema.json, and the way back to TOML.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
+
 mod schema;
 
 use std::num::NonZeroU32;

@@ -64,8 +64,11 @@ fn counts(totals: &Totals) -> Vec<String> {
 }
 
 fn speculation_counts(arm: &ArmManifest, totals: &Totals) -> Option<String> {
-    arm.spec.draft_max()?;
     let method = arm.spec.method();
+    if arm.spec.draft_max().is_none() {
+        let drafted = totals.drafted.filter(|&drafted| drafted > 0)?;
+        return Some(format!("plain decoding asked, and {drafted} tokens were drafted"));
+    }
     match totals.drafted {
         Some(0) => Some(format!("speculation asked ({method}), nothing drafted")),
         Some(_) => None,

@@ -493,6 +493,21 @@ fn whatever_changes_in_silence_is_named() {
 }
 
 #[test]
+fn a_plain_arm_that_drafts_is_no_baseline() {
+    let (run, mut rows) = run(&skipped());
+    let speculates = rows.iter().find_map(|row| row.spec.clone());
+    for row in rows.iter_mut().filter(|row| row.arm == "native/none") {
+        row.spec.clone_from(&speculates);
+    }
+    let report = report(&run, &rows);
+    assert_eq!(
+        arm(&report, "native/none").invalid_reasons,
+        ["plain decoding asked, and 72 tokens were drafted"]
+    );
+    assert_eq!(report.comparisons[0].verdict, Verdict::NotComparable);
+}
+
+#[test]
 fn acceptance_under_the_floor_is_a_fault_unless_it_was_asked_for() {
     let (mut run, mut rows) = run(&skipped());
     for row in rows.iter_mut().filter(|row| row.arm == "native/mtp-2") {

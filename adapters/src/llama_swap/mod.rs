@@ -8,6 +8,7 @@
 mod watch;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,6 +43,8 @@ pub struct LlamaSwap {
     model: String,
     route: Route,
     asked: Option<Asked>,
+    /// The server behind it was found dead, and has not been asked anything since.
+    upstream_died: Arc<AtomicBool>,
 }
 
 #[derive(Deserialize)]
@@ -66,7 +69,7 @@ impl LlamaSwap {
     /// Uses one model of a llama-swap that runs already. Nothing is sent yet.
     pub fn attach(url: &str, model: &str, route: Route) -> Result<Self, StackError> {
         let server = Arc::new(Server::attach(url, Secret::of_stack(KIND))?);
-        Ok(Self { server, model: model.to_owned(), route, asked: None })
+        Ok(Self::new(server, model.to_owned(), route, None))
     }
 
     pub(crate) async fn connect(request: &ConnectRequest<'_>) -> Result<Self, StackError> {
@@ -76,7 +79,7 @@ impl LlamaSwap {
             Place::Url(url) => {
                 let server = Arc::new(Server::attach(&url, Secret::of_stack(KIND))?);
                 let model = crate::openai::only_model(&server, KIND, "BENCH_LLAMA_SWAP_MODEL").await?;
-                Ok(Self { server, model, route, asked: None })
+                Ok(Self::new(server, model, route, None))
             }
         }
     }
@@ -121,7 +124,11 @@ impl LlamaSwap {
             ready_limit: START_LIMIT,
         };
         let server = Arc::new(Server::launch(recipe, None).await?);
-        Ok(Self { server, model, route: request.serving.route, asked: Some(asked) })
+        Ok(Self::new(server, model, request.serving.route, Some(asked)))
+    }
+
+    fn new(server: Arc<Server>, model: String, route: Route, asked: Option<Asked>) -> Self {
+        Self { server, model, route, asked, upstream_died: Arc::default() }
     }
 
     fn upstream(&self) -> String {
@@ -155,7 +162,8 @@ impl Stack for LlamaSwap {
         let mut sent = request::body(KIND, self.route, &request)?;
         sent["model"] = json!(self.model);
         let dialect = SwapDialect(LlamaDialect { route: self.route, sent: sent.clone() });
-        let watch = SwapWatch::new(Arc::clone(&self.server), self.model.clone());
+        let died = Arc::clone(&self.upstream_died);
+        let watch = SwapWatch::new(Arc::clone(&self.server), self.model.clone(), died);
         let path = request::path(self.route);
         let events = self.server.stream(path, &sent, Box::new(dialect), Arc::new(watch.clone())).await;
         match events {
@@ -179,9 +187,16 @@ impl Stack for LlamaSwap {
         count_tokens(&self.server, &self.upstream(), text).await
     }
 
-    /// That of llama-swap itself: the server behind it is its own to start again.
+    /// llama-swap starts the server behind it again with the next request, whether we want it or not: it counts as a
+    /// restart, and what comes next has to be warmed up.
     async fn revive(&self, may_start: bool) -> Result<Revival, StackError> {
-        self.server.revive(may_start).await
+        let died = self.upstream_died.swap(false, Ordering::SeqCst);
+        let revival = self.server.revive(may_start).await?;
+        Ok(match (revival == Revival::Alive && died, may_start) {
+            (true, true) => Revival::Restarted,
+            (true, false) => Revival::Dead,
+            (false, _) => revival,
+        })
     }
 
     async fn shutdown(&self) -> Result<(), StackError> {

@@ -1,6 +1,7 @@
 //! Whether the server behind llama-swap died, told by llama-swap's own list and log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bench_core::stack::Death;
@@ -21,11 +22,13 @@ const RECENT_LINES: usize = 40;
 pub(super) struct SwapWatch {
     server: Arc<Server>,
     model: String,
+    /// Set when the server behind it is found dead, for whoever has to know that the next one is cold.
+    died: Arc<AtomicBool>,
 }
 
 impl SwapWatch {
-    pub(super) fn new(server: Arc<Server>, model: String) -> Self {
-        Self { server, model }
+    pub(super) fn new(server: Arc<Server>, model: String, died: Arc<AtomicBool>) -> Self {
+        Self { server, model, died }
     }
 
     async fn state(&self) -> Option<String> {
@@ -45,7 +48,11 @@ impl Watch for SwapWatch {
         }
         let state = self.state().await?;
         let log = self.server.get_text("/logs").await.unwrap_or_default();
-        death_of(&self.model, &state, &log)
+        let death = death_of(&self.model, &state, &log);
+        if death.is_some() {
+            self.died.store(true, Ordering::SeqCst);
+        }
+        death
     }
 }
 

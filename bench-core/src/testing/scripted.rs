@@ -237,10 +237,8 @@ impl Stack for ScriptedStack {
 
     async fn revive(&self, may_start: bool) -> Result<Revival, StackError> {
         let next = self.revivals.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        match next.unwrap_or(Ok(Revival::Alive))? {
-            Revival::Restarted if !may_start => Ok(Revival::Dead),
-            revival => Ok(revival),
-        }
+        let revival = next.unwrap_or(Ok(Revival::Alive))?;
+        Ok(if revival == Revival::Restarted && !may_start { Revival::Dead } else { revival })
     }
 
     async fn shutdown(&self) -> Result<(), StackError> {

@@ -96,8 +96,11 @@ impl Source<'_> {
             kind: StackKind::Native,
             label: &variant.label,
             models: &self.models,
+            hf: self.hf(),
             spec: &variant.spec,
             serving: &self.preset.serving,
+            command: &[],
+            place: None,
             log_dir: Path::new(""),
         })?;
         Ok(native::line(&config))
@@ -219,8 +222,9 @@ fn swap_text(lowered: &[Labelled]) -> String {
 
 /// `cannot ...`, without the stack that the label names already.
 fn why_not(error: &StackError) -> String {
-    match error {
-        StackError::Unsupported { what, .. } => format!("cannot {what}"),
-        other => other.to_string(),
+    if let StackError::Unsupported { what, .. } = error {
+        format!("cannot {what}")
+    } else {
+        error.to_string()
     }
 }

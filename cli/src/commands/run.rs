@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bench_adapters::ConnectRequest;
+use bench_adapters::{ConnectRequest, ModelPaths};
 use bench_core::clock;
 use bench_core::host;
 use bench_core::jsonl::{RowSink, RowWriter};
-use bench_core::preset::{Preset, SpecDecode, StackChoice, StackKind};
+use bench_core::preset::{HfModels, ModelSource, Preset, SpecDecode, StackChoice, StackKind};
 use bench_core::record::{ArmManifest, ArmStatus, RECORD_SCHEMA, RunEnd, RunManifest};
 use bench_core::run_dir::{RunDir, json_sha256, preset_sha256};
 use bench_core::runner::{self, RunPlan, RunSummary, RunnableArm};
@@ -19,6 +19,7 @@ use super::report;
 use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::models;
+use crate::places::Places;
 use crate::progress::Progress;
 use crate::readback;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if !args.stacks.is_empty() {
         preset.stacks = args.stacks.iter().map(|&kind| chosen(&preset, kind)).collect();
     }
+    let places = Places::parse(&args.places, &preset)?;
     for orphan in bench_adapters::sweep_orphans() {
         say(&format!(
             "ended {} ({} processes), left behind by a run that was killed",
@@ -39,13 +41,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut manifest = new_manifest(preset)?;
     let root = args.out.clone().unwrap_or_else(|| default_dir(&manifest));
     let dir = RunDir::create(&root)?;
-    let paths = models::resolve(&manifest.preset)?;
-    models::record_hashes(&mut manifest, &paths)?;
+    let starting = starting(&manifest.preset, &places);
+    let paths = models::resolve(&manifest.preset, &starting)?;
+    models::record_hashes(&mut manifest, &paths, &starting)?;
     dir.write_manifest(&manifest)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::io("start threads for", &root, &e))?;
-    let summary = runtime.block_on(measure(&mut manifest, &dir, &paths))?;
+    let summary = runtime.block_on(measure(&mut manifest, &dir, &paths, &places))?;
 
     let written = report::write_report(std::slice::from_ref(&root), &dir.report())?;
     report::print(&written, args.json)?;
@@ -62,6 +65,23 @@ fn chosen(preset: &Preset, kind: StackKind) -> StackChoice {
     let command =
         preset.stacks.iter().find(|choice| choice.kind == kind).map(|choice| choice.command.clone());
     StackChoice { kind, required: true, command: command.unwrap_or_default() }
+}
+
+/// Stacks of which at least one arm starts here, instead of running somewhere already.
+fn starting(preset: &Preset, places: &Places) -> Vec<StackKind> {
+    let starts = |kind: &StackKind| {
+        let mut places = preset.variants.iter().map(|variant| places.of(*kind, &variant.label));
+        places.any(|place| !bench_adapters::is_attached(*kind, place))
+    };
+    preset.stacks.iter().map(|choice| choice.kind).filter(starts).collect()
+}
+
+/// The models' names for stacks that read no GGUF.
+fn hf(models: &ModelSource) -> Option<&HfModels> {
+    match models {
+        ModelSource::Files { hf, .. } => hf.as_ref(),
+        ModelSource::Bundled(_) | ModelSource::SynthTiny(_) => None,
+    }
 }
 
 fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
@@ -92,11 +112,12 @@ fn default_dir(manifest: &RunManifest) -> PathBuf {
 async fn measure(
     manifest: &mut RunManifest,
     dir: &RunDir,
-    paths: &bench_adapters::ModelPaths,
+    paths: &ModelPaths,
+    places: &Places,
 ) -> Result<RunSummary, Failure> {
     let cancel = cancel_on_ctrl_c();
     let mut rows = dir.row_writer()?;
-    let arms = connect_arms(manifest, dir, paths, &mut rows, &cancel).await?;
+    let arms = connect_arms(manifest, dir, (paths, places), &mut rows, &cancel).await?;
     dir.write_manifest(manifest)?;
 
     let set_up_rows = rows.rows();
@@ -136,7 +157,7 @@ fn cancel_on_ctrl_c() -> CancellationToken {
 async fn connect_arms(
     manifest: &mut RunManifest,
     dir: &RunDir,
-    paths: &bench_adapters::ModelPaths,
+    (paths, places): (&ModelPaths, &Places),
     rows: &mut RowWriter,
     cancel: &CancellationToken,
 ) -> Result<Vec<RunnableArm>, Failure> {
@@ -152,8 +173,11 @@ async fn connect_arms(
                 kind: choice.kind,
                 label: &label,
                 models: paths,
+                hf: hf(&preset.models),
                 spec: &variant.spec,
                 serving: &preset.serving,
+                command: &choice.command,
+                place: places.of(choice.kind, &variant.label),
                 log_dir: dir.root(),
             };
             let mut arm = ArmManifest {

@@ -23,8 +23,10 @@ fn check(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
             "minimum" => (value.is_number() && value.as_f64() < rule.as_f64())
                 .then(|| format!("{value} is below {rule}")),
             "maximum" => (value.as_f64() > rule.as_f64()).then(|| format!("{value} is above {rule}")),
-            "minItems" => (value.as_array().map(Vec::len) < rule.as_u64().map(|n| n as usize))
-                .then(|| "too few elements".to_owned()),
+            "minItems" => {
+                let too_few = |list: &Vec<Value>| (list.len() as u64) < rule.as_u64().unwrap_or_default();
+                value.as_array().is_some_and(too_few).then(|| "too few elements".to_owned())
+            }
             "pattern" => {
                 (!matches(text(rule), text(value))).then(|| format!("{value} is not `{}`", text(rule)))
             }
