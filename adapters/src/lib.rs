@@ -6,6 +6,8 @@
 mod arm;
 mod connect;
 mod decoder;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod llama_server;
 pub mod llama_swap;
 pub mod lower;

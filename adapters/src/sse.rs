@@ -5,8 +5,9 @@
 
 use memchr::memchr2;
 
-/// Largest event that is taken, in bytes. llama-server's final event with the whole prompt echoed stays far below.
-pub const MAX_EVENT_BYTES: usize = 16 << 20;
+/// Largest event that is taken, in bytes. llama-server's final event echoes the whole prompt, and one of a million
+/// tokens is still smaller.
+pub const MAX_EVENT_BYTES: usize = 8 << 20;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 

@@ -206,7 +206,7 @@ impl Stack for LlamaSwap {
 
 /// llama.cpp's words, but for what llama-swap puts in front of them while a model loads: chunks of "reasoning" without
 /// id and model, which are no output.
-struct SwapDialect(LlamaDialect);
+pub(crate) struct SwapDialect(pub(crate) LlamaDialect);
 
 impl Dialect for SwapDialect {
     fn parse(&self, data: &str) -> Result<Chunk, StackError> {

@@ -45,13 +45,24 @@ pub struct VllmSpecError(String);
 /// Most drafts of a round that are believed: more would be a huge allocation for a wrong number.
 const MOST_DRAFTS: u64 = 4096;
 
+/// Most rounds of a request that are believed: more would overflow a sum.
+const MOST_ROUNDS: u64 = 1 << 32;
+
 impl VllmSpecDecoding {
     /// The counts of a request.
     ///
     /// # Errors
     ///
-    /// Where fields contradict each other.
+    /// Where fields contradict each other, and for counts that no request has.
     pub fn to_counts(&self) -> Result<SpecCounts, VllmSpecError> {
+        let histogram = self.acceptance_histogram.as_deref().unwrap_or_default();
+        if histogram.len() as u64 > MOST_DRAFTS || histogram.iter().any(|&rounds| rounds > MOST_ROUNDS) {
+            return Err(VllmSpecError(format!(
+                "a histogram of {} lengths with up to {} rounds",
+                histogram.len(),
+                histogram.iter().max().unwrap_or(&0)
+            )));
+        }
         let drafted_per_position = self.per_step_drafted.as_deref().map(reached).transpose()?;
         let accepted_per_position = match (&self.acceptance_histogram, &self.per_step_accepted) {
             (Some(histogram), _) => Some(super::positions_of_histogram(histogram)),
@@ -123,6 +134,20 @@ mod tests {
         );
         let back = VllmSpecDecoding::of_counts(&counts, Some(4));
         assert_eq!(back, told);
+    }
+
+    #[test]
+    fn counts_that_no_request_has_are_refused() {
+        let told = |accepted: u64, histogram: Vec<u64>| VllmSpecDecoding {
+            num_accepted_draft_tokens: accepted,
+            num_draft_tokens: accepted,
+            acceptance_histogram: Some(histogram),
+            ..serde_json::from_str(r#"{"num_accepted_draft_tokens":0,"num_draft_tokens":0}"#).unwrap()
+        };
+        assert!(told(1, vec![0, 1]).to_counts().is_ok());
+        let overflowing = told(u64::MAX, vec![u64::MAX, u64::MAX]).to_counts().unwrap_err();
+        assert!(overflowing.to_string().contains("2 lengths with up to 18446744073709551615 rounds"));
+        assert!(told(0, vec![0; 1 << 20]).to_counts().is_err(), "would take a square of that many steps");
     }
 
     #[test]
