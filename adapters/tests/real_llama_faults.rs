@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::print_stderr,
     clippy::print_stdout,
     reason = "helpers of tests, which clippy does not take for tests"
@@ -173,7 +172,7 @@ fn check_rates(stack: &str, by_position: &[u64], steps: u64, asked: [f64; 3]) {
     }
 }
 
-/// Aborts the server, as GGML_ABORT does, in the middle of the n-th request.
+/// Aborts the server, as `GGML_ABORT` does, in the middle of the n-th request.
 struct AbortsIn {
     server: Arc<LlamaServer>,
     nth: u32,

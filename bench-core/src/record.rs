@@ -98,7 +98,7 @@ pub struct ArmManifest {
 pub enum ArmStatus {
     /// It was measured.
     Ready,
-    /// An optional stack that this machine does not have.
+    /// An optional stack that this machine does not have, or that cannot do what the preset asks.
     Skipped {
         /// Why.
         reason: String,

@@ -1,6 +1,10 @@
 //! A key goes to the server and nowhere else: everything a run writes is searched for a planted one.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests, which clippy does not take for tests"
+)]
 
 mod common;
 #[path = "common/server.rs"]

@@ -1,7 +1,7 @@
 //! Command lines of vLLM's OpenAI-compatible server; words as in 0.32 (`--per-request-spec-decode-metrics` is younger
 //! than 0.26).
 //!
-//! What has no word there: CPU threads (the environment says, see [`env`]) and the device, which is the installed build's
+//! What has no word there: CPU threads (the environment says, see [`env()`]) and the device, which is the installed build's
 //! own; the read-back tells which it is.
 
 use std::fmt::Display;

@@ -199,6 +199,9 @@ async fn connect_arms(
                 Err(StackError::NotInstalled { detail, .. }) if !choice.required => {
                     arm.status = ArmStatus::Skipped { reason: detail };
                 }
+                Err(error @ StackError::Unsupported { .. }) if !choice.required => {
+                    arm.status = ArmStatus::Skipped { reason: error.to_string() };
+                }
                 Err(error) => {
                     rows.append(&runner::setup_row(&manifest.run_id, &label, rows.rows(), &error))?;
                     say(&format!("{label}: {error}"));
