@@ -18,7 +18,7 @@ use crate::decoder::{Chunk, Dialect};
 use crate::llama_server::response;
 use crate::lower;
 use crate::openai;
-use crate::place::{Place, find};
+use crate::place::{Place, find, is_said};
 use crate::prometheus;
 use crate::secret::Secret;
 use crate::server::{Recipe, Server, metrics, samples};
@@ -54,7 +54,9 @@ impl OpenAiServer {
                     what: format!("launch `{}`: write its whole command into the preset", program.display()),
                 });
             }
-            Err(_) if !request.command.is_empty() => Server::launch(recipe(request)?, None).await?,
+            Err(_) if !request.command.is_empty() && !is_said(KIND, request.place) => {
+                Server::launch(recipe(request)?, None).await?
+            }
             Err(error) => return Err(error),
         };
         let model = openai::only_model(&server, KIND, "BENCH_OPENAI_MODEL").await?;
@@ -161,5 +163,34 @@ impl Dialect for OpenAiDialect {
 
     fn usage_of_timings(&self, _timings: &Value) -> Result<Usage, StackError> {
         Ok(Usage::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bench_core::preset::SpecDecode;
+
+    use super::*;
+    use crate::arm::ModelPaths;
+
+    #[tokio::test]
+    async fn a_wrong_address_is_an_error_even_where_a_command_is_given() {
+        let (dir, serving) = (tempfile::tempdir().unwrap(), bench_core::testing::preset().serving);
+        let models = ModelPaths { target: "m.gguf".into(), assistant: None };
+        let command = ["/bin/false".to_owned(), "{port}".to_owned()];
+        let request = ConnectRequest {
+            kind: KIND,
+            label: "arm",
+            models: &models,
+            hf: None,
+            spec: &SpecDecode::None,
+            serving: &serving,
+            command: &command,
+            place: Some("htp://127.0.0.1:1"),
+            log_dir: dir.path(),
+        };
+        let error = OpenAiServer::connect(&request).await.unwrap_err();
+        assert!(matches!(error, StackError::NotInstalled { .. }), "{error:?}");
+        assert!(error.to_string().contains("htp://127.0.0.1:1"), "{error}");
     }
 }

@@ -69,8 +69,16 @@ pub(crate) fn find(kind: StackKind, given: Option<&str>) -> Result<Place, StackE
             what: "be anywhere but in this process".to_owned(),
         });
     };
-    let variable = std::env::var(names.variable).ok().filter(|value| !value.is_empty());
-    locate(names, given, variable.as_deref(), std::env::var_os("PATH").as_deref())
+    locate(names, given, variable(names).as_deref(), std::env::var_os("PATH").as_deref())
+}
+
+/// Whether anybody says where a stack is. What is said wrongly is an error and no reason to start something else.
+pub(crate) fn is_said(kind: StackKind, given: Option<&str>) -> bool {
+    given.is_some() || NAMES.iter().any(|names| names.kind == kind && variable(names).is_some())
+}
+
+fn variable(names: &Names) -> Option<String> {
+    std::env::var(names.variable).ok().filter(|value| !value.is_empty())
 }
 
 fn locate(

@@ -220,6 +220,18 @@ impl Server {
         Ok(Revival::Restarted)
     }
 
+    /// How a server of ours ended that answers for now but is no longer ready: it gets `limit` to end by itself. `None`
+    /// for one that is ready, that does not end, or that is not ours.
+    pub(crate) async fn end_of_unready(&self, limit: Duration) -> Option<Death> {
+        let (running, recipe) = (self.running(), self.recipe.as_ref()?);
+        let process = running.process?;
+        if probe(&self.client, &format!("{}{}", running.base, recipe.ready_path)).await {
+            return None;
+        }
+        process.wait_end(limit).await?;
+        process.death()
+    }
+
     /// Stops it, if it is ours.
     pub(crate) async fn shutdown(&self) -> Result<(), StackError> {
         match self.running().process {

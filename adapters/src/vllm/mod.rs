@@ -28,6 +28,8 @@ use crate::server::{Recipe, Server, metrics, samples};
 const KIND: StackKind = StackKind::Vllm;
 /// Three processes that import for minutes.
 const READY_LIMIT: Duration = Duration::from_secs(300);
+/// From the death of its engine, which it answers with 500, to its own end.
+const ENGINE_DEATH_LIMIT: Duration = Duration::from_secs(15);
 
 /// A vLLM server, ours or somebody's.
 #[derive(Debug)]
@@ -90,7 +92,11 @@ impl Stack for Vllm {
         let body = request::body(self.route, &self.model, &request)?;
         let dialect = VllmDialect { drafts_every_step: self.drafts_every_step() };
         let path = crate::openai::path(self.route);
-        self.server.stream(path, &body, Box::new(dialect), self.server.watch()).await
+        let events = self.server.stream(path, &body, Box::new(dialect), self.server.watch()).await;
+        match events {
+            Err(error @ StackError::Status { status: 500, .. }) => Err(self.with_death(error).await),
+            events => events,
+        }
     }
 
     async fn counters(&self) -> Result<CounterReading, StackError> {
@@ -122,6 +128,16 @@ impl Stack for Vllm {
 }
 
 impl Vllm {
+    /// A 500 may be about one request, or the last word of a server whose engine died: then its log has the traceback.
+    async fn with_death(&self, error: StackError) -> StackError {
+        match self.server.end_of_unready(ENGINE_DEATH_LIMIT).await {
+            Some(death) => {
+                StackError::Aborted { events: 0, detail: error.to_string(), death: Some(Box::new(death)) }
+            }
+            None => error,
+        }
+    }
+
     /// A drafter that is a model drafts in every step; prompt lookup only where it finds something.
     fn drafts_every_step(&self) -> bool {
         match &self.spec {
@@ -168,7 +184,94 @@ pub(crate) fn speculative_decoding(metrics: &Value) -> Result<Option<SpecCounts>
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    use bench_core::testing::generate_request;
+
     use super::*;
+
+    const TRACEBACK: &str = "Traceback (most recent call last):\n  File \"/v/engine/core.py\", line 7, in step\n\
+        IndexError: index 2048 is out of bounds\n";
+
+    /// This very program, as a server that loses its engine with the first request of `engine`.
+    async fn launch(dir: &std::path::Path, engine: &'static str) -> Vllm {
+        let filter = "vllm::tests::a_server_for_the_tests_above";
+        let recipe = Recipe {
+            program: std::env::current_exe().unwrap(),
+            args: Box::new(move |port| {
+                let words = ["--ignored", "--nocapture", "--exact", filter, engine];
+                Ok(words.map(str::to_owned).into_iter().chain([port.to_string()]).collect())
+            }),
+            env: Vec::new(),
+            log: dir.join("vllm.log"),
+            ready_path: "/health",
+            ready_limit: Duration::from_secs(30),
+        };
+        let server = Server::launch(recipe, None).await.unwrap();
+        Vllm { server, model: "m".to_owned(), route: Route::OpenAiCompletion, spec: None, launched: None }
+    }
+
+    #[tokio::test]
+    async fn a_500_of_a_dead_engine_comes_with_its_traceback() {
+        let dir = tempfile::tempdir().unwrap();
+        let vllm = launch(dir.path(), "dies").await;
+        let error = vllm.generate(generate_request("Once")).await.err().unwrap();
+        let death = error.death().unwrap();
+        assert!(error.to_string().contains("answered 500: EngineCore encountered an issue"), "{error}");
+        let site = death.abort_site.as_deref().unwrap();
+        assert!(site.contains("core.py:7") && site.contains("IndexError"), "{site}");
+    }
+
+    #[tokio::test]
+    async fn a_500_of_a_server_that_lives_is_the_request_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let vllm = launch(dir.path(), "lives").await;
+        let error = vllm.generate(generate_request("Once")).await.err().unwrap();
+        assert!(matches!(error, StackError::Status { status: 500, .. }), "{error:?}");
+        vllm.shutdown().await.unwrap();
+    }
+
+    #[test]
+    #[ignore = "a server that the tests above launch"]
+    fn a_server_for_the_tests_above() -> Result<(), String> {
+        let words: Vec<String> = std::env::args().collect();
+        let Some(port) = words.last().and_then(|port| port.parse::<u16>().ok()) else {
+            return Ok(());
+        };
+        let dies = words.iter().any(|word| word == "dies");
+        let (listener, mut dead) = (TcpListener::bind(("127.0.0.1", port)).unwrap(), false);
+        loop {
+            let (mut connection, _) = listener.accept().unwrap();
+            let is_post = read_request(&mut BufReader::new(&connection));
+            let body = r#"{"error":{"message":"EngineCore encountered an issue","code":500}}"#;
+            let (status, body) = if is_post { (500, body) } else { (if dead { 503 } else { 200 }, "") };
+            let length = body.len();
+            write!(
+                connection,
+                "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+            if dead {
+                return Err("engine dead".to_owned());
+            }
+            if is_post && dies {
+                std::io::stderr().write_all(TRACEBACK.as_bytes()).unwrap();
+                dead = true;
+            }
+        }
+    }
+
+    /// Reads a request to its end; whether it is a POST.
+    fn read_request(reader: &mut impl BufRead) -> bool {
+        let lines: Vec<String> =
+            reader.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+        let length =
+            lines.iter().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        reader.read_exact(&mut body).unwrap();
+        lines.first().is_some_and(|line| line.starts_with("POST"))
+    }
 
     #[test]
     fn a_drafter_that_is_a_model_drafts_in_every_step() {
