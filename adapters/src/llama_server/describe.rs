@@ -1,9 +1,9 @@
 //! What a llama-server says of itself: `/props`, `/slots`, `/v1/models`.
 //!
 //! The method of speculation is not in `/props` (its default settings say `none` whatever runs); `/slots` tells
-//! whether a slot speculates, and, once the slot was used, how. What the server does not tell (KV type, threads) is
-//! taken from the log or the command line if it is ours, and is `None` otherwise. A server that was started to speculate and
-//! does not says so here, and its arm is invalid.
+//! whether a slot speculates, and, once the slot was used, how. Where the layers are and how keys and values are kept is
+//! read from the log, if the server is ours. What the server does not tell (threads, draft length) is `None`: what was
+//! asked stands in the recipe. A server that was started to speculate and does not says so here, and its arm is invalid.
 
 use std::collections::BTreeMap;
 
@@ -65,16 +65,16 @@ pub(crate) async fn describe(server: &Server, questions: Questions<'_>) -> Resul
     let slot = slots.as_deref().and_then(<[_]>::first);
     let method = asked.map(|asked| spec_type(&asked.spec));
     let speculation = slot.and_then(|slot| speculation(slot, method));
-    // What the log says is in force; what was asked is only the next best.
+    // What was asked is in the recipe; only what the log says is in force.
     let facts = server.log().map(|log| log_facts::facts(&log)).unwrap_or_default();
     Ok(StackInfo {
         kind,
         build: props.build_info,
         model: props.model_path.or(props.model_alias),
-        kv_type: facts.kv_type.or_else(|| asked.map(|asked| asked.serving.kv_type.as_str().to_owned())),
+        kv_type: facts.kv_type,
         context_tokens: slot.and_then(|slot| slot.n_ctx),
-        threads: asked.map(|asked| asked.serving.threads.get()),
-        draft_max: asked.and_then(|asked| Some(asked.spec.draft_max()?.get())),
+        threads: None,
+        draft_max: None,
         device: facts.device,
         target_sha256: None,
         assistant_sha256: None,

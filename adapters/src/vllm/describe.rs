@@ -45,8 +45,8 @@ pub(super) async fn describe(vllm: &Vllm) -> Result<StackInfo, StackError> {
         kv_type: details.get("cache_dtype").and_then(|dtype| kv_type(dtype)),
         context_tokens: model.as_ref().and_then(|model| model.max_model_len),
         model: model.map(|model| model.id),
-        threads: vllm.launched.as_ref().map(|serving| serving.threads.get()),
-        draft_max: asked.and_then(|spec| Some(spec.draft_max()?.get())),
+        threads: None,
+        draft_max: draft_max(&samples),
         // Builds are for one kind of device, and say so behind their version.
         device: version.version.ends_with("+cpu").then(|| "cpu".to_owned()),
         build: Some(version.version),
@@ -68,6 +68,14 @@ fn speculation(samples: &[Sample<'_>], asked: Option<&str>) -> Option<String> {
         (true, Some(method)) => method.to_owned(),
         (true, None) => "on, by a method the server does not tell".to_owned(),
     })
+}
+
+/// The counters by position exist for every position that may be drafted.
+fn draft_max(samples: &[Sample<'_>]) -> Option<u32> {
+    let per_position = "vllm:spec_decode_num_accepted_tokens_per_pos_total";
+    let positions = samples.iter().filter(|sample| sample.name == per_position);
+    let labels = positions.filter_map(|sample| sample.labels.iter().find(|(name, _)| *name == "position"));
+    labels.filter_map(|(_, position)| position.parse::<u32>().ok()?.checked_add(1)).max()
 }
 
 fn details(samples: &[Sample<'_>]) -> BTreeMap<String, String> {
@@ -100,6 +108,10 @@ mod tests {
         assert_eq!(speculation(&on, Some("mtp")).as_deref(), Some("mtp"));
         assert!(speculation(&on, None).unwrap().starts_with("on, by"));
         assert_eq!(speculation(&[], Some("mtp")), None);
+        let positions = "vllm:spec_decode_num_accepted_tokens_per_pos_total{position=\"0\"} 7\n\
+            vllm:spec_decode_num_accepted_tokens_per_pos_total{position=\"2\"} 0\n";
+        assert_eq!(draft_max(&parse(positions).unwrap()), Some(3));
+        assert_eq!(draft_max(&off), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl SpecCounts {
     #[must_use]
     pub fn rounds_with_draft(&self) -> Option<u64> {
         let by_position = self.drafted_per_position.as_ref().and_then(|drafted| drafted.first().copied());
-        by_position.or_else(|| self.accepted_histogram.as_ref().map(|rounds| rounds.iter().sum()))
+        by_position.or_else(|| self.accepted_histogram.as_deref().map(sum))
     }
 
     /// Accepted drafts by position, from the counts themselves or from the histogram, which implies them.
@@ -63,7 +63,7 @@ impl SpecCounts {
         let Self { drafted, accepted, .. } = *self;
         check(accepted <= drafted, format!("{accepted} accepted of {drafted} drafted"));
         if let Some(positions) = &self.accepted_per_position {
-            let sum: u64 = positions.iter().sum();
+            let sum = sum(positions);
             check(sum == accepted, format!("positions accept {sum} in all, the total says {accepted}"));
             check(
                 positions.is_sorted_by(|a, b| a >= b),
@@ -71,11 +71,15 @@ impl SpecCounts {
             );
         }
         if let Some(positions) = &self.drafted_per_position {
-            let sum: u64 = positions.iter().sum();
+            let sum = sum(positions);
             check(sum == drafted, format!("positions draft {sum} in all, the total says {drafted}"));
         }
         if let Some(histogram) = &self.accepted_histogram {
-            let sum: u64 = (0..).zip(histogram).map(|(length, rounds): (u64, _)| length * rounds).sum();
+            let weighted: Vec<_> = (0..)
+                .zip(histogram)
+                .map(|(length, rounds): (u64, _)| length.saturating_mul(*rounds))
+                .collect();
+            let sum = sum(&weighted);
             check(sum == accepted, format!("the histogram holds {sum} accepted, the total says {accepted}"));
         }
         if let (Some(steps), Some(rounds)) = (self.verify_steps, self.rounds_with_draft()) {
@@ -85,9 +89,24 @@ impl SpecCounts {
     }
 }
 
+/// Most drafts of a round that are believed of foreign counts: more would be a huge allocation for a wrong number.
+const MOST_DRAFTS: u32 = 4096;
+/// Most rounds with one number of accepted drafts that are believed: products and sums of as many fit.
+const MOST_ROUNDS: u64 = 1 << 32;
+
+/// The sum, or the largest number where it would be more: it then contradicts every total.
+fn sum(counts: impl AsRef<[u64]>) -> u64 {
+    counts.as_ref().iter().fold(0, |sum: u64, count| sum.saturating_add(*count))
+}
+
 /// `[i]`: rounds that accepted more than i drafts.
 fn positions_of_histogram(histogram: &[u64]) -> Vec<u64> {
-    (1..histogram.len()).map(|from| histogram[from..].iter().sum()).collect()
+    let mut positions: Vec<u64> = Vec::with_capacity(histogram.len());
+    for rounds in histogram.iter().skip(1).rev() {
+        positions.push(positions.last().copied().unwrap_or(0).saturating_add(*rounds));
+    }
+    positions.reverse();
+    positions
 }
 
 #[cfg(test)]

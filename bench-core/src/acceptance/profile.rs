@@ -120,6 +120,14 @@ impl SpeculationProfile {
         {
             return wrong(format!("a step of length {length} with {} drafts", self.num_speculative_tokens));
         }
+        if longest > super::MOST_DRAFTS {
+            return wrong(format!("{} drafts a step", self.num_speculative_tokens));
+        }
+        if let Some(rounds) =
+            self.acceptance_length_histogram.values().find(|&&rounds| rounds > super::MOST_ROUNDS)
+        {
+            return wrong(format!("{rounds} steps of one length"));
+        }
         let steps: u64 = self.acceptance_length_histogram.values().sum();
         if steps == 0 {
             return Err(ProfileError::Empty);
@@ -208,7 +216,10 @@ mod tests {
         let too_long = SpeculationProfile { num_speculative_tokens: 2, ..fine.clone() };
         let conditional_as_marginal =
             SpeculationProfile { marginal_accept_rates: fine.conditional_accept_rates.clone(), ..fine };
-        for profile in [other_mean, too_long, conditional_as_marginal] {
+        let huge = SpeculationProfile { num_speculative_tokens: u32::MAX, ..other_mean.clone() };
+        let mut many = other_mean.clone();
+        many.acceptance_length_histogram.insert(1, u64::MAX);
+        for profile in [other_mean, too_long, conditional_as_marginal, huge, many] {
             assert!(matches!(profile.to_counts(), Err(ProfileError::Contradiction(_))), "{profile:?}");
         }
     }

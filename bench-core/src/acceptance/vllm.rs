@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{MOST_DRAFTS, MOST_ROUNDS};
 use crate::stack::{SpecCounts, SpecSource};
 
 /// The object as vLLM writes it.
@@ -42,12 +43,6 @@ pub struct VllmSpecDecoding {
 #[error("speculative_decoding contradicts itself: {0}")]
 pub struct VllmSpecError(String);
 
-/// Most drafts of a round that are believed: more would be a huge allocation for a wrong number.
-const MOST_DRAFTS: u64 = 4096;
-
-/// Most rounds of a request that are believed: more would overflow a sum.
-const MOST_ROUNDS: u64 = 1 << 32;
-
 impl VllmSpecDecoding {
     /// The counts of a request.
     ///
@@ -56,7 +51,9 @@ impl VllmSpecDecoding {
     /// Where fields contradict each other, and for counts that no request has.
     pub fn to_counts(&self) -> Result<SpecCounts, VllmSpecError> {
         let histogram = self.acceptance_histogram.as_deref().unwrap_or_default();
-        if histogram.len() as u64 > MOST_DRAFTS || histogram.iter().any(|&rounds| rounds > MOST_ROUNDS) {
+        if histogram.len() as u64 > u64::from(MOST_DRAFTS)
+            || histogram.iter().any(|&rounds| rounds > MOST_ROUNDS)
+        {
             return Err(VllmSpecError(format!(
                 "a histogram of {} lengths with up to {} rounds",
                 histogram.len(),
@@ -109,7 +106,7 @@ impl VllmSpecDecoding {
 /// `[i]`: rounds with more than i.
 fn reached(rounds: &[u64]) -> Result<Vec<u64>, VllmSpecError> {
     let longest = rounds.iter().copied().max().unwrap_or(0);
-    if longest > MOST_DRAFTS {
+    if longest > u64::from(MOST_DRAFTS) {
         return Err(VllmSpecError(format!("a round of {longest} drafts")));
     }
     Ok((0..longest).map(|position| rounds.iter().filter(|&&count| count > position).count() as u64).collect())
