@@ -90,10 +90,20 @@ fn locate(
     let missing = |detail: String| StackError::NotInstalled {
         stack: names.kind,
         detail,
-        hint: format!(
-            "{}, or set {} to its path or to the http address of a running one",
-            names.install, names.variable
-        ),
+        hint: match names.kind {
+            // Its program alone would not know what to serve.
+            StackKind::OpenAi => {
+                format!("{}, or set {} to the http address of a running one", names.install, names.variable)
+            }
+            StackKind::Native
+            | StackKind::LlamaServer
+            | StackKind::AtomicLlamaServer
+            | StackKind::LlamaSwap
+            | StackKind::Vllm => format!(
+                "{}, or set {} to its path or to the http address of a running one",
+                names.install, names.variable
+            ),
+        },
     };
     let said = given.map(|value| ("--at", value)).or(variable.map(|value| (names.variable, value)));
     match said {
