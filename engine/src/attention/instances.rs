@@ -76,8 +76,8 @@ const T4A: KvFormat = KvFormat::Turbo(TurboType::Turbo4Atomic);
 
 const HALVES: &[(KvFormat, KvFormat)] = &[(F16, F16), (BF16, BF16)];
 const BYTES: &[(KvFormat, KvFormat)] = &[(Q8_0, Q8_0)];
-const TURBO: &[(KvFormat, KvFormat)] =
-    &[(T2, T2), (T3, T3), (T4, T4), (T4A, T4A), (Q8_0, T2), (Q8_0, T3), (Q8_0, T4), (Q8_0, T4A)];
+const TURBO: &[(KvFormat, KvFormat)] = &[(T2, T2), (T3, T3), (T4, T4), (T4A, T4A)];
+const Q8_0_TURBO: &[(KvFormat, KvFormat)] = &[(Q8_0, T2), (Q8_0, T3), (Q8_0, T4), (Q8_0, T4A)];
 const F16_MIXED: &[(KvFormat, KvFormat)] = &[(F16, Q8_0)];
 const F16_TURBO: &[(KvFormat, KvFormat)] = &[(F16, T3), (F16, T4), (F16, T4A)];
 
@@ -139,31 +139,30 @@ pub static INSTANCES: &[Instance] = &[
     mma(192, HALVES, [32, 32, 2, 4, 2]),
     mma(192, BYTES, [16, 32, 2, 4, 3]),
     mma(192, BYTES, [32, 32, 2, 4, 2]),
-    mma(256, HALVES, [16, 32, 4, 4, 2]),
-    mma(256, HALVES, [32, 32, 4, 4, 2]),
+    mma(256, HALVES, [16, 32, 8, 4, 2]),
+    mma(256, HALVES, [32, 32, 8, 4, 2]),
     mma(256, BYTES, [16, 32, 4, 4, 2]),
     mma(256, BYTES, [32, 32, 4, 4, 2]),
     mma(256, F16_MIXED, [16, 32, 4, 4, 2]),
-    mma(256, F16_MIXED, [32, 32, 4, 4, 2]),
-    mma(512, HALVES, [16, 32, 4, 5, 1]),
+    mma(512, HALVES, [16, 32, 8, 5, 1]),
     mma(512, HALVES, [16, 16, 4, 4, 2]),
+    mma(512, HALVES, [32, 32, 8, 5, 1]),
     mma(512, HALVES, [32, 16, 8, 3, 1]),
-    mma(512, BYTES, [16, 32, 4, 4, 2]),
+    mma(512, HALVES, [64, 32, 8, 4, 1]),
+    mma(512, BYTES, [16, 32, 8, 4, 2]),
     mma(512, BYTES, [32, 32, 8, 3, 1]),
     mma(512, F16_MIXED, [16, 16, 4, 4, 2]),
-    mma(512, F16_MIXED, [32, 16, 8, 3, 1]),
     mma(128, TURBO, [16, 32, 4, 4, 3]),
     mma(128, TURBO, [32, 32, 4, 4, 2]),
     mma(192, TURBO, [16, 32, 4, 4, 3]),
-    mma(192, TURBO, [32, 32, 4, 4, 2]),
-    mma(256, TURBO, [16, 32, 4, 4, 3]),
+    mma(256, TURBO, [16, 64, 8, 4, 2]),
     mma(256, TURBO, [32, 32, 4, 4, 2]),
+    mma(256, Q8_0_TURBO, [16, 32, 4, 4, 2]),
     mma(256, F16_TURBO, [16, 32, 4, 4, 2]),
-    mma(256, F16_TURBO, [32, 32, 4, 4, 2]),
-    mma(512, TURBO, [16, 32, 4, 4, 3]),
-    mma(512, TURBO, [32, 32, 8, 3, 1]),
+    mma(512, TURBO, [16, 64, 8, 4, 2]),
+    mma(512, TURBO, [32, 64, 8, 3, 1]),
+    mma(512, Q8_0_TURBO, [16, 32, 8, 4, 2]),
     mma(512, F16_TURBO, [16, 16, 4, 4, 2]),
-    mma(512, F16_TURBO, [32, 16, 8, 3, 1]),
     Instance {
         path: Path::Tile,
         head_dims: HeadDims::MultiplesOf8UpTo(576),

@@ -88,16 +88,22 @@ pub fn plan(shape: &AttnShape, caps: &DeviceCaps) -> Result<AttnPlan, Unsupporte
 ///
 /// # Errors
 /// As [`plan`]; a path whose rows are all barred is missing from the list.
-pub(crate) fn plan_among(
+pub fn plan_among(
     shape: &AttnShape,
     caps: &DeviceCaps,
     allowed: impl Fn(&Instance) -> bool,
 ) -> Result<AttnPlan, Unsupported> {
     shape.check()?;
     let rows = || INSTANCES.iter().filter(|row| allowed(row));
-    // Fewest passes over the cache, then least padding, then the deepest ring that fits.
+    // A short cache stays in L2, where narrow tiles of columns side by side beat wide ones (measured); a long one is
+    // gone through as few times as can be. Then least padding, then the deepest ring that fits.
+    let narrow = 16;
+    let blocks = u64::from(shape.columns().div_ceil(narrow))
+        * u64::from(shape.kv_heads)
+        * u64::from(shape.keys().div_ceil(32));
+    let short = blocks <= 8 * u64::from(caps.multiprocessors);
     let chosen = rows().filter(|row| exclusion(row, shape, caps).is_none()).min_by_key(|row| {
-        let passes = shape.columns().div_ceil(row.columns);
+        let passes = if short { 1 } else { shape.columns().div_ceil(row.columns) };
         (row.path == Path::Tile, passes, row.columns, Reverse(row.shared_bytes(shape.k, shape.v).0))
     });
     if let Some(instance) = chosen {

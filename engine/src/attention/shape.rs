@@ -77,6 +77,10 @@ impl AttnShape {
         if self.kv_heads > 65_535 {
             return error("kv_heads", self.kv_heads, "at most 65535");
         }
+        // Kernels divide columns by the ratio with a 32-bit reciprocal.
+        if self.gqa_ratio() > 4096 {
+            return error("heads", self.heads, "at most 4096 per KV head");
+        }
         if u64::from(self.q_rows) * u64::from(self.gqa_ratio()) > u64::from(most) / 2 {
             return error("q_rows", self.q_rows, "at most 524288 columns (rows times heads per KV head)");
         }

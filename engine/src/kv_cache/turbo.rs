@@ -286,7 +286,7 @@ mod tests {
         for ty in TurboType::ALL {
             let group = ty.quantize(&[0.0; GROUP]);
             assert_eq!(group.norm, f16::ZERO);
-            assert_eq!(ty.dequantize(&group).map(f32::abs), [0.0; GROUP]);
+            assert!(ty.dequantize(&group).iter().all(|x| x.abs() == 0.0));
         }
     }
 
