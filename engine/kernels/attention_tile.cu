@@ -5,7 +5,7 @@
 //
 // grid (splits, tiles of 8 columns, kv_heads); block 128; static shared memory 41.3 KB, so no opt-in is needed:
 //   q [8][640] f32 | kv [8][640] f32, one tile of keys, then of values, decoded | p [8][8] f32
-// All arithmetic in f32. Thread i owns output dimensions i, i + 128, ... of all 8 columns.
+// Serves the row of the path `tile`. Kept simple; its speed was not measured. All arithmetic in f32. Thread i owns output dimensions i, i + 128, ... of all 8 columns.
 
 #include "attention_common.cuh"
 

@@ -2,7 +2,7 @@
 //! and an oracle in f64.
 //!
 //! [`INSTANCES`] is the only list of kernels: the choice, the compile options, `docs/attention-instances.md` and the
-//! tests are derived from it. [`plan`] is total: for every valid shape it ends in a kernel that runs, and whether a
+//! tests are derived from it. [`plan()`] is total: for every valid shape it ends in a kernel that runs, and whether a
 //! shape is supported is the same call. Launching is `backend::cuda`'s.
 
 mod instances;
