@@ -6,6 +6,10 @@ pub enum EngineError {
     /// A GGUF file cannot be read or written.
     #[error(transparent)]
     Gguf(#[from] crate::gguf::GgufError),
+    /// The GPU could not do what was asked.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] crate::backend::cuda::CudaError),
     /// The sequence would outgrow the context it was given.
     #[error("{needed} tokens do not fit into a context of {capacity}")]
     ContextFull {
@@ -113,6 +117,8 @@ impl EngineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Gguf(error) => error.hint(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(error) => error.hint(),
             Self::ContextFull { needed, .. } => {
                 Some(format!("set the context to at least {needed} tokens, or shorten the request"))
             }

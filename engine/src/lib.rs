@@ -4,6 +4,7 @@
 //! weights ([`spec::Target::forward`]), `spec::accept` decides how many drafts stand, the caches roll back to the
 //! accepted length. This crate does not know that it is being benchmarked.
 
+pub mod attention;
 pub mod backend;
 pub mod chat;
 mod error;

@@ -1,3 +1,5 @@
 //! Where the arithmetic runs. One module a device; the models call them and never the other way round.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;

@@ -8,6 +8,7 @@
 mod layer;
 #[cfg(test)]
 mod tests;
+pub mod turbo;
 
 pub use layer::LayerCache;
 

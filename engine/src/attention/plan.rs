@@ -1,0 +1,298 @@
+//! Choosing a kernel: a pure, total function from shape and device to a row of the table.
+//!
+//! Called once a layer when a model is loaded, so what cannot run fails before the first token, with every path and
+//! the rule that excluded it. Invariant: an [`AttnPlan`] is only made here, so what is launched was admitted.
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use super::shape::ShapeError;
+use super::{AttnShape, DeviceCaps, INSTANCES, Instance, Path};
+
+/// Most splits of one call: what combine goes through for every column.
+const MAX_SPLITS: u32 = 1024;
+
+/// An admitted kernel with its grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttnPlan {
+    instance: &'static Instance,
+    shape: AttnShape,
+    splits: u32,
+}
+
+/// What a row asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Compute capability times ten.
+    Compute {
+        /// The row's.
+        needed: u32,
+        /// The device's.
+        got: u32,
+    },
+    /// No row of the path has this head dimension.
+    HeadDim {
+        /// The shape's.
+        got: u32,
+    },
+    /// No row of the path and head dimension has this pair of formats.
+    Formats {
+        /// Of keys.
+        k: &'static str,
+        /// Of values.
+        v: &'static str,
+    },
+    /// Shared memory of a block.
+    SharedMemory {
+        /// The row's, in bytes.
+        needed: u32,
+        /// The device's, in bytes.
+        got: u32,
+    },
+}
+
+/// Why a path cannot serve a shape: the first rule that its nearest row fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exclusion {
+    /// The path.
+    pub path: Path,
+    /// The rule.
+    pub rule: Rule,
+}
+
+/// No kernel serves a shape.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsupported {
+    /// The shape itself makes no sense.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// Every path, and why not.
+    #[error("no attention kernel for head_dim {head_dim}: {}", list(excluded))]
+    NoKernel {
+        /// Of the shape.
+        head_dim: u32,
+        /// One entry a path.
+        excluded: Vec<Exclusion>,
+    },
+}
+
+/// Chooses the kernel of a shape on a device.
+///
+/// # Errors
+/// [`Unsupported`], with the reason of every path.
+pub fn plan(shape: &AttnShape, caps: &DeviceCaps) -> Result<AttnPlan, Unsupported> {
+    plan_among(shape, caps, |_| true)
+}
+
+/// [`plan`] among the rows that `allowed` lets pass: without those whose self-check failed, say.
+///
+/// # Errors
+/// As [`plan`]; a path whose rows are all barred is missing from the list.
+pub fn plan_among(
+    shape: &AttnShape,
+    caps: &DeviceCaps,
+    allowed: impl Fn(&Instance) -> bool,
+) -> Result<AttnPlan, Unsupported> {
+    shape.check()?;
+    let rows = || INSTANCES.iter().filter(|row| allowed(row));
+    // A short cache stays in L2, where narrow tiles of columns side by side beat wide ones (measured); a long one is
+    // gone through as few times as can be. Then least padding, then the deepest ring that fits.
+    let narrow = 16;
+    let blocks = u64::from(shape.columns().div_ceil(narrow))
+        * u64::from(shape.kv_heads)
+        * u64::from(shape.keys().div_ceil(32));
+    let short = blocks <= 8 * u64::from(caps.multiprocessors);
+    let chosen = rows().filter(|row| exclusion(row, shape, caps).is_none()).min_by_key(|row| {
+        let passes = if short { 1 } else { shape.columns().div_ceil(row.columns) };
+        (row.path == Path::Tile, passes, row.columns, Reverse(row.shared_bytes(shape.k, shape.v).0))
+    });
+    if let Some(instance) = chosen {
+        return Ok(AttnPlan { instance, shape: *shape, splits: splits(instance, shape, caps) });
+    }
+    // Rules are checked in a fixed order, so the row that fails the latest one is the nearest.
+    let nearest = |path| {
+        rows()
+            .filter(|row| row.path == path)
+            .filter_map(|row| exclusion(row, shape, caps))
+            .max_by_key(|rule| rule.order())
+            .map(|rule| Exclusion { path, rule })
+    };
+    let excluded = Path::ALL.into_iter().filter_map(nearest).collect();
+    Err(Unsupported::NoKernel { head_dim: shape.head_dim, excluded })
+}
+
+/// The first rule of a row that a shape breaks.
+fn exclusion(row: &Instance, shape: &AttnShape, caps: &DeviceCaps) -> Option<Rule> {
+    if caps.compute < row.min_compute {
+        return Some(Rule::Compute { needed: row.min_compute, got: caps.compute });
+    }
+    if !row.serves(shape.head_dim) {
+        return Some(Rule::HeadDim { got: shape.head_dim });
+    }
+    if !row.formats.contains(&(shape.k, shape.v)) {
+        return Some(Rule::Formats { k: shape.k.name(), v: shape.v.name() });
+    }
+    let (dynamic, fixed) = row.shared_bytes(shape.k, shape.v);
+    let (needed, got) = (dynamic + fixed, caps.shared_per_block);
+    (needed > got).then_some(Rule::SharedMemory { needed, got })
+}
+
+/// Splits of the keys: as many as fill the device once, but no split of less than a tile or 32 keys.
+fn splits(row: &Instance, shape: &AttnShape, caps: &DeviceCaps) -> u32 {
+    let (dynamic, fixed) = row.shared_bytes(shape.k, shape.v);
+    // The system takes 1 KiB of every block's.
+    let by_memory = caps.shared_per_multiprocessor / (dynamic + fixed + 1024);
+    let blocks = caps.multiprocessors * by_memory.clamp(1, row.blocks);
+    let others = shape.kv_heads * shape.columns().div_ceil(row.columns);
+    let longest = shape.keys().div_ceil(row.keys.max(32));
+    (blocks / others).clamp(1, longest.clamp(1, MAX_SPLITS))
+}
+
+impl AttnPlan {
+    /// The row of the table.
+    #[must_use]
+    pub const fn instance(&self) -> &'static Instance {
+        self.instance
+    }
+
+    /// The shape it was made for.
+    #[must_use]
+    pub const fn shape(&self) -> &AttnShape {
+        &self.shape
+    }
+
+    /// Parts in which the keys are gone through side by side.
+    #[must_use]
+    pub const fn splits(&self) -> u32 {
+        self.splits
+    }
+
+    /// The same plan with another number of splits (1 to 1024); the result is the same but for rounding.
+    #[must_use]
+    pub fn with_splits(self, splits: u32) -> Self {
+        Self { splits: splits.clamp(1, MAX_SPLITS), ..self }
+    }
+
+    /// Blocks: splits, tiles of columns, KV heads.
+    #[must_use]
+    pub const fn grid(&self) -> [u32; 3] {
+        [self.splits, self.shape.columns().div_ceil(self.instance.columns), self.shape.kv_heads]
+    }
+
+    /// Width of a partial result: whole groups where the output has to be rotated back.
+    #[must_use]
+    pub const fn partial_width(&self) -> u32 {
+        if self.shape.v.is_turbo() { self.shape.head_dim.next_multiple_of(128) } else { self.shape.head_dim }
+    }
+
+    /// Floats of room for partial results: (outputs, statistics).
+    #[must_use]
+    pub const fn scratch(&self) -> (usize, usize) {
+        let columns = self.splits as usize * self.shape.q_rows as usize * self.shape.heads as usize;
+        (columns * self.partial_width() as usize, 2 * columns)
+    }
+
+    /// The route in one line, for logs and result records.
+    #[must_use]
+    pub fn route(&self) -> String {
+        let AttnShape { k, v, .. } = self.shape;
+        format!("{} {}/{} x{}", self.instance.name(), k.name(), v.name(), self.splits)
+    }
+}
+
+impl Rule {
+    const fn order(&self) -> u32 {
+        match self {
+            Self::Compute { .. } => 0,
+            Self::HeadDim { .. } => 1,
+            Self::Formats { .. } => 2,
+            Self::SharedMemory { .. } => 3,
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compute { needed, got } => {
+                write!(
+                    f,
+                    "needs compute capability {}.{}, the device has {}.{}",
+                    needed / 10,
+                    needed % 10,
+                    got / 10,
+                    got % 10
+                )
+            }
+            Self::HeadDim { got } => write!(f, "no row for head_dim {got}"),
+            Self::Formats { k, v } => write!(f, "no row for {k} keys with {v} values"),
+            Self::SharedMemory { needed, got } => {
+                write!(f, "row needs {needed} bytes of shared memory, the device allows {got}")
+            }
+        }
+    }
+}
+
+fn list(excluded: &[Exclusion]) -> String {
+    let one = |e: &Exclusion| format!("{}: {}", e.path.name(), e.rule);
+    excluded.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::KvFormat;
+
+    const SHAPE: AttnShape = AttnShape {
+        head_dim: 256,
+        heads: 8,
+        kv_heads: 2,
+        q_rows: 1,
+        k: KvFormat::F16,
+        v: KvFormat::F16,
+        window: None,
+        cells: 4096,
+    };
+
+    #[test]
+    fn a_barred_row_is_replaced() {
+        let caps = DeviceCaps::typical(90);
+        let first = plan(&SHAPE, &caps).unwrap();
+        let second = plan_among(&SHAPE, &caps, |row| row != first.instance()).unwrap();
+        assert_ne!(second.instance(), first.instance());
+        let last = plan_among(&SHAPE, &caps, |row| row.path == Path::Tile).unwrap();
+        assert_eq!(last.instance().path, Path::Tile);
+    }
+
+    #[test]
+    fn an_error_names_every_path_and_its_reason() {
+        let caps = DeviceCaps { compute: 70, ..DeviceCaps::typical(75) };
+        let error = plan(&SHAPE, &caps).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no attention kernel for head_dim 256: mma: needs compute capability 8.0, the device has 7.0; \
+             mma-turbo: needs compute capability 8.0, the device has 7.0; \
+             tile: needs compute capability 7.5, the device has 7.0"
+        );
+        let caps = DeviceCaps { shared_per_block: 32 * 1024, ..DeviceCaps::typical(80) };
+        let error = plan(&SHAPE, &caps).unwrap_err().to_string();
+        assert!(error.contains("mma-turbo: no row for f16 keys with f16 values"), "{error}");
+        assert!(
+            error.contains("tile: row needs 41216 bytes of shared memory, the device allows 32768"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_short_cache_gets_few_splits_and_a_long_one_fills_the_device() {
+        let caps = DeviceCaps::typical(90);
+        let splits = |cells, window| {
+            let shape = AttnShape { cells, window, ..SHAPE };
+            plan(&shape, &caps).unwrap().splits()
+        };
+        assert_eq!(splits(1, None), 1);
+        assert_eq!(splits(64, None), 2);
+        assert_eq!(splits(1 << 20, None), 132);
+        assert_eq!(splits(1 << 20, std::num::NonZeroU32::new(512)), 16);
+    }
+}

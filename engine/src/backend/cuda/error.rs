@@ -1,0 +1,150 @@
+//! What can go wrong with a GPU, in words.
+
+use cudarc::driver::DriverError;
+use cudarc::driver::sys::CUresult;
+use cudarc::nvrtc::result::NvrtcError;
+
+use crate::attention::Unsupported;
+
+/// Why the GPU could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CudaError {
+    /// The driver's library is not there.
+    #[error("no CUDA driver: libcuda cannot be loaded")]
+    NoDriver,
+    /// NVRTC's library is not there.
+    #[error("no CUDA run-time compiler: libnvrtc cannot be loaded")]
+    NoNvrtc,
+    /// There is a driver, but not that device.
+    #[error("no CUDA device {ordinal}: the driver shows {count}")]
+    NoDevice {
+        /// Which was asked for.
+        ordinal: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// The device's memory is full.
+    #[error("no memory on the GPU for {what}: {bytes} bytes, {free} of {total} are free")]
+    OutOfMemory {
+        /// What it was for.
+        what: &'static str,
+        /// How much.
+        bytes: usize,
+        /// Free then.
+        free: usize,
+        /// In all.
+        total: usize,
+    },
+    /// A kernel's source does not compile.
+    #[error("kernel `{kernel}` does not compile for {architecture}:\n{log}")]
+    Compile {
+        /// File of the source.
+        kernel: &'static str,
+        /// As NVRTC names it.
+        architecture: String,
+        /// NVRTC's words.
+        log: String,
+    },
+    /// NVRTC failed otherwise.
+    #[error("NVRTC: {doing}")]
+    Nvrtc {
+        /// What it was doing.
+        doing: &'static str,
+        /// Its code.
+        source: NvrtcError,
+    },
+    /// The driver failed.
+    #[error("CUDA: {doing}")]
+    Driver {
+        /// What it was doing.
+        doing: &'static str,
+        /// Its code and words.
+        source: DriverError,
+    },
+    /// A buffer that does not fit what is to be launched.
+    #[error("{what}: got {got} elements, expected {expected}")]
+    BufferSize {
+        /// Which buffer.
+        what: &'static str,
+        /// Its length.
+        got: usize,
+        /// What is needed.
+        expected: usize,
+    },
+    /// No kernel for a shape.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+}
+
+impl CudaError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoDriver => Some(
+                "install NVIDIA's driver (`nvidia-smi` shows whether it works); in a container, pass the GPUs in"
+                    .to_owned(),
+            ),
+            Self::NoNvrtc => Some(
+                "install the CUDA 13.0 toolkit or `pip install nvidia-cuda-nvrtc==13.0.88`, and put the folder of \
+                 libnvrtc.so on LD_LIBRARY_PATH"
+                    .to_owned(),
+            ),
+            Self::NoDevice { .. } => Some("check CUDA_VISIBLE_DEVICES".to_owned()),
+            Self::OutOfMemory { .. } => Some(
+                "set a smaller context, or a smaller KV type; `nvidia-smi` shows who else uses the card".to_owned(),
+            ),
+            Self::Compile { .. } => {
+                Some("NVRTC 13.0 is what the kernels are tested with; another version may differ".to_owned())
+            }
+            Self::Driver { source, .. } if is_too_new(source.0) => {
+                Some("the driver is older than NVRTC; bring them to the same CUDA version".to_owned())
+            }
+            Self::Driver { source, .. } if is_sticky(source.0) => {
+                Some("the CUDA context is lost; open the device again in a new process".to_owned())
+            }
+            Self::Driver { .. } | Self::Nvrtc { .. } | Self::BufferSize { .. } | Self::Unsupported(_) => None,
+        }
+    }
+}
+
+/// Errors of a driver that does not know what NVRTC made.
+fn is_too_new(code: CUresult) -> bool {
+    [
+        CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU,
+        CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+        CUresult::CUDA_ERROR_INVALID_IMAGE,
+    ]
+    .contains(&code)
+}
+
+/// Errors after which a context answers every call with the same.
+fn is_sticky(code: CUresult) -> bool {
+    [
+        CUresult::CUDA_ERROR_ILLEGAL_ADDRESS,
+        CUresult::CUDA_ERROR_LAUNCH_FAILED,
+        CUresult::CUDA_ERROR_LAUNCH_TIMEOUT,
+        CUresult::CUDA_ERROR_MISALIGNED_ADDRESS,
+        CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION,
+        CUresult::CUDA_ERROR_ECC_UNCORRECTABLE,
+        CUresult::CUDA_ERROR_CONTEXT_IS_DESTROYED,
+    ]
+    .contains(&code)
+}
+
+/// Names what a driver call was for.
+pub(super) trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T, CudaError>;
+}
+
+impl<T> Doing<T> for Result<T, DriverError> {
+    fn doing(self, doing: &'static str) -> Result<T, CudaError> {
+        self.map_err(|source| CudaError::Driver { doing, source })
+    }
+}
+
+impl<T> Doing<T> for Result<T, NvrtcError> {
+    fn doing(self, doing: &'static str) -> Result<T, CudaError> {
+        self.map_err(|source| CudaError::Nvrtc { doing, source })
+    }
+}

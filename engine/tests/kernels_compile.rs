@@ -1,0 +1,157 @@
+//! Every row of the table compiles for every architecture, without spills and within its registers and shared memory.
+//! Needs NVRTC and no GPU. Without NVRTC it says so and passes, unless `BENCH_REQUIRE_NVRTC` is set.
+
+#![cfg(feature = "cuda")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use bench_engine::attention::{HeadDims, INSTANCES, Path};
+use bench_engine::backend::cuda::{KernelSource, architecture, compile, nvrtc_present, nvrtc_version};
+
+const COMPUTE: [u32; 5] = [80, 86, 89, 90, 120];
+
+/// One compilation and what it may use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Job {
+    name: String,
+    source: &'static str,
+    defines: Vec<String>,
+    compute: u32,
+    max_registers: u32,
+    static_shared: u32,
+}
+
+/// What the assembler reports.
+#[derive(Debug, PartialEq, Eq)]
+struct Used {
+    registers: u32,
+    spills: u32,
+    stack: u32,
+    shared: u32,
+}
+
+/// Every kernel once: rows whose formats share a kernel (the two 4-bit codebooks) are one compilation.
+fn jobs() -> Vec<Job> {
+    let mut seen = BTreeSet::new();
+    let mut jobs = Vec::new();
+    for compute in COMPUTE {
+        for row in INSTANCES.iter().filter(|row| row.path != Path::Tile) {
+            assert!(matches!(row.head_dims, HeadDims::One(_)), "{}", row.name());
+            for (k, v) in row.formats {
+                let defines = row.defines(*k, *v);
+                if seen.insert((compute, defines.clone())) {
+                    let name = format!("{} {}/{}", row.name(), k.name(), v.name());
+                    let source = KernelSource::AttentionMma.file();
+                    let max_registers = row.max_registers();
+                    jobs.push(Job { name, source, defines, compute, max_registers, static_shared: 0 });
+                }
+            }
+        }
+        let tile = INSTANCES.iter().find(|row| row.path == Path::Tile).unwrap();
+        let (k, v) = tile.formats[0];
+        let plain = [
+            (KernelSource::AttentionTile, tile.max_registers(), tile.shared_bytes(k, v).1),
+            (KernelSource::AttentionCombine, 64, 12_416),
+            (KernelSource::KvWrite, 128, 0),
+        ];
+        for (source, max_registers, static_shared) in plain {
+            let (name, source) = (source.entry().to_owned(), source.file());
+            jobs.push(Job { name, source, defines: Vec::new(), compute, max_registers, static_shared });
+        }
+    }
+    jobs
+}
+
+/// Numbers in front of words in lines such as `Used 96 registers, used 1 barriers, 4096 bytes smem`.
+fn parse(log: &str) -> Used {
+    let before = |word: &str| {
+        let (head, _) = log.split_once(word)?;
+        head.trim_end().rsplit([' ', ',']).next()?.parse().ok()
+    };
+    Used {
+        registers: before(" registers").unwrap_or(u32::MAX),
+        spills: before(" bytes spill stores").unwrap_or(u32::MAX),
+        stack: before(" bytes stack frame").unwrap_or(u32::MAX),
+        shared: before(" bytes smem").unwrap_or(0),
+    }
+}
+
+fn check(job: &Job) -> Result<Used, String> {
+    let source = KernelSource::ALL.into_iter().find(|source| source.file() == job.source).unwrap();
+    let label = format!("{} on {}", job.name, architecture(job.compute));
+    let compiled =
+        compile(source, &job.defines, &architecture(job.compute)).map_err(|e| format!("{label}: {e}"))?;
+    if compiled.log.contains("warning") {
+        return Err(format!("{label}: {}", compiled.log));
+    }
+    let used = parse(&compiled.log);
+    let fits = used.registers <= job.max_registers && used.shared == job.static_shared;
+    if used.spills == 0 && used.stack == 0 && fits {
+        return Ok(used);
+    }
+    Err(format!(
+        "{label}: {used:?}, at most {} registers and {} bytes of shared memory",
+        job.max_registers, job.static_shared
+    ))
+}
+
+#[test]
+fn every_row_compiles_for_every_architecture_within_its_resources() {
+    if !nvrtc_present() {
+        assert!(
+            std::env::var_os("BENCH_REQUIRE_NVRTC").is_none(),
+            "BENCH_REQUIRE_NVRTC is set, but libnvrtc is not found"
+        );
+        println!(
+            "SKIP: libnvrtc is not found (pip install nvidia-cuda-nvrtc==13.0.88; LD_LIBRARY_PATH to its lib folder)"
+        );
+        return;
+    }
+    let (started, jobs) = (Instant::now(), jobs());
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = check(job);
+                    results.lock().unwrap().push((job.clone(), outcome));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap();
+    results.sort_by(|a, b| a.0.cmp(&b.0));
+    let errors: Vec<&String> = results.iter().filter_map(|(_, outcome)| outcome.as_ref().err()).collect();
+    for (job, outcome) in &results {
+        if let Ok(used) = outcome {
+            println!(
+                "{} {}: {} registers of {}",
+                job.name,
+                architecture(job.compute),
+                used.registers,
+                job.max_registers
+            );
+        }
+    }
+    println!("{} kernels with NVRTC {:?} in {:.1?}", jobs.len(), nvrtc_version().unwrap(), started.elapsed());
+    assert!(
+        errors.is_empty(),
+        "{} of {}:\n{}",
+        errors.len(),
+        jobs.len(),
+        errors.iter().map(|e| e.as_str()).collect::<Vec<_>>().join("\n")
+    );
+}
+
+#[test]
+fn the_assemblers_report_is_understood() {
+    let log = "ptxas info    : 8 bytes gmem\n    16 bytes stack frame, 24 bytes spill stores, 40 bytes spill loads\n\
+               ptxas info    : Used 128 registers, used 1 barriers, 16 bytes cumulative stack size, 41216 bytes smem\n";
+    assert_eq!(parse(log), Used { registers: 128, spills: 24, stack: 16, shared: 41_216 });
+    assert_eq!(parse("nothing").registers, u32::MAX);
+}
