@@ -36,7 +36,28 @@ pub struct ConnectRequest<'a> {
     pub log_dir: &'a Path,
 }
 
-impl ConnectRequest<'_> {
+impl<'a> ConnectRequest<'a> {
+    /// An arm of our own engine, which needs no more.
+    #[must_use]
+    pub fn native(
+        models: &'a ModelPaths,
+        spec: &'a SpecDecode,
+        serving: &'a ServingParams,
+        log_dir: &'a Path,
+    ) -> Self {
+        Self {
+            kind: StackKind::Native,
+            label: "native",
+            models,
+            hf: None,
+            spec,
+            serving,
+            command: &[],
+            place: None,
+            log_dir,
+        }
+    }
+
     /// Where a server of this arm writes.
     pub(crate) fn log_path(&self) -> PathBuf {
         self.log_dir.join(format!("{}.log", self.label.replace('/', "-")))

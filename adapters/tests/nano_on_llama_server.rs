@@ -7,7 +7,9 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
-use std::num::{NonZeroU32, NonZeroUsize};
+mod common;
+
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,8 @@ use bench_engine::spec::generation::GenerateParams;
 use bench_engine::spec::sampler::SamplingParams;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use common::{n, program};
 
 const TOKENS: usize = 64;
 const DRAFT_MAX: u32 = 3;
@@ -46,22 +50,6 @@ fn pair() -> ModelPaths {
         target: folder.join("nano-target-q8_0.gguf"),
         assistant: Some(folder.join("nano-assistant-q8_0.gguf")),
     }
-}
-
-fn n(value: u32) -> NonZeroU32 {
-    NonZeroU32::new(value).unwrap()
-}
-
-fn program() -> Option<PathBuf> {
-    let found = std::env::var_os("BENCH_LLAMA_SERVER").map(PathBuf::from).filter(|path| path.is_file());
-    if found.is_none() {
-        assert!(
-            !std::env::var("BENCH_REQUIRE_LLAMA_SERVER").is_ok_and(|value| value == "1"),
-            "BENCH_LLAMA_SERVER names no program, and BENCH_REQUIRE_LLAMA_SERVER=1"
-        );
-        eprintln!("SKIP: BENCH_LLAMA_SERVER names no program");
-    }
-    found
 }
 
 /// Accepted and drafted tokens.

@@ -5,9 +5,7 @@
 use std::num::NonZeroU32;
 
 use bench_adapters::{ConnectRequest, ModelPaths, connect};
-use bench_core::preset::{
-    AcceptanceRule, Device, DraftHead, KvType, Route, ServingParams, SpecDecode, StackKind,
-};
+use bench_core::preset::{AcceptanceRule, Device, DraftHead, KvType, Route, ServingParams, SpecDecode};
 use bench_core::stack::{DRAFT_HEAD_DETAIL, StackInfo};
 use bench_engine::synth::tiny::{TinyPair, write_tiny_pair};
 
@@ -21,17 +19,7 @@ async fn describe(models: &ModelPaths, spec: &SpecDecode) -> StackInfo {
         device: Device::Auto,
     };
     let log_dir = models.target.parent().unwrap();
-    let request = ConnectRequest {
-        kind: StackKind::Native,
-        label: "native",
-        models,
-        hf: None,
-        spec,
-        serving: &serving,
-        command: &[],
-        place: None,
-        log_dir,
-    };
+    let request = ConnectRequest::native(models, spec, &serving, log_dir);
     let stack = connect(&request).await.unwrap();
     let info = stack.describe().await.unwrap();
     stack.shutdown().await.unwrap();

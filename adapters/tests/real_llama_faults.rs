@@ -8,7 +8,8 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
-use std::num::NonZeroU32;
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,21 +31,7 @@ use bench_engine::synth::tiny::{TinyPair, write_tiny_pair};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-fn n(value: u32) -> NonZeroU32 {
-    NonZeroU32::new(value).unwrap()
-}
-
-fn program() -> Option<PathBuf> {
-    let found = std::env::var_os("BENCH_LLAMA_SERVER").map(PathBuf::from).filter(|path| path.is_file());
-    if found.is_none() {
-        assert!(
-            std::env::var_os("BENCH_REQUIRE_LLAMA_SERVER").is_none(),
-            "BENCH_LLAMA_SERVER names no program"
-        );
-        eprintln!("SKIP: BENCH_LLAMA_SERVER names no program");
-    }
-    found
-}
+use common::{n, program};
 
 fn models(dir: &Path) -> ModelPaths {
     let files = write_tiny_pair(dir, &TinyPair::default()).unwrap();
@@ -149,17 +136,7 @@ async fn synthetic_acceptance_has_the_rates_that_were_asked_for() {
     check_rates("llama-server", &by_position, steps, asked);
 
     let serving = serving(Route::Completion);
-    let arm = ConnectRequest {
-        kind: StackKind::Native,
-        label: "native",
-        models: &models,
-        hf: None,
-        command: &[],
-        place: None,
-        spec: &spec,
-        serving: &serving,
-        log_dir: dir.path(),
-    };
+    let arm = ConnectRequest::native(&models, &spec, &serving, dir.path());
     let native = connect(&arm).await.unwrap();
     let (_, counts) = answer(&*native, 900).await;
     let counts = counts.unwrap();

@@ -7,8 +7,9 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::Path;
 use std::time::Duration;
 
 use bench_adapters::llama_server::{LlamaLaunch, LlamaServer};
@@ -24,23 +25,9 @@ use bench_engine::synth::tiny::{TinyPair, planted_rule, write_tiny_pair};
 use bench_engine::tokenizer::Tokenizer;
 use futures_util::StreamExt;
 
+use common::{n, program};
+
 const TOKENS: u32 = 200;
-
-fn n(value: u32) -> NonZeroU32 {
-    NonZeroU32::new(value).unwrap()
-}
-
-fn program() -> Option<PathBuf> {
-    let found = std::env::var_os("BENCH_LLAMA_SERVER").map(PathBuf::from).filter(|path| path.is_file());
-    if found.is_none() {
-        assert!(
-            !std::env::var("BENCH_REQUIRE_LLAMA_SERVER").is_ok_and(|value| value == "1"),
-            "BENCH_LLAMA_SERVER names no program, and BENCH_REQUIRE_LLAMA_SERVER=1"
-        );
-        eprintln!("SKIP: BENCH_LLAMA_SERVER names no program");
-    }
-    found
-}
 
 fn models(dir: &Path) -> ModelPaths {
     models_of(dir, &TinyPair { cycle: Some(40), ..TinyPair::default() })
@@ -126,18 +113,8 @@ async fn every_way_of_speculating_gives_the_engine_s_tokens_and_consistent_count
         assert_eq!(server.describe().await.unwrap().speculation.as_deref(), Some(method), "once used, too");
 
         let serving = serving(KvType::F16);
-        let (kind, label, log_dir) = (StackKind::Native, "native", dir.path());
-        let arm = ConnectRequest {
-            kind,
-            label,
-            models: &models,
-            hf: None,
-            command: &[],
-            place: None,
-            spec: &spec,
-            serving: &serving,
-            log_dir,
-        };
+        let log_dir = dir.path();
+        let arm = ConnectRequest::native(&models, &spec, &serving, log_dir);
         let native = connect(&arm).await.unwrap();
         let (native_ids, native_counts) = generate(&*native).await;
         assert_eq!(ids, native_ids, "{method}");
@@ -184,17 +161,7 @@ async fn tokens_and_counts_are_the_planted_ones_for_every_type() {
         let (ids, counts) = generate(&server).await;
         server.shutdown().await.unwrap();
 
-        let arm = ConnectRequest {
-            kind: StackKind::Native,
-            label: "native",
-            models: &models,
-            hf: None,
-            command: &[],
-            place: None,
-            spec: &spec,
-            serving: &serving,
-            log_dir,
-        };
+        let arm = ConnectRequest::native(&models, &spec, &serving, log_dir);
         let native = connect(&arm).await.unwrap();
         assert_eq!(generate(&*native).await.0, ids, "{weights} weights");
         native.shutdown().await.unwrap();
@@ -227,18 +194,9 @@ async fn the_draft_head_of_the_server_is_dense() {
     };
     let mut native = Vec::new();
     for (head, told) in [(DraftHead::Auto, "centroid 32 of 64"), (DraftHead::Dense, "dense")] {
-        let (kind, label, log_dir) = (StackKind::Native, "native", dir.path());
-        let arm = ConnectRequest {
-            kind,
-            label,
-            models: &models,
-            hf: None,
-            command: &[],
-            place: None,
-            spec: &spec(head),
-            serving: &serving,
-            log_dir,
-        };
+        let log_dir = dir.path();
+        let spec = spec(head);
+        let arm = ConnectRequest::native(&models, &spec, &serving, log_dir);
         let engine = connect(&arm).await.unwrap();
         assert_eq!(engine.describe().await.unwrap().details[DRAFT_HEAD_DETAIL], told);
         let (ids, counts) = generate(&*engine).await;
@@ -264,17 +222,7 @@ async fn the_chat_route_gives_the_engine_s_text_and_counts() {
     let serving = ServingParams { route: Route::Chat, ..serving(KvType::F16) };
     let (spec, log_dir) = (mtp(), dir.path());
     let server = launch_with(&program, &models, &spec, log_dir, &serving).await;
-    let arm = ConnectRequest {
-        kind: StackKind::Native,
-        label: "native",
-        models: &models,
-        hf: None,
-        command: &[],
-        place: None,
-        spec: &spec,
-        serving: &serving,
-        log_dir,
-    };
+    let arm = ConnectRequest::native(&models, &spec, &serving, log_dir);
     let native = connect(&arm).await.unwrap();
     let prompt = Prompt::Chat { system: Some("Be brief.".to_owned()), user: " What is a tide? ".to_owned() };
     let request = GenerateRequest { prompt, ..request(60) };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bench_adapters::llama_server::LlamaServer;
 use bench_adapters::serve::{ApiKey, ServeConfig, Server};
 use bench_adapters::{ConnectRequest, ModelPaths, connect, prometheus};
-use bench_core::preset::{self, Route, ServingParams, SpecDecode, StackKind};
+use bench_core::preset::{self, Route, ServingParams, SpecDecode};
 use bench_core::stack::{GenerateRequest, Prompt, SpecCounts, Stack, StreamEvent, Usage};
 use bench_engine::kv_cache::KvType;
 use bench_engine::spec::accept::AcceptanceRule;
@@ -496,17 +496,7 @@ async fn our_adapter_of_llama_server_finds_the_native_stack_s_tokens_and_counts(
             device: preset::Device::Auto,
         };
         let dir = std::env::temp_dir();
-        let request = ConnectRequest {
-            kind: StackKind::Native,
-            label: "native",
-            models: &models,
-            hf: None,
-            command: &[],
-            place: None,
-            spec: &spec,
-            serving: &serving,
-            log_dir: &dir,
-        };
+        let request = ConnectRequest::native(&models, &spec, &serving, &dir);
         let native = connect(&request).await.unwrap();
         let attached = LlamaServer::attach(&host.url(""), route).unwrap();
         let info = attached.describe().await.unwrap();

@@ -92,17 +92,8 @@ impl Source<'_> {
     }
 
     fn engine(&self, variant: &SpecVariant) -> Result<String, StackError> {
-        let config = native::config(&ConnectRequest {
-            kind: StackKind::Native,
-            label: &variant.label,
-            models: &self.models,
-            hf: self.hf(),
-            spec: &variant.spec,
-            serving: &self.preset.serving,
-            command: &[],
-            place: None,
-            log_dir: Path::new(""),
-        })?;
+        let (models, serving) = (&self.models, &self.preset.serving);
+        let config = native::config(&ConnectRequest::native(models, &variant.spec, serving, Path::new("")))?;
         Ok(native::line(&config))
     }
 
