@@ -71,6 +71,16 @@ pub enum CudaError {
         /// What is needed.
         expected: usize,
     },
+    /// A size beyond what a kernel is made for.
+    #[error("{what} is {got}, the GPU's kernels take at most {most}")]
+    TooLarge {
+        /// Which size.
+        what: &'static str,
+        /// Its value.
+        got: usize,
+        /// The most.
+        most: usize,
+    },
     /// No kernel for a shape.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
@@ -103,7 +113,8 @@ impl CudaError {
             Self::Driver { source, .. } if is_sticky(source.0) => {
                 Some("the CUDA context is lost; open the device again in a new process".to_owned())
             }
-            Self::Driver { .. } | Self::Nvrtc { .. } | Self::BufferSize { .. } | Self::Unsupported(_) => None,
+            Self::TooLarge { .. } | Self::Unsupported(_) => Some("run this model on the CPU".to_owned()),
+            Self::Driver { .. } | Self::Nvrtc { .. } | Self::BufferSize { .. } => None,
         }
     }
 }

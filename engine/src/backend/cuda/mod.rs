@@ -6,18 +6,24 @@
 
 #![expect(unsafe_code, reason = "calls of the CUDA driver and of NVRTC")]
 
+mod activations;
 mod attention;
 mod buffer;
+mod candidates;
 mod device;
 mod error;
 mod kernel;
 mod nvrtc;
+mod ops;
 
+pub use activations::Activations;
 pub use attention::{Attention, AttentionBuffers, KvRows, KvWriter};
 pub use buffer::Buffer;
+pub use candidates::{CandidateScores, CentroidShape};
 pub use device::{Device, Event, Graph};
 pub use error::CudaError;
 pub use nvrtc::{Compiled, KernelCache, KernelSource, architecture, compile, nvrtc_version};
+pub use ops::{Argmax, Heads, HeadsKv, LayerInputs, NO_TOKEN, Ops, ResidualNorm, Rows};
 
 /// Whether the driver's library can be loaded.
 #[must_use]

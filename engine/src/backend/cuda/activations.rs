@@ -1,0 +1,90 @@
+//! Rows of activations on the device, in every form that a product may read.
+
+use super::{Buffer, CudaError, Device};
+
+/// Values of a block of codes.
+pub(super) const BLOCK: usize = 32;
+
+/// Rows in f32, and in 8-bit blocks of 32 for quantised weights. Kernels write all forms at once.
+#[derive(Debug)]
+pub struct Activations {
+    /// `[rows][stride]`
+    pub(super) values: Buffer<f32>,
+    /// `[rows][stride]`
+    pub(super) codes: Buffer<i8>,
+    /// `[rows][stride / 32]`
+    pub(super) scales: Buffer<f32>,
+    /// `[rows][stride / 32]`: scale times the sum of the block's codes.
+    pub(super) sums: Buffer<f32>,
+    rows: usize,
+    cols: usize,
+}
+
+/// `ActivationRows` of `activations.cuh`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct ActivationRows {
+    values: u64,
+    codes: u64,
+    scales: u64,
+    sums: u64,
+    stride: i64,
+}
+
+impl Activations {
+    /// Room for `rows` rows of `cols`, all zero.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new(device: &Device, rows: usize, cols: usize) -> Result<Self, CudaError> {
+        let (what, stride) = ("activations", cols.next_multiple_of(BLOCK));
+        Ok(Self {
+            values: device.zeros(what, rows * stride)?,
+            codes: device.zeros(what, rows * stride)?,
+            scales: device.zeros(what, rows * stride / BLOCK)?,
+            sums: device.zeros(what, rows * stride / BLOCK)?,
+            rows,
+            cols,
+        })
+    }
+
+    /// Rows there is room for.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Length of a row.
+    #[must_use]
+    pub const fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Elements from one row to the next.
+    #[must_use]
+    pub const fn stride(&self) -> usize {
+        self.cols.next_multiple_of(BLOCK)
+    }
+
+    /// The rows in f32, [`Self::stride`] apart.
+    #[must_use]
+    pub const fn values(&self) -> &Buffer<f32> {
+        &self.values
+    }
+
+    /// The rows in f32, for a kernel that writes no codes: see [`Self::quantize`].
+    pub const fn values_mut(&mut self) -> &mut Buffer<f32> {
+        &mut self.values
+    }
+
+    /// As kernels take them.
+    pub(super) fn arg(&self) -> ActivationRows {
+        ActivationRows {
+            values: self.values.address(),
+            codes: self.codes.address(),
+            scales: self.scales.address(),
+            sums: self.sums.address(),
+            stride: self.stride() as i64,
+        }
+    }
+}
