@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys::{
@@ -132,6 +133,29 @@ impl Device {
             });
         }
         self.stream.memcpy_htod(values, &mut buffer.0).doing("copying to the device")
+    }
+
+    /// Copies elements between buffers of the device.
+    ///
+    /// # Errors
+    /// A range outside its buffer, or the driver's.
+    pub fn copy<T: DeviceRepr + ValidAsZeroBits>(
+        &self,
+        from: &Buffer<T>,
+        range: Range<usize>,
+        to: &mut Buffer<T>,
+        at: usize,
+    ) -> Result<(), CudaError> {
+        let end = at + range.len();
+        let error = |what, got, expected| Err(CudaError::BufferSize { what, got, expected });
+        if range.end > from.len() {
+            return error("buffer to copy from", from.len(), range.end);
+        }
+        if end > to.len() {
+            return error("buffer to copy to", to.len(), end);
+        }
+        let copied = self.stream.memcpy_dtod(&from.0.slice(range), &mut to.0.slice_mut(at..end));
+        copied.doing("copying on the device")
     }
 
     /// Waits for all work before it and copies a buffer to the host.
