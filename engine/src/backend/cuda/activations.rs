@@ -1,6 +1,7 @@
 //! Rows of activations on the device, in every form that a product may read.
 
-use super::{Buffer, CudaError, Device};
+use super::kernel::KernelArgs;
+use super::{Buffer, CudaError, Device, KernelSource};
 
 /// Values of a block of codes.
 pub(super) const BLOCK: usize = 32;
@@ -24,12 +25,15 @@ pub struct Activations {
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(super) struct ActivationRows {
-    values: u64,
-    codes: u64,
-    scales: u64,
-    sums: u64,
-    stride: i64,
+    pub(super) values: u64,
+    pub(super) codes: u64,
+    pub(super) scales: u64,
+    pub(super) sums: u64,
+    pub(super) stride: i64,
 }
+
+// SAFETY: equal to the kernels' struct, field for field.
+unsafe impl KernelArgs for ActivationRows {}
 
 impl Activations {
     /// Room for `rows` rows of `cols`, all zero.
@@ -75,6 +79,21 @@ impl Activations {
     /// The rows in f32, for a kernel that writes no codes: see [`Self::quantize`].
     pub const fn values_mut(&mut self) -> &mut Buffer<f32> {
         &mut self.values
+    }
+
+    /// Codes, scales and sums of the first `rows` rows from their values.
+    ///
+    /// # Errors
+    /// More rows than there are, or the driver's.
+    pub fn quantize(&mut self, device: &Device, rows: u32) -> Result<(), CudaError> {
+        if rows as usize > self.rows {
+            let (got, expected) = (self.rows, rows as usize);
+            return Err(CudaError::BufferSize { what: "rows of activations", got, expected });
+        }
+        let kernel = device.kernel(KernelSource::Quantize, Vec::new(), 0)?;
+        let grid = [u32::try_from(self.stride().div_ceil(256)).unwrap_or(u32::MAX), rows, 1];
+        // SAFETY: the grid covers `rows` rows of the buffers, which are at least as long.
+        unsafe { kernel.launch(device, grid, 256, true, &self.arg()) }
     }
 
     /// As kernels take them.

@@ -14,9 +14,10 @@ use super::error::Doing;
 use super::{CudaError, nvrtc_present};
 
 /// What kernels include.
-const HEADERS: [(&str, &str); 2] = [
+const HEADERS: [(&str, &str); 3] = [
     ("attention_common.cuh", include_str!("../../../kernels/attention_common.cuh")),
     ("activations.cuh", include_str!("../../../kernels/activations.cuh")),
+    ("matmul_common.cuh", include_str!("../../../kernels/matmul_common.cuh")),
 ];
 
 /// Declares the kernels: a file in `engine/kernels` each, named like its entry.
@@ -78,6 +79,14 @@ kernel_sources! {
     CentroidSelect = "centroid_select";
     /// Scores of candidate tokens.
     RowDots = "row_dots";
+    /// Codes of activations.
+    Quantize = "quantize";
+    /// Packing weights.
+    MatmulPack = "matmul_pack";
+    /// Products of up to eight rows of activations.
+    MatmulSmall = "matmul_small";
+    /// Rows of a table.
+    GatherRows = "gather_rows";
 }
 
 /// What NVRTC made of a source.
