@@ -96,16 +96,16 @@ DEVICE u32 shift(u32 x, int left) { return left >= 0 ? x << left : x >> -left; }
 
 // Codes of block j, four a register, before the zero point is taken from them.
 template <int W> DEVICE void codes_of(u32 (&a)[4], const Group<W>& from, int j) {
-    if (vectors(W) == 4) {
-        a[0] = from.v[j].x, a[1] = from.v[j].y, a[2] = from.v[j].z, a[3] = from.v[j].w;
-        return;
-    }
     #pragma unroll
     for (int i = 0; i < 4; ++i) {
-        u32 low = word_of(from.v[j / 2], 2 * (j % 2) + i / 2);
-        a[i] = (i % 2 ? low >> 4 : low) & 0x0f0f0f0fu;
-        if (has_fifth_bits(W)) a[i] |= shift(j / 2 ? from.fifth.y : from.fifth.x, 4 - (4 * (j % 2) + i)) & 0x10101010u;
-        if (W == W_Q6_K) a[i] |= shift(word_of(from.v[vectors(W) - 1], j), 4 - 2 * i) & 0x30303030u;
+        if constexpr (vectors(W) == 4) {
+            a[i] = word_of(from.v[j], i);
+        } else {
+            u32 low = word_of(from.v[j / 2], 2 * (j % 2) + i / 2);
+            a[i] = (i % 2 ? low >> 4 : low) & 0x0f0f0f0fu;
+            if (has_fifth_bits(W)) a[i] |= shift(j / 2 ? from.fifth.y : from.fifth.x, 4 - (4 * (j % 2) + i)) & 0x10101010u;
+            if (W == W_Q6_K) a[i] |= shift(word_of(from.v[vectors(W) - 1], j), 4 - 2 * i) & 0x30303030u;
+        }
     }
 }
 

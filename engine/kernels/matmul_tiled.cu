@@ -1,0 +1,121 @@
+// out[r][i] = sum_k W[i][k] x[r][k] for many rows of activations: prefill.
+//
+// A block has 128 rows of W by 64 rows of activations, its eight warps 32 by 32 each. Activations come through shared
+// memory, two groups of columns in turn; weights go straight into registers, in which order they are packed. Tensor
+// cores as in matmul_small.cu; a warp goes through all columns, so sums differ from there in their order only.
+//
+// Compiled with -DTYPE=ggml's number. Grid (tiles of 64 activation rows, tiles of 128 rows of W), so that blocks that
+// run together share weights in L2; block 256; static shared memory up to 40 KB.
+
+#include "matmul_common.cuh"
+
+constexpr int ROW_WARPS = 4, COLUMN_WARPS = 2, ROW_TILES = 2, COLUMN_TILES = 4, THREADS = 256;
+constexpr int X_ROWS = 8 * COLUMN_TILES * COLUMN_WARPS, W_TILES = ROW_TILES * ROW_WARPS;
+constexpr int W = TYPE, COLUMNS = group_columns(TYPE);
+// Bytes of a row of activations in shared memory and of the way to the next: lanes g apart fall into other banks.
+constexpr int ROW_BYTES = is_float(W) ? 4 * COLUMNS : COLUMNS, PITCH = ROW_BYTES + (is_float(W) ? 64 : 32);
+
+struct Stage {
+    alignas(16) u8 rows[X_ROWS * PITCH];
+    float scales[is_float(W) ? 1 : 4][is_float(W) ? 1 : X_ROWS];
+    float sums[has_minimum(W) ? 4 : 1][has_minimum(W) ? X_ROWS : 1];
+};
+
+// Copies in the background; zeros where there is nothing.
+template <int BYTES> DEVICE void copy(void* to, const void* from, bool there) {
+    u32 place = (u32)__cvta_generic_to_shared(to), bytes = there ? BYTES : 0;
+    if (BYTES == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(place), "l"(from), "r"(bytes));
+    else asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(place), "l"(from), "r"(bytes));
+}
+
+DEVICE void fetch(Stage& to, const ProductArgs& a, int group) {
+    constexpr int PARTS = ROW_BYTES / 16, PART_COLUMNS = COLUMNS / PARTS;
+    int first = blockIdx.x * X_ROWS;
+    #pragma unroll
+    for (int i = threadIdx.x; i < X_ROWS * PARTS; i += THREADS) {
+        int row = i / PARTS, part = i % PARTS, k = group * COLUMNS + part * PART_COLUMNS;
+        bool there = first + row < a.m && k < a.stride;
+        i64 at = there ? (first + row) * a.stride + k : 0;
+        copy<16>(to.rows + row * PITCH + 16 * part, is_float(W) ? (const void*)(a.values + at) : (const void*)(a.codes + at), there);
+    }
+    if (!is_float(W)) {
+        int j = threadIdx.x % 4, row = threadIdx.x / 4, block = 4 * group + j, blocks = (int)(a.stride / 32);
+        bool there = first + row < a.m && block < blocks;
+        i64 at = there ? (i64)(first + row) * blocks + block : 0;
+        copy<4>(&to.scales[j % (is_float(W) ? 1 : 4)][row % (is_float(W) ? 1 : X_ROWS)], a.scales + at, there);
+        if (has_minimum(W)) copy<4>(&to.sums[j % (has_minimum(W) ? 4 : 1)][row % (has_minimum(W) ? X_ROWS : 1)], a.sums + at, there);
+    }
+}
+
+// Adds a group: `weights` by the warp's 32 activation rows from `first` of the stage on.
+DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Group<W> (&weights)[ROW_TILES], const Stage& x, int first, int lane) {
+    int g = lane / 4, t = lane % 4;
+    if constexpr (is_float(W)) {
+        #pragma unroll
+        for (int s = 0; s < COLUMNS / 16; ++s) {
+            float w[ROW_TILES][2][4];
+            #pragma unroll
+            for (int r = 0; r < ROW_TILES; ++r) floats_of<W>(w[r], weights[r], s);
+            #pragma unroll
+            for (int c = 0; c < COLUMN_TILES; ++c) {
+                float4 v = *reinterpret_cast<const float4*>(x.rows + (first + 8 * c + g) * PITCH + 64 * s + 16 * t);
+                #pragma unroll
+                for (int r = 0; r < ROW_TILES; ++r) add_step<W>(acc[r][c], w[r], v);
+            }
+        }
+    } else {
+        #pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            u32 w[ROW_TILES][4];
+            Scales s[ROW_TILES];
+            #pragma unroll
+            for (int r = 0; r < ROW_TILES; ++r) {
+                codes_of<W>(w[r], weights[r], j);
+                s[r] = scales_of<W>(weights[r], j, lane);
+            }
+            #pragma unroll
+            for (int c = 0; c < COLUMN_TILES; ++c) {
+                const u8* row = x.rows + (first + 8 * c + g) * PITCH + 32 * j;
+                u32 b0 = *reinterpret_cast<const u32*>(row + column_of<W>(0, t)), b1 = *reinterpret_cast<const u32*>(row + column_of<W>(1, t));
+                int z[2][4], column = first + 8 * c + 2 * t;
+                zero_points<W>(z, b0, b1);
+                float2 scale = *reinterpret_cast<const float2*>(&x.scales[j][column]), sum = make_float2(0, 0);
+                if constexpr (has_minimum(W)) sum = *reinterpret_cast<const float2*>(&x.sums[j][column]);
+                #pragma unroll
+                for (int r = 0; r < ROW_TILES; ++r) add_block<W>(acc[r][c], w[r], s[r], b0, b1, z, scale, sum);
+            }
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 2) matmul_tiled(const __grid_constant__ ProductArgs a) {
+    __shared__ Stage stages[2];
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, first = warp / ROW_WARPS * 8 * COLUMN_TILES;
+    int tile = blockIdx.y * W_TILES + warp % ROW_WARPS * ROW_TILES, last = (a.rows + 15) / 16 - 1;
+    float acc[ROW_TILES][COLUMN_TILES][4] = {};
+    release_next();
+    await_previous();
+    fetch(stages[0], a, 0);
+    asm volatile("cp.async.commit_group;");
+    for (int group = 0; group < a.groups; ++group) {
+        // A tile beyond the last is read as the last, and not written.
+        Group<W> weights[ROW_TILES];
+        #pragma unroll
+        for (int r = 0; r < ROW_TILES; ++r) load_group<W, false>(weights[r], a, min(tile + r, last), group, lane);
+        if (group + 1 < a.groups) fetch(stages[(group + 1) % 2], a, group + 1);
+        asm volatile("cp.async.commit_group;");
+        asm volatile("cp.async.wait_group 1;" ::: "memory");
+        __syncthreads();
+        add_group(acc, weights, stages[group % 2], first, lane);
+        __syncthreads();
+    }
+    #pragma unroll
+    for (int r = 0; r < ROW_TILES; ++r)
+        #pragma unroll
+        for (int c = 0; c < COLUMN_TILES; ++c)
+            #pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                int row = 16 * (tile + r) + lane / 4 + 8 * (i / 2), x = blockIdx.x * X_ROWS + first + 8 * c + 2 * (lane % 4) + i % 2;
+                if (row < a.rows && x < a.m) a.out[x * a.out_stride + row] = acc[r][c][i];
+            }
+}
