@@ -55,10 +55,9 @@ template <int W> struct Group {
 
 // Weights are read once: they are not to push activations out of L1. `volatile` keeps these loads in front of the wait
 // for the kernel before.
-template <bool ONCE> DEVICE uint4 load_16(const u8* p) {
+DEVICE uint4 load_16(const u8* p) {
     uint4 v;
-    if (ONCE) asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
-    else asm volatile("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
     return v;
 }
 DEVICE uint2 load_8(const u8* p) {
@@ -72,10 +71,10 @@ DEVICE u32 load_4(const u8* p) {
     return v;
 }
 
-template <int W, bool ONCE> DEVICE void load_group(Group<W>& to, const ProductArgs& a, int tile, int group, int lane) {
+template <int W> DEVICE void load_group(Group<W>& to, const ProductArgs& a, int tile, int group, int lane) {
     const u8* p = a.groups_at + ((i64)tile * a.groups + group) * group_bytes(W);
     #pragma unroll
-    for (int i = 0; i < vectors(W); ++i) to.v[i] = load_16<ONCE>(p + 512 * i + 16 * lane);
+    for (int i = 0; i < vectors(W); ++i) to.v[i] = load_16(p + 512 * i + 16 * lane);
     p += 512 * vectors(W);
     if (has_fifth_bits(W)) {
         to.fifth = load_8(p + 8 * lane);

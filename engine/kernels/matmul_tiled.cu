@@ -1,24 +1,26 @@
 // out[r][i] = sum_k W[i][k] x[r][k] for many rows of activations: prefill.
 //
-// A block has 128 rows of W by 64 rows of activations, its eight warps 32 by 32 each. Activations come through shared
-// memory, two groups of columns in turn; weights go straight into registers, in which order they are packed. Tensor
-// cores as in matmul_small.cu; a warp goes through all columns, so sums differ from there in their order only.
+// A block has 128 rows of W by 64 rows of activations, its eight warps 32 by 32 each. Groups of columns of both come
+// through shared memory, some of them on their way while one is worked on. Tensor cores as in matmul_small.cu; a warp
+// goes through all columns, so sums differ from there in their order only.
 //
 // Compiled with -DTYPE=ggml's number. Grid (tiles of 64 activation rows, tiles of 128 rows of W), so that blocks that
-// run together share weights in L2; block 256; static shared memory up to 40 KB.
+// run together share weights in L2; block 256; dynamic shared memory `sizeof(Stage) * STAGES`.
 
 #include "matmul_common.cuh"
 
-constexpr int ROW_WARPS = 4, COLUMN_WARPS = 2, ROW_TILES = 2, COLUMN_TILES = 4, THREADS = 256;
+constexpr int W = TYPE, COLUMNS = group_columns(TYPE), STAGES = is_float(W) ? 2 : 3, THREADS = 256;
+constexpr int ROW_WARPS = 4, COLUMN_WARPS = 2, ROW_TILES = 2, COLUMN_TILES = 4;
 constexpr int X_ROWS = 8 * COLUMN_TILES * COLUMN_WARPS, W_TILES = ROW_TILES * ROW_WARPS;
-constexpr int W = TYPE, COLUMNS = group_columns(TYPE);
 // Bytes of a row of activations in shared memory and of the way to the next: lanes g apart fall into other banks.
 constexpr int ROW_BYTES = is_float(W) ? 4 * COLUMNS : COLUMNS, PITCH = ROW_BYTES + (is_float(W) ? 64 : 32);
+constexpr int SUPERS = 8 * super_bytes(W);
 
 struct Stage {
+    alignas(16) u8 weights[W_TILES][group_bytes(W)];
+    alignas(16) u8 supers[W_TILES][64];
     alignas(16) u8 rows[X_ROWS * PITCH];
-    float scales[is_float(W) ? 1 : 4][is_float(W) ? 1 : X_ROWS];
-    float sums[has_minimum(W) ? 4 : 1][has_minimum(W) ? X_ROWS : 1];
+    float scales[4][X_ROWS], sums[4][X_ROWS];
 };
 
 // Copies in the background; zeros where there is nothing.
@@ -28,7 +30,19 @@ template <int BYTES> DEVICE void copy(void* to, const void* from, bool there) {
     else asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(place), "l"(from), "r"(bytes));
 }
 
-DEVICE void fetch(Stage& to, const ProductArgs& a, int group) {
+// A warp copies the group of one of the block's tiles; a tile beyond the last is read as the last, and not written.
+DEVICE void fetch_weights(Stage& to, const ProductArgs& a, int group) {
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, tile = min((int)blockIdx.y * W_TILES + warp, (a.rows + 15) / 16 - 1);
+    const u8* from = a.groups_at + ((i64)tile * a.groups + group) * group_bytes(W);
+    #pragma unroll
+    for (int i = lane; i < group_bytes(W) / 16; i += 32) copy<16>(to.weights[warp] + 16 * i, from + 16 * i, true);
+    if (16 * lane < SUPERS) {
+        i64 at = ((i64)tile * ((a.groups + 1) / 2) + group / 2) * SUPERS + 16 * lane;
+        copy<16>(to.supers[warp] + 16 * lane, a.supers_at + at, true);
+    }
+}
+
+DEVICE void fetch_rows(Stage& to, const ProductArgs& a, int group) {
     constexpr int PARTS = ROW_BYTES / 16, PART_COLUMNS = COLUMNS / PARTS;
     int first = blockIdx.x * X_ROWS;
     #pragma unroll
@@ -42,15 +56,34 @@ DEVICE void fetch(Stage& to, const ProductArgs& a, int group) {
         int j = threadIdx.x % 4, row = threadIdx.x / 4, block = 4 * group + j, blocks = (int)(a.stride / 32);
         bool there = first + row < a.m && block < blocks;
         i64 at = there ? (i64)(first + row) * blocks + block : 0;
-        copy<4>(&to.scales[j % (is_float(W) ? 1 : 4)][row % (is_float(W) ? 1 : X_ROWS)], a.scales + at, there);
-        if (has_minimum(W)) copy<4>(&to.sums[j % (has_minimum(W) ? 4 : 1)][row % (has_minimum(W) ? X_ROWS : 1)], a.sums + at, there);
+        copy<4>(&to.scales[j][row], a.scales + at, there);
+        if (has_minimum(W)) copy<4>(&to.sums[j][row], a.sums + at, there);
     }
 }
 
-// Adds a group: `weights` by the warp's 32 activation rows from `first` of the stage on.
-DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Group<W> (&weights)[ROW_TILES], const Stage& x, int first, int lane) {
+// A lane's part of a group from shared memory.
+DEVICE void read_group(Group<W>& to, const Stage& from, int tile, int lane) {
+    const u8* p = from.weights[tile];
+    #pragma unroll
+    for (int i = 0; i < vectors(W); ++i) to.v[i] = *reinterpret_cast<const uint4*>(p + 512 * i + 16 * lane);
+    p += 512 * vectors(W);
+    if (has_fifth_bits(W)) to.fifth = *reinterpret_cast<const uint2*>(p + 8 * lane);
+    p += has_fifth_bits(W) ? 256 : 0;
+    if (scale_bytes(W) == 8) to.scale = *reinterpret_cast<const uint2*>(p + 8 * lane);
+    if (scale_bytes(W) == 4) to.scale.x = *reinterpret_cast<const u32*>(p + 4 * lane);
+    if (super_bytes(W) == 8) to.super = *reinterpret_cast<const uint2*>(from.supers[tile] + 8 * (lane / 4));
+    if (super_bytes(W) == 4) to.super.x = *reinterpret_cast<const u32*>(from.supers[tile] + 4 * (lane / 4));
+}
+
+// Adds a group: the warp's tiles from `tile` of the block on by its 32 activation rows from `first` on.
+DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Stage& x, int tile, int first, int lane) {
     int g = lane / 4, t = lane % 4;
+    Group<W> weights[ROW_TILES];
+    #pragma unroll
+    for (int r = 0; r < ROW_TILES; ++r) read_group(weights[r], x, tile + r, lane);
     if constexpr (is_float(W)) {
+        // The tensor cores cut sums off; adding up groups outside of them keeps that small.
+        float part[ROW_TILES][COLUMN_TILES][4] = {};
         #pragma unroll
         for (int s = 0; s < COLUMNS / 16; ++s) {
             float w[ROW_TILES][2][4];
@@ -60,9 +93,15 @@ DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Group<W> (
             for (int c = 0; c < COLUMN_TILES; ++c) {
                 float4 v = *reinterpret_cast<const float4*>(x.rows + (first + 8 * c + g) * PITCH + 64 * s + 16 * t);
                 #pragma unroll
-                for (int r = 0; r < ROW_TILES; ++r) add_step<W>(acc[r][c], w[r], v);
+                for (int r = 0; r < ROW_TILES; ++r) add_step<W>(part[r][c], w[r], v);
             }
         }
+        #pragma unroll
+        for (int r = 0; r < ROW_TILES; ++r)
+            #pragma unroll
+            for (int c = 0; c < COLUMN_TILES; ++c)
+                #pragma unroll
+                for (int i = 0; i < 4; ++i) acc[r][c][i] += part[r][c][i];
     } else {
         #pragma unroll
         for (int j = 0; j < 4; ++j) {
@@ -80,7 +119,7 @@ DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Group<W> (
                 int z[2][4], column = first + 8 * c + 2 * t;
                 zero_points<W>(z, b0, b1);
                 float2 scale = *reinterpret_cast<const float2*>(&x.scales[j][column]), sum = make_float2(0, 0);
-                if constexpr (has_minimum(W)) sum = *reinterpret_cast<const float2*>(&x.sums[j][column]);
+                if (has_minimum(W)) sum = *reinterpret_cast<const float2*>(&x.sums[j][column]);
                 #pragma unroll
                 for (int r = 0; r < ROW_TILES; ++r) add_block<W>(acc[r][c], w[r], s[r], b0, b1, z, scale, sum);
             }
@@ -88,26 +127,30 @@ DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Group<W> (
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2) matmul_tiled(const __grid_constant__ ProductArgs a) {
-    __shared__ Stage stages[2];
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, first = warp / ROW_WARPS * 8 * COLUMN_TILES;
-    int tile = blockIdx.y * W_TILES + warp % ROW_WARPS * ROW_TILES, last = (a.rows + 15) / 16 - 1;
+extern "C" __global__ void __launch_bounds__(THREADS, is_float(W) || W == W_Q6_K ? 1 : 2) matmul_tiled(const __grid_constant__ ProductArgs a) {
+    extern __shared__ Stage stages[];
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, first = warp / ROW_WARPS * 8 * COLUMN_TILES, tile = warp % ROW_WARPS * ROW_TILES;
     float acc[ROW_TILES][COLUMN_TILES][4] = {};
+    #pragma unroll
+    for (int s = 0; s < STAGES - 1; ++s)
+        if (s < a.groups) fetch_weights(stages[s], a, s);
     release_next();
     await_previous();
-    fetch(stages[0], a, 0);
-    asm volatile("cp.async.commit_group;");
-    for (int group = 0; group < a.groups; ++group) {
-        // A tile beyond the last is read as the last, and not written.
-        Group<W> weights[ROW_TILES];
-        #pragma unroll
-        for (int r = 0; r < ROW_TILES; ++r) load_group<W, false>(weights[r], a, min(tile + r, last), group, lane);
-        if (group + 1 < a.groups) fetch(stages[(group + 1) % 2], a, group + 1);
+    #pragma unroll
+    for (int s = 0; s < STAGES - 1; ++s) {
+        if (s < a.groups) fetch_rows(stages[s], a, s);
         asm volatile("cp.async.commit_group;");
-        asm volatile("cp.async.wait_group 1;" ::: "memory");
+    }
+    for (int group = 0; group < a.groups; ++group) {
+        asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2) : "memory");
         __syncthreads();
-        add_group(acc, weights, stages[group % 2], first, lane);
-        __syncthreads();
+        int later = group + STAGES - 1;
+        if (later < a.groups) {
+            fetch_weights(stages[later % STAGES], a, later);
+            fetch_rows(stages[later % STAGES], a, later);
+        }
+        asm volatile("cp.async.commit_group;");
+        add_group(acc, stages[group % STAGES], tile, first, lane);
     }
     #pragma unroll
     for (int r = 0; r < ROW_TILES; ++r)
@@ -115,7 +158,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) matmul_tiled(const __gr
         for (int c = 0; c < COLUMN_TILES; ++c)
             #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                int row = 16 * (tile + r) + lane / 4 + 8 * (i / 2), x = blockIdx.x * X_ROWS + first + 8 * c + 2 * (lane % 4) + i % 2;
+                int row = 16 * ((int)blockIdx.y * W_TILES + tile + r) + lane / 4 + 8 * (i / 2);
+                int x = blockIdx.x * X_ROWS + first + 8 * c + 2 * (lane % 4) + i % 2;
                 if (row < a.rows && x < a.m) a.out[x * a.out_stride + row] = acc[r][c][i];
             }
 }

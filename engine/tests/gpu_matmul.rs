@@ -70,8 +70,7 @@ fn products_agree_with_f64() {
         let (mut worst, mut cases) = (0.0_f64, 0);
         for (rows, cols) in sizes().into_iter().filter(|(_, cols)| *cols as u64 % ty.block_len() == 0) {
             let case = Case::new(&device, ty, rows, cols, 130);
-            let counts: &[u32] =
-                if quick() { &[1, 5, 9] } else { &[1, 2, 3, 4, 5, 6, 7, 8, 9, 33, 130] };
+            let counts: &[u32] = if quick() { &[1, 5, 9] } else { &[1, 2, 3, 4, 5, 6, 7, 8, 9, 33, 130] };
             for &m in counts {
                 let error = case.error(&device, &product, m);
                 cases += 1;

@@ -55,10 +55,10 @@ impl Case {
     pub(crate) fn error(&self, device: &Device, product: &Product, m: u32) -> f64 {
         let out = self.output(device, product, m);
         let expected = self.expected.iter().flatten();
-        out.iter().zip(expected).map(|(x, (y, allowed))| (f64::from(*x) - y).abs() / allowed).fold(
-            0.0,
-            |worst, error| if error.is_nan() { f64::NAN } else { worst.max(error) },
-        )
+        out.iter()
+            .zip(expected)
+            .map(|(x, (y, allowed))| (f64::from(*x) - y).abs() / allowed)
+            .fold(0.0, |worst, error| if error.is_nan() { f64::NAN } else { worst.max(error) })
     }
 
     pub(crate) fn output(&self, device: &Device, product: &Product, m: u32) -> Vec<f32> {
@@ -78,7 +78,8 @@ impl Case {
         let out = device.download(&out)?;
         let mut rows = Vec::new();
         for (i, x) in out.into_iter().enumerate() {
-            let inside = i >= offset && (i - offset) % stride < self.rows && (i - offset) / stride < m as usize;
+            let inside =
+                i >= offset && (i - offset) % stride < self.rows && (i - offset) / stride < m as usize;
             assert_eq!(inside, x != f32::INFINITY, "element {i} of {m} rows");
             if inside {
                 rows.push(x);

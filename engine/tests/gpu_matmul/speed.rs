@@ -28,9 +28,8 @@ const SIZES: [(usize, usize); 9] = [
 pub(crate) fn measure(device: &Device) -> Value {
     let mut records = Vec::new();
     let only = std::env::var("BENCH_TYPES").ok();
-    let wanted = |ty: &GgmlType| {
-        only.as_ref().is_none_or(|only| only.split(',').any(|name| name == ty.name()))
-    };
+    let wanted =
+        |ty: &GgmlType| only.as_ref().is_none_or(|only| only.split(',').any(|name| name == ty.name()));
     for ty in super::case::TYPES.into_iter().filter(wanted) {
         let product = Product::new(device, ty).unwrap();
         let all = ty == GgmlType::Q8_0;

@@ -67,7 +67,8 @@ impl Product {
             return Err(CudaError::TooOld { compute });
         }
         let small = device.kernel(KernelSource::MatmulSmall, vec![layout.define()], 0)?;
-        let tiled = device.kernel(KernelSource::MatmulTiled, vec![layout.define()], 0)?;
+        let tiled =
+            device.kernel(KernelSource::MatmulTiled, vec![layout.define()], layout.tiled_shared_bytes())?;
         Ok(Self { layout, small, tiled })
     }
 
