@@ -127,7 +127,7 @@ DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Stage& x, 
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, is_float(W) || W == W_Q6_K ? 1 : 2) matmul_tiled(const __grid_constant__ ProductArgs a) {
+extern "C" __global__ void __launch_bounds__(THREADS, is_float(W) || has_fifth_bits(W) || W == W_Q6_K ? 1 : 2) matmul_tiled(const __grid_constant__ ProductArgs a) {
     extern __shared__ Stage stages[];
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, first = warp / ROW_WARPS * 8 * COLUMN_TILES, tile = warp % ROW_WARPS * ROW_TILES;
     float acc[ROW_TILES][COLUMN_TILES][4] = {};
