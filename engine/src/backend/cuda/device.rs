@@ -14,7 +14,7 @@ use cudarc::driver::{
 
 use super::error::Doing;
 use super::kernel::Kernel;
-use super::{Buffer, CudaError, KernelCache, KernelSource, architecture, driver_present};
+use super::{Buffer, CudaError, KernelCache, KernelSource, architecture, driver_present, nvrtc_present};
 use crate::attention::DeviceCaps;
 
 /// Loaded kernels by source and options.
@@ -37,6 +37,10 @@ pub struct Event(CudaEvent);
 /// Work that was captured and can be launched again as a whole.
 pub struct Graph(CudaGraph);
 
+// SAFETY: handles of the driver, which belong to the graph alone and may be used from any one thread at a time; a launch
+// binds the context first.
+unsafe impl Send for Graph {}
+
 impl Device {
     /// Opens a GPU with the user's kernel cache.
     ///
@@ -44,6 +48,21 @@ impl Device {
     /// No driver, no such device, or the driver's own.
     pub fn open(ordinal: usize) -> Result<Self, CudaError> {
         Self::with_cache(ordinal, KernelCache::of_user())
+    }
+
+    /// Opens the first GPU; `None` where driver, compiler or GPU are missing.
+    ///
+    /// # Errors
+    /// What is there and does not work.
+    pub fn open_any() -> Result<Option<Self>, CudaError> {
+        if !driver_present() || !nvrtc_present() {
+            return Ok(None);
+        }
+        match Self::open(0) {
+            Ok(device) => Ok(Some(device)),
+            Err(CudaError::NoDevice { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a GPU with a kernel cache of one's own.

@@ -63,6 +63,22 @@ kernel_sources! {
     AttentionCombine = "attention_combine";
     /// Writes keys and values.
     KvWrite = "kv_write";
+    /// Residual stream and norm.
+    ResidualNorm = "residual_norm";
+    /// Norm and rotation of heads.
+    Heads = "heads";
+    /// Gates.
+    GeluMultiply = "gelu_multiply";
+    /// Per-layer embeddings.
+    LayerInputs = "layer_inputs";
+    /// Soft cap and the greatest logit.
+    Argmax = "argmax";
+    /// Input of a draft step.
+    JoinRows = "join_rows";
+    /// Tokens of the nearest centroids.
+    CentroidSelect = "centroid_select";
+    /// Scores of candidate tokens.
+    RowDots = "row_dots";
     /// Codes of activations.
     Quantize = "quantize";
     /// Packing weights.
