@@ -32,7 +32,7 @@ extern "C" __global__ void __launch_bounds__(128) gather_rows(const __grid_const
     bool there = group < a.matrix.groups;
     float* out = a.out + blockIdx.x * a.out_stride;
     Group<W> weights;
-    load_group<W, true>(weights, a.matrix, row / 16, there ? group : 0, row % 8 * 4 + t);
+    load_group<W>(weights, a.matrix, row / 16, there ? group : 0, row % 8 * 4 + t);
     #pragma unroll
     for (int j = 0; j < COLUMNS / 32; ++j) {
         #pragma unroll

@@ -55,10 +55,9 @@ template <int W> struct Group {
 
 // Weights are read once: they are not to push activations out of L1. `volatile` keeps these loads in front of the wait
 // for the kernel before.
-template <bool ONCE> DEVICE uint4 load_16(const u8* p) {
+DEVICE uint4 load_16(const u8* p) {
     uint4 v;
-    if (ONCE) asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
-    else asm volatile("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
     return v;
 }
 DEVICE uint2 load_8(const u8* p) {
@@ -72,10 +71,10 @@ DEVICE u32 load_4(const u8* p) {
     return v;
 }
 
-template <int W, bool ONCE> DEVICE void load_group(Group<W>& to, const ProductArgs& a, int tile, int group, int lane) {
+template <int W> DEVICE void load_group(Group<W>& to, const ProductArgs& a, int tile, int group, int lane) {
     const u8* p = a.groups_at + ((i64)tile * a.groups + group) * group_bytes(W);
     #pragma unroll
-    for (int i = 0; i < vectors(W); ++i) to.v[i] = load_16<ONCE>(p + 512 * i + 16 * lane);
+    for (int i = 0; i < vectors(W); ++i) to.v[i] = load_16(p + 512 * i + 16 * lane);
     p += 512 * vectors(W);
     if (has_fifth_bits(W)) {
         to.fifth = load_8(p + 8 * lane);
@@ -96,16 +95,16 @@ DEVICE u32 shift(u32 x, int left) { return left >= 0 ? x << left : x >> -left; }
 
 // Codes of block j, four a register, before the zero point is taken from them.
 template <int W> DEVICE void codes_of(u32 (&a)[4], const Group<W>& from, int j) {
-    if (vectors(W) == 4) {
-        a[0] = from.v[j].x, a[1] = from.v[j].y, a[2] = from.v[j].z, a[3] = from.v[j].w;
-        return;
-    }
     #pragma unroll
     for (int i = 0; i < 4; ++i) {
-        u32 low = word_of(from.v[j / 2], 2 * (j % 2) + i / 2);
-        a[i] = (i % 2 ? low >> 4 : low) & 0x0f0f0f0fu;
-        if (has_fifth_bits(W)) a[i] |= shift(j / 2 ? from.fifth.y : from.fifth.x, 4 - (4 * (j % 2) + i)) & 0x10101010u;
-        if (W == W_Q6_K) a[i] |= shift(word_of(from.v[vectors(W) - 1], j), 4 - 2 * i) & 0x30303030u;
+        if constexpr (vectors(W) == 4) {
+            a[i] = word_of(from.v[j], i);
+        } else {
+            u32 low = word_of(from.v[j / 2], 2 * (j % 2) + i / 2);
+            a[i] = (i % 2 ? low >> 4 : low) & 0x0f0f0f0fu;
+            if (has_fifth_bits(W)) a[i] |= shift(j / 2 ? from.fifth.y : from.fifth.x, 4 - (4 * (j % 2) + i)) & 0x10101010u;
+            if (W == W_Q6_K) a[i] |= shift(word_of(from.v[vectors(W) - 1], j), 4 - 2 * i) & 0x30303030u;
+        }
     }
 }
 

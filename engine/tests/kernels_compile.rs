@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use bench_engine::attention::{HeadDims, INSTANCES, Path};
 use bench_engine::backend::cuda::{KernelSource, architecture, compile, nvrtc_present, nvrtc_version};
+use bench_engine::gguf::GgmlType;
 
 const COMPUTE: [u32; 5] = [80, 86, 89, 90, 120];
 
@@ -70,6 +71,8 @@ fn plain_jobs() -> Vec<Job> {
             (KernelSource::AttentionTile, tile.max_registers(), tile.shared_bytes(k, v).1),
             (KernelSource::AttentionCombine, 64, 12_416),
             (KernelSource::KvWrite, 128, 0),
+            (KernelSource::Quantize, 64, 0),
+            (KernelSource::MatmulPack, 128, 0),
             (KernelSource::ResidualNorm, 64, 128),
             (KernelSource::Heads, 128, 128),
             (KernelSource::GeluMultiply, 128, 0),
@@ -82,6 +85,47 @@ fn plain_jobs() -> Vec<Job> {
         for (source, max_registers, static_shared) in plain {
             let (name, source) = (source.entry().to_owned(), source.file());
             jobs.push(Job { name, source, defines: Vec::new(), compute, max_registers, static_shared });
+        }
+        jobs.extend(matmul_jobs(compute));
+    }
+    jobs
+}
+
+/// Products and gathers, once a type of weights. What a block needs leaves room for two of them on a multiprocessor of
+/// 64 Ki registers where the kernel says so.
+fn matmul_jobs(compute: u32) -> Vec<Job> {
+    let types = [
+        GgmlType::F32,
+        GgmlType::F16,
+        GgmlType::Bf16,
+        GgmlType::Q4_0,
+        GgmlType::Q4_1,
+        GgmlType::Q5_0,
+        GgmlType::Q5_1,
+        GgmlType::Q8_0,
+        GgmlType::Q4K,
+        GgmlType::Q5K,
+        GgmlType::Q6K,
+    ];
+    let mut jobs = Vec::new();
+    for ty in types {
+        let floats = ty.block_len() == 1;
+        let two_blocks =
+            [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
+        let kernels = [
+            (KernelSource::MatmulSmall, 102, if floats { 5120 } else { 20_480 }),
+            (KernelSource::MatmulTiled, if two_blocks { 128 } else { 255 }, 0),
+            (KernelSource::GatherRows, 64, 0),
+        ];
+        for (source, max_registers, static_shared) in kernels {
+            jobs.push(Job {
+                name: format!("{} {ty}", source.entry()),
+                source: source.file(),
+                defines: vec![format!("-DTYPE={}", ty.id())],
+                compute,
+                max_registers,
+                static_shared,
+            });
         }
     }
     jobs

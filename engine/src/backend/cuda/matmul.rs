@@ -22,11 +22,16 @@ pub const SMALL_M: u32 = 8;
 /// Warps of a block of the small kernel, at most.
 const MOST_WARPS: usize = 10;
 
+/// Rows of weights and of activations of a block of the tiled kernel.
+const TILED_ROWS: u32 = 128;
+const TILED_COLUMNS: u32 = 64;
+
 /// The compiled kernels of one type of weights.
 #[derive(Debug)]
 pub struct Product {
     layout: PackedLayout,
     small: Arc<Kernel>,
+    tiled: Arc<Kernel>,
 }
 
 /// `ProductArgs` of `matmul_common.cuh`.
@@ -62,7 +67,9 @@ impl Product {
             return Err(CudaError::TooOld { compute });
         }
         let small = device.kernel(KernelSource::MatmulSmall, vec![layout.define()], 0)?;
-        Ok(Self { layout, small })
+        let tiled =
+            device.kernel(KernelSource::MatmulTiled, vec![layout.define()], layout.tiled_shared_bytes())?;
+        Ok(Self { layout, small, tiled })
     }
 
     /// Queues `out[out_offset + r * out_stride + i] = sum_c matrix[i][c] x[r][c]` for the first `m` rows of `x`.
@@ -87,7 +94,7 @@ impl Product {
             return Err(CudaError::BufferSize { what: "output of a product", got, expected });
         }
         let rows = x.arg();
-        let all = ProductArgs {
+        let args = ProductArgs {
             values: rows.values,
             codes: rows.codes,
             scales: rows.scales,
@@ -98,10 +105,7 @@ impl Product {
             m,
             ..ProductArgs::of_table(matrix)
         };
-        for first in (0..m).step_by(SMALL_M as usize) {
-            self.launch_small(device, &all.rows_from(first, SMALL_M))?;
-        }
-        Ok(())
+        if m <= SMALL_M { self.launch_small(device, &args) } else { self.launch_tiled(device, &args) }
     }
 
     fn launch_small(&self, device: &Device, args: &ProductArgs) -> Result<(), CudaError> {
@@ -109,6 +113,12 @@ impl Product {
         let threads = 32 * warps(args.groups as usize) as u32;
         // SAFETY: sizes were checked by `launch`.
         unsafe { self.small.launch(device, [tiles, 1, 1], threads, true, args) }
+    }
+
+    fn launch_tiled(&self, device: &Device, args: &ProductArgs) -> Result<(), CudaError> {
+        let grid = [args.m.div_ceil(TILED_COLUMNS), args.rows.div_ceil(TILED_ROWS), 1];
+        // SAFETY: sizes were checked by `launch`.
+        unsafe { self.tiled.launch(device, grid, 256, true, args) }
     }
 
     fn check(&self, matrix: &DeviceMatrix, x: &Activations, m: u32) -> Result<(), CudaError> {
@@ -144,21 +154,6 @@ impl ProductArgs {
             rows: matrix.rows() as u32,
             groups: matrix.groups() as u32,
             m: 0,
-        }
-    }
-
-    /// The same for at most `most` rows of activations from `first` on.
-    const fn rows_from(&self, first: u32, most: u32) -> Self {
-        let (first_row, stride) = (first as u64, self.stride as u64);
-        let rest = self.m - first;
-        Self {
-            values: self.values + 4 * first_row * stride,
-            codes: self.codes + first_row * stride,
-            scales: self.scales + 4 * first_row * (stride / 32),
-            sums: self.sums + 4 * first_row * (stride / 32),
-            out: self.out + 4 * first_row * self.out_stride as u64,
-            m: if rest < most { rest } else { most },
-            ..*self
         }
     }
 }

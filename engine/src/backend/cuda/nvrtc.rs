@@ -85,6 +85,8 @@ kernel_sources! {
     MatmulPack = "matmul_pack";
     /// Products of up to eight rows of activations.
     MatmulSmall = "matmul_small";
+    /// Products of more rows.
+    MatmulTiled = "matmul_tiled";
     /// Rows of a table.
     GatherRows = "gather_rows";
 }

@@ -204,6 +204,18 @@ impl PackedLayout {
         format!("-DTYPE={}", self.ty.id())
     }
 
+    /// Shared memory of the tiled kernel: `sizeof(Stage) * STAGES` of `matmul_tiled.cu`.
+    pub(super) fn tiled_shared_bytes(&self) -> u32 {
+        let weights = 8 * (self.group_bytes + 64);
+        let (stages, rows) = if is_float(self.ty) {
+            (2, 64 * (4 * self.group_cols + 64))
+        } else {
+            (3, 64 * (self.group_cols + 32))
+        };
+        // Scales and sums of four blocks of 64 rows.
+        (stages * (weights + rows + 2 * 4 * 64 * 4)) as u32
+    }
+
     /// Bytes of the scales of super blocks of a tile.
     const fn super_bytes(&self, cols: usize) -> usize {
         // Of whole pairs of groups, as the kernels count them.
