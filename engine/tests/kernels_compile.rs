@@ -73,7 +73,7 @@ fn plain_jobs() -> Vec<Job> {
             (KernelSource::KvWrite, 128, 0),
             (KernelSource::Quantize, 64, 0),
             (KernelSource::MatmulPack, 128, 0),
-            (KernelSource::ResidualNorm, 64, 128),
+            (KernelSource::ResidualNorm, 64, 512),
             (KernelSource::Heads, 128, 128),
             (KernelSource::GeluMultiply, 128, 0),
             (KernelSource::LayerInputs, 128, 128),
@@ -110,8 +110,7 @@ fn matmul_jobs(compute: u32) -> Vec<Job> {
     let mut jobs = Vec::new();
     for ty in types {
         let floats = ty.block_len() == 1;
-        let two_blocks =
-            [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
+        let two_blocks = [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
         let kernels = [
             (KernelSource::MatmulSmall, 102, if floats { 5120 } else { 20_480 }),
             (KernelSource::MatmulTiled, if two_blocks { 128 } else { 255 }, 0),

@@ -95,7 +95,7 @@ fn profile_a_pass() {
     let rows = rows.parse().unwrap();
     for pair in pairs() {
         let mut target = pair.try_gpu(KvFormat::F16, 8, 8192).unwrap();
-        target.forward(&pair.tokens(1000), LogitRows::Last).unwrap();
+        target.forward(&pair.tokens(2), LogitRows::Last).unwrap();
         target.forward(&pair.tokens(rows), LogitRows::Last).unwrap();
     }
 }

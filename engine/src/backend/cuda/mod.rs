@@ -20,7 +20,7 @@ mod ops;
 mod packed;
 
 pub use activations::Activations;
-pub use attention::{Attention, AttentionBuffers, KvRows, KvWriter};
+pub use attention::{Attention, AttentionBuffers, AttentionOutput, KvRows, KvWriter};
 pub use buffer::Buffer;
 pub use candidates::{CandidateScores, CentroidShape};
 pub use device::{Device, Event, Graph};

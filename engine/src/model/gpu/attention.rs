@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::attention::{AttnShape, KvFormat, plan, plan_verify};
-use crate::backend::cuda::{Attention, AttentionBuffers, Buffer, CudaError, Device, KvRows, KvWriter};
+use crate::backend::cuda::{
+    Activations, Attention, AttentionBuffers, AttentionOutput, Buffer, CudaError, Device, KvRows, KvWriter,
+};
 use crate::kv_cache::{AttentionKind, KvLimits};
 use crate::model::config::{DecoderConfig, LayerConfig};
 
@@ -136,13 +138,20 @@ impl LayerAttention {
         q: &Buffer<f32>,
         state: &Buffer<i32>,
         cache: &LayerKv,
-        out: &mut Buffer<f32>,
+        out: &mut Activations,
     ) -> Result<(), CudaError> {
         let kernels = match &self.prefill {
             Some(prefill) if rows > crate::attention::VERIFY_ROWS => prefill,
             Some(_) | None => &self.verify,
         };
-        kernels.launch(device, rows, AttentionBuffers { q, k: &cache.k, v: &cache.v, state, out })
+        let by_head = self.shape.head_dim.is_multiple_of(32);
+        let target = if by_head {
+            AttentionOutput::Activations(&mut *out)
+        } else {
+            AttentionOutput::Values(out.values_mut())
+        };
+        kernels.launch(device, rows, AttentionBuffers { q, k: &cache.k, v: &cache.v, state, out: target })?;
+        if by_head { Ok(()) } else { out.quantize(device, rows) }
     }
 
     /// Whether a pass of `rows` from `first` divides the keys as each of its rows would alone.
