@@ -20,12 +20,13 @@ mod quality;
 mod speed;
 
 use bench_engine::attention::KvFormat;
+use bench_engine::backend::cuda::{KernelCache, KernelSource};
 use bench_engine::gguf::GgmlType;
 use bench_engine::kv_cache::turbo::TurboType;
 use bench_engine::spec::{LogitRows, Target};
 use bench_engine::synth::tiny::TinyPair;
 use gpu::{device, publish};
-use models::{Pair, argmax, generate, largest_difference, prompts};
+use models::{Pair, generate, largest_difference, prompts};
 use serde_json::json;
 
 const TURBO3: KvFormat = KvFormat::Turbo(TurboType::Turbo3);
@@ -252,11 +253,67 @@ fn a_thousand_requests_leak_nothing() {
 #[test]
 fn too_little_memory_is_one_clear_error() {
     let Some(device) = device() else { return };
+    let pair = Pair::nano(device);
+    // Another process's memory, as it were: all but 20 MB.
+    let (free, _) = pair.device.memory().unwrap();
+    let _taken = pair.device.zeros::<u8>("everything", free - (20 << 20)).unwrap();
+    let error = pair.try_gpu(KvFormat::F16, 1, 8192).err().unwrap();
+    println!("{error}; hint: {:?}", error.hint());
+    assert!(error.to_string().contains("no memory on the GPU"), "{error}");
+    assert!(error.hint().is_some());
+}
+
+/// A device with kernels of which one was changed, with a cache of its own.
+fn altered(
+    file: &str,
+    from: &str,
+    to: &str,
+) -> Option<(bench_engine::backend::cuda::Device, tempfile::TempDir)> {
+    device()?;
+    let dir = tempfile::tempdir().unwrap();
+    let source = KernelSource::ALL.iter().find(|source| source.file() == file).unwrap();
+    assert!(source.text().contains(from), "{file} has no `{from}`");
+    std::fs::write(dir.path().join(file), source.text().replace(from, to)).unwrap();
+    let cache = KernelCache::in_folder(dir.path().join("cache")).with_sources_from(dir.path().to_owned());
+    Some((bench_engine::backend::cuda::Device::with_cache(0, cache).unwrap(), dir))
+}
+
+/// A tensor-core kernel that computes something else is found out, named, and replaced; the model is right.
+#[test]
+fn a_kernel_that_is_wrong_is_disabled_and_replaced() {
+    let changed = altered("attention_mma.cu", "sum[m][half] += p0 + p1;", "sum[m][half] += 2 * p0 + p1;");
+    let Some((device, _dir)) = changed else { return };
+    let pair = Pair::nano(device);
+    let (mut gpu, mut cpu) = (pair.gpu(KvFormat::F16, 1), pair.cpu(1));
+    println!("{:#?}", gpu.routes());
+    assert!(gpu.routes().iter().any(|route| route.contains("tile")), "{:?}", gpu.routes());
+    assert!(gpu.routes().iter().any(|route| route.contains("disabled: relative squared error")));
+    let prompt = &prompts()[0];
+    gpu.forward(prompt, LogitRows::Last).unwrap();
+    cpu.forward(prompt, LogitRows::Last).unwrap();
+    gpu.fetch_logits().unwrap();
+    assert!(largest_difference(gpu.logits(0), cpu.logits(0)) < 1.0);
+}
+
+#[test]
+fn a_kernel_that_does_not_compile_is_one_clear_error() {
+    let Some((device, _dir)) = altered("residual_norm.cu", "constexpr int MOST = 2;", "this is no C;") else {
+        return;
+    };
+    let error = Pair::nano(device).try_gpu(KvFormat::F16, 1, 512).err().unwrap();
+    println!("{error}; hint: {:?}", error.hint());
+    assert!(error.to_string().contains("`residual_norm.cu` does not compile"), "{error}");
+}
+
+/// A kernel that dies takes the context with it: every call says so from then on, and nothing aborts.
+#[test]
+fn a_context_that_dies_is_one_clear_error() {
+    let changed = altered("argmax.cu", "a.ids[row] = finite", "asm volatile(\"trap;\"); a.ids[row] = finite");
+    let Some((device, _dir)) = changed else { return };
     let pair = Pair::tiny(std::sync::Arc::new(device), &TinyPair::default());
-    let error = pair.try_gpu(KvFormat::F16, 1, usize::MAX / 4).err().map(|error| error.to_string());
-    println!("{error:?}");
-    assert!(
-        error.is_some_and(|error| error.contains("context_tokens") || error.contains("no memory on the GPU"))
-    );
-    assert!(argmax(&[0.0, 2.0, 1.0]) == 1);
+    let mut target = pair.gpu(KvFormat::F16, 1);
+    let first = target.forward(&[2, 3], LogitRows::Last).err().unwrap();
+    let second = target.forward(&[2, 3], LogitRows::Last).err().unwrap();
+    println!("{first}: {:?}; hint: {:?}; then {second}", std::error::Error::source(&first), first.hint());
+    assert!(first.hint().is_some_and(|hint| hint.contains("context is lost")), "{first}");
 }

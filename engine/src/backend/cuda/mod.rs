@@ -18,6 +18,7 @@ mod matmul;
 mod nvrtc;
 mod ops;
 mod packed;
+mod self_check;
 
 pub use activations::Activations;
 pub use attention::{Attention, AttentionBuffers, AttentionOutput, KvRows, KvWriter};
@@ -30,6 +31,7 @@ pub use matmul::{Product, SMALL_M};
 pub use nvrtc::{Compiled, KernelCache, KernelSource, architecture, compile, nvrtc_version};
 pub use ops::{Argmax, Heads, HeadsKv, LayerInputs, NO_TOKEN, Ops, ResidualNorm, Rows};
 pub use packed::DeviceMatrix;
+pub use self_check::{Disabled, checked_plan};
 
 /// Whether the driver's library can be loaded.
 #[must_use]

@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::attention::{AttnShape, KvFormat, plan, plan_verify};
+use crate::attention::{AttnShape, KvFormat, plan_among, plan_verify};
 use crate::backend::cuda::{
-    Activations, Attention, AttentionBuffers, AttentionOutput, Buffer, CudaError, Device, KvRows, KvWriter,
+    Activations, Attention, AttentionBuffers, AttentionOutput, Buffer, CudaError, Device, Disabled, KvRows,
+    KvWriter, checked_plan,
 };
 use crate::kv_cache::{AttentionKind, KvLimits};
 use crate::model::config::{DecoderConfig, LayerConfig};
@@ -30,7 +31,10 @@ pub(super) struct LayerAttention {
 
 /// The kernels of a model, shared by layers of equal shape.
 #[derive(Debug, Default)]
-pub(super) struct Attentions(Vec<Arc<LayerAttention>>);
+pub(super) struct Attentions {
+    made: Vec<Arc<LayerAttention>>,
+    disabled: Vec<Disabled>,
+}
 
 /// How a model's caches are made.
 #[derive(Debug, Clone, Copy)]
@@ -70,13 +74,16 @@ impl Attentions {
         cache: &CachePlan,
         shape: AttnShape,
     ) -> Result<Arc<LayerAttention>, CudaError> {
-        if let Some(same) = self.0.iter().find(|attention| attention.shape == shape) {
+        if let Some(same) = self.made.iter().find(|attention| attention.shape == shape) {
             return Ok(Arc::clone(same));
         }
-        let verify = plan_verify(&shape, device.caps(), |_| true)?;
+        let (caps, disabled) = (device.caps(), &mut self.disabled);
+        let verify = checked_plan(device, |allowed| plan_verify(&shape, caps, allowed), disabled)?;
         let prefill = (cache.prefill_rows > 0).then(|| {
             let rows = u32::try_from(cache.prefill_rows).unwrap_or(u32::MAX);
-            Attention::new(device, plan(&AttnShape { q_rows: rows, ..shape }, device.caps())?, 1.0)
+            let shape = AttnShape { q_rows: rows, ..shape };
+            let plan = checked_plan(device, |allowed| plan_among(&shape, caps, allowed), disabled)?;
+            Attention::new(device, plan, 1.0)
         });
         let made = Arc::new(LayerAttention {
             shape,
@@ -84,18 +91,19 @@ impl Attentions {
             prefill: prefill.transpose()?,
             writer: KvWriter::new(device, shape)?,
         });
-        self.0.push(Arc::clone(&made));
+        self.made.push(Arc::clone(&made));
         Ok(made)
     }
 
-    /// Every route in force, in words.
-    pub(super) fn routes(&self) -> Vec<String> {
+    /// Every route in force, in words, and what was passed over.
+    pub(super) fn routes(&mut self) -> Vec<String> {
         let words = |attention: &Arc<LayerAttention>| {
             let shape = &attention.shape;
             let kind = if shape.window.is_some() { "sliding" } else { "full" };
             format!("{kind} d{} x{}: {}", shape.head_dim, shape.gqa_ratio(), attention.verify.plan().route())
         };
-        self.0.iter().map(words).collect()
+        self.disabled.dedup();
+        self.made.iter().map(words).chain(self.disabled.iter().map(ToString::to_string)).collect()
     }
 }
 
