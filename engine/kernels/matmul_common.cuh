@@ -53,8 +53,7 @@ template <int W> struct Group {
     uint2 fifth, scale, super;
 };
 
-// Weights are read once: they are not to push activations out of L1. `volatile` keeps these loads in front of the wait
-// for the kernel before.
+// Read once: not to be kept in L1.
 DEVICE uint4 load_16(const u8* p) {
     uint4 v;
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
@@ -88,6 +87,19 @@ template <int W> DEVICE void load_group(Group<W>& to, const ProductArgs& a, int 
         if (super_bytes(W) == 8) to.super = load_8(s);
         else to.super.x = load_4(s);
     }
+}
+
+// A lane's part of a group that was copied to shared memory.
+template <int W> DEVICE void read_group(Group<W>& to, const u8* p, const u8* supers, int lane) {
+    #pragma unroll
+    for (int i = 0; i < vectors(W); ++i) to.v[i] = *reinterpret_cast<const uint4*>(p + 512 * i + 16 * lane);
+    p += 512 * vectors(W);
+    if (has_fifth_bits(W)) to.fifth = *reinterpret_cast<const uint2*>(p + 8 * lane);
+    p += has_fifth_bits(W) ? 256 : 0;
+    if (scale_bytes(W) == 8) to.scale = *reinterpret_cast<const uint2*>(p + 8 * lane);
+    if (scale_bytes(W) == 4) to.scale.x = *reinterpret_cast<const u32*>(p + 4 * lane);
+    if (super_bytes(W) == 8) to.super = *reinterpret_cast<const uint2*>(supers + 8 * (lane / 4));
+    if (super_bytes(W) == 4) to.super.x = *reinterpret_cast<const u32*>(supers + 4 * (lane / 4));
 }
 
 DEVICE u32 word_of(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }

@@ -4,40 +4,43 @@
 // memory in the order of the warps. mma.m16n8 has room for 8 activation rows whether they are there or not, and every
 // sum is taken in the same order for each: a row's bits depend neither on m nor on the other rows.
 //
-// Compiled with -DTYPE=ggml's number. Grid (tiles of 16 rows); block 32 to 320 threads, the same for a matrix at every
-// m; static shared memory 21 KB. Weights are asked for before the wait for the kernel before. Activations are the same
-// for all blocks: they are read in whole lines and put in order in shared memory, since many small reads of few lines
-// hold up L2.
+// Compiled with -DTYPE=ggml's number and -DDEPTH. Grid (at most as many blocks as run at a time, each takes every gridDim.x-th tile of
+// 16 rows); block 32 to 320 threads, the same for a matrix at every m; dynamic shared memory `sizeof(Ring)` a warp.
+// A warp copies its weights into a ring of its own, always `DEPTH` groups ahead, across the ends of tiles and, since
+// they do not depend on the kernel before, in front of the wait for it. Activations are the same for all tiles: they are
+// read in whole lines and put in order in shared memory, since many small reads of few lines hold up L2.
 
 #include "matmul_common.cuh"
 
-#ifndef PREFETCH
-#define PREFETCH 2
-#endif
-#ifndef BLOCKS
-#define BLOCKS 2
-#endif
 constexpr int MOST_WARPS = 10, COLUMNS = group_columns(TYPE), MOST_M = 8;
+constexpr int SUPERS = 8 * super_bytes(TYPE);
 // Bytes from one row of codes to the next in shared memory: rows g fall into other banks.
 constexpr int PITCH = 160;
 
 // A lane's part of a group of columns of activations. Codes: row lane / 8 (and 4 more), bytes 16 (lane % 8) and on;
 // scale and sum: row lane / 4, block lane % 4. Floats: row lane / 4, four from 16 s + 4 (lane % 4) on.
-template <int W> struct Rows {
+template <bool FLOATS> struct RowsOf {
     uint4 codes[2];
     float scale, sum;
 };
-template <> struct Rows<W_F32> { float4 values[2]; };
-template <> struct Rows<W_F16> { float4 values[4]; };
-template <> struct Rows<W_BF16> { float4 values[4]; };
+template <> struct RowsOf<true> { float4 values[COLUMNS / 16]; };
+typedef RowsOf<is_float(TYPE)> Rows;
 
 // A warp's activations in order.
-struct Exchange {
+template <bool FLOATS> struct ExchangeOf {
     alignas(16) u8 codes[MOST_M * PITCH];
     float scales[4][MOST_M], sums[4][MOST_M];
 };
+template <> struct ExchangeOf<true> {};
+typedef ExchangeOf<is_float(TYPE)> Exchange;
 
-template <int W> DEVICE void load_rows(Rows<W>& to, const ProductArgs& a, int group, int lane) {
+// What a warp has in shared memory.
+struct Ring {
+    alignas(16) u8 weights[DEPTH][group_bytes(TYPE) + SUPERS];
+    Exchange x;
+};
+
+template <int W, typename Rows> DEVICE void load_rows(Rows& to, const ProductArgs& a, int group, int lane) {
     if constexpr (is_float(W)) {
         #pragma unroll
         for (int s = 0; s < COLUMNS / 16; ++s) {
@@ -63,7 +66,32 @@ template <int W> DEVICE void load_rows(Rows<W>& to, const ProductArgs& a, int gr
     }
 }
 
-template <int W> DEVICE void add_group(float (&acc)[4], const Group<W>& weights, const Rows<W>& rows, Exchange& x, int lane) {
+// Copies in the background, past L1.
+DEVICE void copy_16(u8* to, const u8* from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from));
+}
+DEVICE void fetch(u8* to, const ProductArgs& a, int tile, int group, int lane) {
+    const u8* from = a.groups_at + ((i64)tile * a.groups + group) * group_bytes(TYPE);
+    #pragma unroll
+    for (int i = lane; i < group_bytes(TYPE) / 16; i += 32) copy_16(to + 16 * i, from + 16 * i);
+    if (16 * lane < SUPERS) {
+        i64 at = ((i64)tile * ((a.groups + 1) / 2) + group / 2) * SUPERS + 16 * lane;
+        copy_16(to + group_bytes(TYPE) + 16 * lane, a.supers_at + at);
+    }
+}
+
+// Puts a lane's part of the activations where other lanes find it.
+template <int W, typename Exchange, typename Rows> DEVICE void exchange(Exchange& x, const Rows& rows, int lane) {
+    if constexpr (!is_float(W)) {
+        #pragma unroll
+        for (int i = 0; i < 2; ++i) *reinterpret_cast<uint4*>(x.codes + (4 * i + lane / 8) * PITCH + 16 * (lane % 8)) = rows.codes[i];
+        x.scales[lane % 4][lane / 4] = rows.scale;
+        if (has_minimum(W)) x.sums[lane % 4][lane / 4] = rows.sum;
+    }
+}
+
+template <int W, typename Rows, typename Exchange>
+DEVICE void add_group(float (&acc)[4], const Group<W>& weights, const Rows& rows, const Exchange& x, int lane) {
     if constexpr (is_float(W)) {
         float c[4] = {0, 0, 0, 0};
         #pragma unroll
@@ -77,12 +105,6 @@ template <int W> DEVICE void add_group(float (&acc)[4], const Group<W>& weights,
         for (int i = 0; i < 4; ++i) acc[i] += c[i];
     } else {
         int g = lane / 4, t = lane % 4;
-        __syncwarp();
-        #pragma unroll
-        for (int i = 0; i < 2; ++i) *reinterpret_cast<uint4*>(x.codes + (4 * i + lane / 8) * PITCH + 16 * (lane % 8)) = rows.codes[i];
-        x.scales[t][g] = rows.scale;
-        if (has_minimum(W)) x.sums[t][g] = rows.sum;
-        __syncwarp();
         #pragma unroll
         for (int j = 0; j < 4; ++j) {
             const u8* row = x.codes + g * PITCH + 32 * j;
@@ -103,41 +125,56 @@ template <int W> DEVICE void add_group(float (&acc)[4], const Group<W>& weights,
     }
 }
 
-extern "C" __global__ void __launch_bounds__(32 * MOST_WARPS, BLOCKS) matmul_small(const __grid_constant__ ProductArgs a) {
-    __shared__ Exchange exchange[is_float(TYPE) ? 1 : MOST_WARPS];
-    __shared__ float parts[MOST_WARPS][128];
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5, tile = blockIdx.x;
-    Group<TYPE> weights[PREFETCH];
-    #pragma unroll
-    for (int p = 0; p < PREFETCH; ++p)
-        if (warp + p * warps < a.groups) load_group<TYPE>(weights[p], a, tile, warp + p * warps, lane);
-    release_next();
-    await_previous();
-
-    Rows<TYPE> rows[PREFETCH];
-    #pragma unroll
-    for (int p = 0; p < PREFETCH; ++p)
-        if (warp + p * warps < a.groups) load_rows<TYPE>(rows[p], a, warp + p * warps, lane);
-
-    float acc[4] = {0, 0, 0, 0};
-    for (int first = warp; first < a.groups; first += PREFETCH * warps) {
-        #pragma unroll
-        for (int p = 0; p < PREFETCH; ++p) {
-            int group = first + p * warps, later = group + PREFETCH * warps;
-            if (group < a.groups) add_group<TYPE>(acc, weights[p], rows[p], exchange[is_float(TYPE) ? 0 : warp], lane);
-            if (later < a.groups) {
-                load_group<TYPE>(weights[p], a, tile, later, lane);
-                load_rows<TYPE>(rows[p], a, later, lane);
-            }
-        }
-    }
-    *reinterpret_cast<float4*>(&parts[warp][4 * lane]) = make_float4(acc[0], acc[1], acc[2], acc[3]);
-    __syncthreads();
-    // Sixteen rows by eight activation rows.
+// Adds what the warps have of a tile, in their order: sixteen rows by m rows of activations.
+DEVICE void finish(const ProductArgs& a, const float (&parts)[MOST_WARPS][128], int tile) {
     for (int i = threadIdx.x; i < 16 * a.m; i += blockDim.x) {
         int row = i % 16, r = i / 16, place = 4 * (4 * (row % 8) + r / 2) + 2 * (row / 8) + r % 2;
         float sum = 0;
-        for (int w = 0; w < warps; ++w) sum += parts[w][place];
+        for (int w = 0; w < blockDim.x / 32; ++w) sum += parts[w][place];
         if (16 * tile + row < a.rows) a.out[r * a.out_stride + 16 * tile + row] = sum;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(32 * MOST_WARPS, 2) matmul_small(const __grid_constant__ ProductArgs a) {
+    extern __shared__ Ring rings[];
+    // One for even, one for odd tiles: a warp may be a tile ahead of another.
+    __shared__ float parts[2][MOST_WARPS][128];
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5, tiles = (a.rows + 15) / 16;
+    Ring& ring = rings[warp];
+    // The next group to ask for.
+    int later_tile = blockIdx.x, later_group = warp, slot = 0;
+    auto ask = [&](int to) {
+        if (later_tile < tiles) fetch(ring.weights[to], a, later_tile, later_group, lane);
+        asm volatile("cp.async.commit_group;");
+        later_group += warps;
+        if (later_group >= a.groups) later_group = warp, later_tile += gridDim.x;
+    };
+    #pragma unroll
+    for (int i = 0; i < DEPTH; ++i) ask(i);
+    release_next();
+    await_previous();
+
+    Rows rows;
+    load_rows<TYPE>(rows, a, warp, lane);
+    float acc[4] = {0, 0, 0, 0};
+    for (int tile = blockIdx.x, odd = 0; tile < tiles; tile += gridDim.x, odd ^= 1) {
+        for (int group = warp; group < a.groups; group += warps) {
+            Rows now = rows;
+            exchange<TYPE>(ring.x, now, lane);
+            load_rows<TYPE>(rows, a, group + warps < a.groups ? group + warps : warp, lane);
+            asm volatile("cp.async.wait_group %0;" ::"n"(DEPTH - 1) : "memory");
+            __syncwarp();
+            Group<TYPE> weights;
+            read_group<TYPE>(weights, ring.weights[slot], ring.weights[slot] + group_bytes(TYPE), lane);
+            add_group<TYPE>(acc, weights, now, ring.x, lane);
+            __syncwarp();
+            ask(slot);
+            slot = slot + 1 < DEPTH ? slot + 1 : 0;
+        }
+        *reinterpret_cast<float4*>(&parts[odd][warp][4 * lane]) = make_float4(acc[0], acc[1], acc[2], acc[3]);
+        #pragma unroll
+        for (int i = 0; i < 4; ++i) acc[i] = 0;
+        __syncthreads();
+        finish(a, parts[odd], tile);
     }
 }

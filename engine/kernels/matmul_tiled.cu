@@ -61,26 +61,12 @@ DEVICE void fetch_rows(Stage& to, const ProductArgs& a, int group) {
     }
 }
 
-// A lane's part of a group from shared memory.
-DEVICE void read_group(Group<W>& to, const Stage& from, int tile, int lane) {
-    const u8* p = from.weights[tile];
-    #pragma unroll
-    for (int i = 0; i < vectors(W); ++i) to.v[i] = *reinterpret_cast<const uint4*>(p + 512 * i + 16 * lane);
-    p += 512 * vectors(W);
-    if (has_fifth_bits(W)) to.fifth = *reinterpret_cast<const uint2*>(p + 8 * lane);
-    p += has_fifth_bits(W) ? 256 : 0;
-    if (scale_bytes(W) == 8) to.scale = *reinterpret_cast<const uint2*>(p + 8 * lane);
-    if (scale_bytes(W) == 4) to.scale.x = *reinterpret_cast<const u32*>(p + 4 * lane);
-    if (super_bytes(W) == 8) to.super = *reinterpret_cast<const uint2*>(from.supers[tile] + 8 * (lane / 4));
-    if (super_bytes(W) == 4) to.super.x = *reinterpret_cast<const u32*>(from.supers[tile] + 4 * (lane / 4));
-}
-
 // Adds a group: the warp's tiles from `tile` of the block on by its 32 activation rows from `first` on.
 DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Stage& x, int tile, int first, int lane) {
     int g = lane / 4, t = lane % 4;
     Group<W> weights[ROW_TILES];
     #pragma unroll
-    for (int r = 0; r < ROW_TILES; ++r) read_group(weights[r], x, tile + r, lane);
+    for (int r = 0; r < ROW_TILES; ++r) read_group<W>(weights[r], x.weights[tile + r], x.supers[tile + r], lane);
     if constexpr (is_float(W)) {
         // The tensor cores cut sums off; adding up groups outside of them keeps that small.
         float part[ROW_TILES][COLUMN_TILES][4] = {};

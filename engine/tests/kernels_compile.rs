@@ -110,10 +110,9 @@ fn matmul_jobs(compute: u32) -> Vec<Job> {
     let mut jobs = Vec::new();
     for ty in types {
         let floats = ty.block_len() == 1;
-        let two_blocks =
-            [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
+        let two_blocks = [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
         let kernels = [
-            (KernelSource::MatmulSmall, 102, if floats { 5120 } else { 20_480 }),
+            (KernelSource::MatmulSmall, 102, 10_240),
             (KernelSource::MatmulTiled, if two_blocks { 128 } else { 255 }, 0),
             (KernelSource::GatherRows, 64, 0),
         ];
@@ -121,7 +120,7 @@ fn matmul_jobs(compute: u32) -> Vec<Job> {
             jobs.push(Job {
                 name: format!("{} {ty}", source.entry()),
                 source: source.file(),
-                defines: vec![format!("-DTYPE={}", ty.id())],
+                defines: vec![format!("-DTYPE={}", ty.id()), "-DDEPTH=3".to_owned()],
                 compute,
                 max_registers,
                 static_shared,

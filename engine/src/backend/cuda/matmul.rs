@@ -3,11 +3,7 @@
 //! Up to [`SMALL_M`] rows go through one pass over the weights, in which a row's bits depend neither on how many rows
 //! there are nor on the others. A launch allocates nothing and asks the host nothing, so it can be captured.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "sizes of matrices are checked when they are uploaded"
-)]
+#![expect(clippy::cast_possible_truncation, reason = "sizes of matrices are checked when they are uploaded")]
 
 use std::sync::Arc;
 
@@ -22,6 +18,8 @@ pub const SMALL_M: u32 = 8;
 /// Warps of a block of the small kernel, at most.
 const MOST_WARPS: usize = 10;
 
+/// Blocks of the small kernel on a multiprocessor: their weights under way are more than the memory needs to be busy.
+const SMALL_BLOCKS: u32 = 2;
 /// Rows of weights and of activations of a block of the tiled kernel.
 const TILED_ROWS: u32 = 128;
 const TILED_COLUMNS: u32 = 64;
@@ -66,7 +64,9 @@ impl Product {
         if compute < 80 {
             return Err(CudaError::TooOld { compute });
         }
-        let small = device.kernel(KernelSource::MatmulSmall, vec![layout.define()], 0)?;
+        let defines = vec![layout.define(), format!("-DDEPTH={}", layout.ring_depth())];
+        let small_bytes = MOST_WARPS as u32 * layout.ring_bytes();
+        let small = device.kernel(KernelSource::MatmulSmall, defines, small_bytes)?;
         let tiled =
             device.kernel(KernelSource::MatmulTiled, vec![layout.define()], layout.tiled_shared_bytes())?;
         Ok(Self { layout, small, tiled })
@@ -110,9 +110,11 @@ impl Product {
 
     fn launch_small(&self, device: &Device, args: &ProductArgs) -> Result<(), CudaError> {
         let tiles = args.rows.div_ceil(TILE_ROWS as u32);
-        let threads = 32 * warps(args.groups as usize) as u32;
+        let blocks = tiles.min(SMALL_BLOCKS * device.caps().multiprocessors.max(1));
+        let warps = warps(args.groups as usize) as u32;
+        let shared_bytes = warps * self.layout.ring_bytes();
         // SAFETY: sizes were checked by `launch`.
-        unsafe { self.small.launch(device, [tiles, 1, 1], threads, true, args) }
+        unsafe { self.small.launch_with(device, [blocks, 1, 1], 32 * warps, shared_bytes, true, args) }
     }
 
     fn launch_tiled(&self, device: &Device, args: &ProductArgs) -> Result<(), CudaError> {

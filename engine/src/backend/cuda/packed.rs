@@ -15,6 +15,9 @@ pub(super) const TILE_ROWS: usize = 16;
 /// Bytes of a file's rows that are on the device at a time.
 const STAGING_BYTES: usize = 64 << 20;
 
+/// Bytes of weights that a warp of the small kernel has under way: three groups of `Q8_0`.
+const RING_BYTES: usize = 6528;
+
 /// Types with a product.
 const TYPES: [GgmlType; 11] = [
     GgmlType::F32,
@@ -202,6 +205,18 @@ impl PackedLayout {
     /// The option that tells a kernel the type.
     pub(super) fn define(&self) -> String {
         format!("-DTYPE={}", self.ty.id())
+    }
+
+    /// Groups that a warp of the small kernel has under way.
+    pub(super) const fn ring_depth(&self) -> usize {
+        RING_BYTES / self.group_bytes
+    }
+
+    /// Shared memory of a warp of the small kernel: `sizeof(Ring)` of `matmul_small.cu`.
+    pub(super) fn ring_bytes(&self) -> u32 {
+        // Codes of eight rows, their scales and their sums; nothing for floats, which still has a size.
+        let exchange = if is_float(self.ty) { 16 } else { 8 * 160 + 2 * 4 * 8 * 4 };
+        (self.ring_depth() * (self.group_bytes + self.super_bytes) + exchange) as u32
     }
 
     /// Shared memory of the tiled kernel: `sizeof(Stage) * STAGES` of `matmul_tiled.cu`.
