@@ -89,25 +89,27 @@ DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Stage& x, 
                 #pragma unroll
                 for (int i = 0; i < 4; ++i) acc[r][c][i] += part[r][c][i];
     } else {
+        Scales s[ROW_TILES];
+        #pragma unroll
+        for (int r = 0; r < ROW_TILES; ++r) {
+            s[r] = scales_of<W>(weights[r]);
+            #pragma unroll
+            for (int c = 0; c < COLUMN_TILES; ++c) add_offsets<W>(acc[r][c], s[r], x.sums[t][first + 8 * c + g]);
+        }
         #pragma unroll
         for (int j = 0; j < 4; ++j) {
             u32 w[ROW_TILES][4];
-            Scales s[ROW_TILES];
             #pragma unroll
-            for (int r = 0; r < ROW_TILES; ++r) {
-                codes_of<W>(w[r], weights[r], j);
-                s[r] = scales_of<W>(weights[r], j, lane);
-            }
+            for (int r = 0; r < ROW_TILES; ++r) codes_of<W>(w[r], weights[r], j);
             #pragma unroll
             for (int c = 0; c < COLUMN_TILES; ++c) {
                 const u8* row = x.rows + (first + 8 * c + g) * PITCH + 32 * j;
                 u32 b0 = *reinterpret_cast<const u32*>(row + column_of<W>(0, t)), b1 = *reinterpret_cast<const u32*>(row + column_of<W>(1, t));
-                int z[2][4], column = first + 8 * c + 2 * t;
+                int z[2][4];
                 zero_points<W>(z, b0, b1);
-                float2 scale = *reinterpret_cast<const float2*>(&x.scales[j][column]), sum = make_float2(0, 0);
-                if (has_minimum(W)) sum = *reinterpret_cast<const float2*>(&x.sums[j][column]);
+                float2 scale = *reinterpret_cast<const float2*>(&x.scales[j][first + 8 * c + 2 * t]);
                 #pragma unroll
-                for (int r = 0; r < ROW_TILES; ++r) add_block<W>(acc[r][c], w[r], s[r], b0, b1, z, scale, sum);
+                for (int r = 0; r < ROW_TILES; ++r) add_block<W>(acc[r][c], w[r], s[r], j, lane, b0, b1, z, scale);
             }
         }
     }

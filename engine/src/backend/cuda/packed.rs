@@ -214,8 +214,8 @@ impl PackedLayout {
 
     /// Shared memory of a warp of the small kernel: `sizeof(Ring)` of `matmul_small.cu`.
     pub(super) fn ring_bytes(&self) -> u32 {
-        // Codes of eight rows, their scales and their sums; nothing for floats, which still has a size.
-        let exchange = if is_float(self.ty) { 16 } else { 8 * 160 + 2 * 4 * 8 * 4 };
+        // Codes of eight rows and their scales; nothing for floats, which still has a size.
+        let exchange = if is_float(self.ty) { 16 } else { 8 * 160 + 4 * 8 * 4 };
         (self.ring_depth() * (self.group_bytes + self.super_bytes) + exchange) as u32
     }
 
