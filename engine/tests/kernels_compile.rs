@@ -91,8 +91,8 @@ fn plain_jobs() -> Vec<Job> {
     jobs
 }
 
-/// Products and gathers, once a type of weights. Registers leave room for three blocks of the small kernel on a
-/// multiprocessor, and for two of the tiled one where it says so.
+/// Products and gathers, once a type of weights. Registers leave room for two blocks of the small kernel on a
+/// multiprocessor, and of the tiled one where it says so.
 fn matmul_jobs(compute: u32) -> Vec<Job> {
     let types = [
         GgmlType::F32,
@@ -112,7 +112,7 @@ fn matmul_jobs(compute: u32) -> Vec<Job> {
         let floats = ty.block_len() == 1;
         let two_blocks = [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
         let kernels = [
-            (KernelSource::MatmulSmall, 85, 8192),
+            (KernelSource::MatmulSmall, 102, 0),
             (KernelSource::MatmulTiled, if two_blocks { 128 } else { 255 }, 0),
             (KernelSource::GatherRows, 64, 0),
         ];

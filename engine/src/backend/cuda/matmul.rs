@@ -16,7 +16,7 @@ use crate::gguf::GgmlType;
 /// Rows of activations that share one pass over the weights.
 pub const SMALL_M: u32 = 8;
 /// Warps of a block of the small kernel, at most.
-const MOST_WARPS: usize = 8;
+const MOST_WARPS: usize = 10;
 
 /// Blocks of the small kernel on a multiprocessor: their weights under way are more than the memory needs to be busy.
 const SMALL_BLOCKS: u32 = 2;
@@ -29,6 +29,8 @@ const TILED_COLUMNS: u32 = 64;
 pub struct Product {
     layout: PackedLayout,
     small: Arc<Kernel>,
+    /// Shared memory of a warp of it.
+    ring_bytes: u32,
     tiled: Arc<Kernel>,
 }
 
@@ -64,12 +66,14 @@ impl Product {
         if compute < 80 {
             return Err(CudaError::TooOld { compute });
         }
-        let defines = vec![layout.define(), format!("-DDEPTH={}", layout.ring_depth())];
-        let small_bytes = MOST_WARPS as u32 * layout.ring_bytes();
+        let depth = layout.ring_depth(device.caps().shared_per_block, MOST_WARPS);
+        let defines = vec![layout.define(), format!("-DDEPTH={depth}")];
+        let ring_bytes = layout.ring_bytes(depth);
+        let small_bytes = MOST_WARPS as u32 * ring_bytes;
         let small = device.kernel(KernelSource::MatmulSmall, defines, small_bytes)?;
         let tiled =
             device.kernel(KernelSource::MatmulTiled, vec![layout.define()], layout.tiled_shared_bytes())?;
-        Ok(Self { layout, small, tiled })
+        Ok(Self { layout, small, ring_bytes, tiled })
     }
 
     /// Queues `out[out_offset + r * out_stride + i] = sum_c matrix[i][c] x[r][c]` for the first `m` rows of `x`.
@@ -112,7 +116,7 @@ impl Product {
         let tiles = args.rows.div_ceil(TILE_ROWS as u32);
         let blocks = tiles.min(SMALL_BLOCKS * device.caps().multiprocessors.max(1));
         let warps = warps(args.groups as usize) as u32;
-        let shared_bytes = warps * self.layout.ring_bytes();
+        let shared_bytes = warps * self.ring_bytes;
         // SAFETY: sizes were checked by `launch`.
         unsafe { self.small.launch_with(device, [blocks, 1, 1], 32 * warps, shared_bytes, true, args) }
     }
@@ -171,7 +175,7 @@ mod tests {
 
     #[test]
     fn warps_share_groups_evenly() {
-        assert_eq!([1, 2, 6, 10, 11, 20, 40, 80].map(warps), [1, 2, 6, 5, 6, 7, 8, 8]);
+        assert_eq!([1, 2, 6, 10, 11, 20, 40, 80].map(warps), [1, 2, 6, 10, 6, 10, 10, 10]);
         for groups in 1..1000 {
             let warps = warps(groups);
             assert!((1..=MOST_WARPS).contains(&warps));
