@@ -28,10 +28,20 @@ const TILED_COLUMNS: u32 = 64;
 #[derive(Debug)]
 pub struct Product {
     layout: PackedLayout,
-    small: Arc<Kernel>,
-    /// Shared memory of a warp of it.
-    ring_bytes: u32,
+    /// For blocks with many tiles, of which the next fills the gap that one leaves.
+    shallow: Small,
+    /// For blocks with one long tile.
+    deep: Small,
     tiled: Arc<Kernel>,
+}
+
+/// The small kernel with rings of one depth.
+#[derive(Debug)]
+struct Small {
+    kernel: Arc<Kernel>,
+    depth: usize,
+    /// Shared memory of a warp.
+    ring_bytes: u32,
 }
 
 /// `ProductArgs` of `matmul_common.cuh`.
@@ -66,14 +76,11 @@ impl Product {
         if compute < 80 {
             return Err(CudaError::TooOld { compute });
         }
-        let depth = layout.ring_depth(device.caps().shared_per_block, MOST_WARPS);
-        let defines = vec![layout.define(), format!("-DDEPTH={depth}")];
-        let ring_bytes = layout.ring_bytes(depth);
-        let small_bytes = MOST_WARPS as u32 * ring_bytes;
-        let small = device.kernel(KernelSource::MatmulSmall, defines, small_bytes)?;
+        let most = layout.ring_depth(device.caps().shared_per_block, MOST_WARPS);
+        let (shallow, deep) = (Small::new(device, &layout, 2)?, Small::new(device, &layout, most)?);
         let tiled =
             device.kernel(KernelSource::MatmulTiled, vec![layout.define()], layout.tiled_shared_bytes())?;
-        Ok(Self { layout, small, ring_bytes, tiled })
+        Ok(Self { layout, shallow, deep, tiled })
     }
 
     /// Queues `out[out_offset + r * out_stride + i] = sum_c matrix[i][c] x[r][c]` for the first `m` rows of `x`.
@@ -116,9 +123,12 @@ impl Product {
         let tiles = args.rows.div_ceil(TILE_ROWS as u32);
         let blocks = tiles.min(SMALL_BLOCKS * device.caps().multiprocessors.max(1));
         let warps = warps(args.groups as usize) as u32;
-        let shared_bytes = warps * self.ring_bytes;
+        // Depth changes no order of sums, so it may depend on the device.
+        let one_long_tile = tiles == blocks && args.groups.div_ceil(warps) > self.shallow.depth as u32;
+        let small = if one_long_tile { &self.deep } else { &self.shallow };
+        let shared_bytes = warps * small.ring_bytes;
         // SAFETY: sizes were checked by `launch`.
-        unsafe { self.small.launch_with(device, [blocks, 1, 1], 32 * warps, shared_bytes, true, args) }
+        unsafe { small.kernel.launch_with(device, [blocks, 1, 1], 32 * warps, shared_bytes, true, args) }
     }
 
     fn launch_tiled(&self, device: &Device, args: &ProductArgs) -> Result<(), CudaError> {
@@ -140,6 +150,15 @@ impl Product {
             return size("rows of activations", x.rows(), m as usize);
         }
         Ok(())
+    }
+}
+
+impl Small {
+    fn new(device: &Device, layout: &PackedLayout, depth: usize) -> Result<Self, CudaError> {
+        let (ring_bytes, defines) =
+            (layout.ring_bytes(depth), vec![layout.define(), format!("-DDEPTH={depth}")]);
+        let kernel = device.kernel(KernelSource::MatmulSmall, defines, MOST_WARPS as u32 * ring_bytes)?;
+        Ok(Self { kernel, depth, ring_bytes })
     }
 }
 
