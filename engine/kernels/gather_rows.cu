@@ -33,6 +33,7 @@ extern "C" __global__ void __launch_bounds__(128) gather_rows(const __grid_const
     float* out = a.out + blockIdx.x * a.out_stride;
     Group<W> weights;
     load_group<W>(weights, a.matrix, row / 16, there ? group : 0, row % 8 * 4 + t);
+    Scales s = scales_of<W>(weights);
     #pragma unroll
     for (int j = 0; j < COLUMNS / 32; ++j) {
         #pragma unroll
@@ -47,10 +48,12 @@ extern "C" __global__ void __launch_bounds__(128) gather_rows(const __grid_const
             } else {
                 u32 w[4];
                 codes_of<W>(w, weights, j);
-                Scales s = scales_of<W>(weights, j, lane);
                 u32 codes = upper ? w[2 * h + 1] : w[2 * h];
-                float scale = upper ? s.scale[1] : s.scale[0], offset = upper ? s.offset[1] : s.offset[0];
-                if (W == W_Q6_K) scale *= (float)(upper ? s.sixteenths[h][1] : s.sixteenths[h][0]);
+                float scales[2], scale, offset = __shfl_sync(~0u, upper ? s.offset[1] : s.offset[0], (lane & ~3) + j);
+                int sixteenths[2][2];
+                scales_at<W>(scales, sixteenths, s, j, lane);
+                scale = upper ? scales[1] : scales[0];
+                if (W == W_Q6_K) scale *= (float)(upper ? sixteenths[h][1] : sixteenths[h][0]);
                 int point = (int)(zero_point(W) << 24) >> 24;
                 float v[4];
                 #pragma unroll

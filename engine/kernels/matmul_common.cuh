@@ -53,8 +53,7 @@ template <int W> struct Group {
     uint2 fifth, scale, super;
 };
 
-// Weights are read once: they are not to push activations out of L1. `volatile` keeps these loads in front of the wait
-// for the kernel before.
+// Read once: not to be kept in L1.
 DEVICE uint4 load_16(const u8* p) {
     uint4 v;
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
@@ -90,6 +89,19 @@ template <int W> DEVICE void load_group(Group<W>& to, const ProductArgs& a, int 
     }
 }
 
+// A lane's part of a group that was copied to shared memory.
+template <int W> DEVICE void read_group(Group<W>& to, const u8* p, const u8* supers, int lane) {
+    #pragma unroll
+    for (int i = 0; i < vectors(W); ++i) to.v[i] = *reinterpret_cast<const uint4*>(p + 512 * i + 16 * lane);
+    p += 512 * vectors(W);
+    if (has_fifth_bits(W)) to.fifth = *reinterpret_cast<const uint2*>(p + 8 * lane);
+    p += has_fifth_bits(W) ? 256 : 0;
+    if (scale_bytes(W) == 8) to.scale = *reinterpret_cast<const uint2*>(p + 8 * lane);
+    if (scale_bytes(W) == 4) to.scale.x = *reinterpret_cast<const u32*>(p + 4 * lane);
+    if (super_bytes(W) == 8) to.super = *reinterpret_cast<const uint2*>(supers + 8 * (lane / 4));
+    if (super_bytes(W) == 4) to.super.x = *reinterpret_cast<const u32*>(supers + 4 * (lane / 4));
+}
+
 DEVICE u32 word_of(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
 DEVICE u32 shift(u32 x, int left) { return left >= 0 ? x << left : x >> -left; }
 
@@ -108,35 +120,38 @@ template <int W> DEVICE void codes_of(u32 (&a)[4], const Group<W>& from, int j) 
     }
 }
 
-// Scale and offset of block j for rows g and g + 8. For Q6_K the scale is that of the super block, and `sixteenths`
-// has the integer scales of its halves: [half][row].
+// Scales and offsets of rows g and g + 8 in block t: each lane works out those of the block whose scales it holds. For
+// Q6_K the scale is that of the super block, and `sixteenths` has the integer scales of halves of the block: a byte each,
+// {first of g, second of g, first of g + 8, second of g + 8}.
 struct Scales {
     float scale[2], offset[2];
-    int sixteenths[2][2];
+    u32 sixteenths;
 };
-template <int W> DEVICE Scales scales_of(const Group<W>& from, int j, int lane) {
+template <int W> DEVICE Scales scales_of(const Group<W>& from) {
     Scales s = {};
-    u32 x = __shfl_sync(~0u, from.scale.x, (lane & ~3) + j);
+    u32 x = from.scale.x;
     if (W == W_Q4_K || W == W_Q5_K) {
         // d(g), dmin(g), d(g + 8), dmin(g + 8); scale(g), minimum(g), scale(g + 8), minimum(g + 8)
         s.scale[0] = half_to_float(from.super.x & 0xffff) * (float)(x & 0xff);
         s.offset[0] = -half_to_float(from.super.x >> 16) * (float)(x >> 8 & 0xff);
         s.scale[1] = half_to_float(from.super.y & 0xffff) * (float)(x >> 16 & 0xff);
         s.offset[1] = -half_to_float(from.super.y >> 16) * (float)(x >> 24);
-        return s;
-    }
-    if (W == W_Q6_K) {
+    } else if (W == W_Q6_K) {
         s.scale[0] = half_to_float(from.super.x & 0xffff), s.scale[1] = half_to_float(from.super.x >> 16);
-        #pragma unroll
-        for (int i = 0; i < 4; ++i) s.sixteenths[i % 2][i / 2] = (int)(x << (24 - 8 * i)) >> 24;
-        return s;
-    }
-    s.scale[0] = half_to_float(x & 0xffff), s.scale[1] = half_to_float(x >> 16);
-    if (has_minimum(W)) {
-        u32 y = __shfl_sync(~0u, from.scale.y, (lane & ~3) + j);
-        s.offset[0] = half_to_float(y & 0xffff), s.offset[1] = half_to_float(y >> 16);
+        s.sixteenths = x;
+    } else {
+        s.scale[0] = half_to_float(x & 0xffff), s.scale[1] = half_to_float(x >> 16);
+        if (has_minimum(W)) s.offset[0] = half_to_float(from.scale.y & 0xffff), s.offset[1] = half_to_float(from.scale.y >> 16);
     }
     return s;
+}
+// Scales of block j, from the lane that holds them.
+template <int W> DEVICE void scales_at(float (&scale)[2], int (&sixteenths)[2][2], const Scales& s, int j, int lane) {
+    #pragma unroll
+    for (int i = 0; i < 2; ++i) scale[i] = W == W_Q6_K ? s.scale[i] : __shfl_sync(~0u, s.scale[i], (lane & ~3) + j);
+    u32 x = W == W_Q6_K ? __shfl_sync(~0u, s.sixteenths, (lane & ~3) + j) : 0;
+    #pragma unroll
+    for (int i = 0; i < 4; ++i) sixteenths[i % 2][i / 2] = (int)(x << (24 - 8 * i)) >> 24;
 }
 
 // First of the four columns of register 2 h or 2 h + 1 in a block of 32.
@@ -174,6 +189,11 @@ DEVICE void mma_tf32(float (&c)[4], const float (&a)[4], float b0, float b1) {
         : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])),
           "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
 }
+DEVICE void mma_4(float (&c)[4], float a0, float a1, float b) {
+    asm("mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(__float_as_uint(a0)), "r"(__float_as_uint(a1)), "r"(__float_as_uint(b)));
+}
 // The nearest number of 11 bits, which tf32 takes as it is. What is left of x has 13 bits at most.
 DEVICE float leading(float x) { return __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u); }
 
@@ -190,25 +210,36 @@ template <int W> DEVICE void zero_points(int (&z)[2][4], u32 b0, u32 b1) {
     }
 }
 
-// Adds a block of 32 columns: rows g and g + 8 by activation rows 2 t and 2 t + 1, whose scales and sums are given.
-template <int W> DEVICE void add_block(float (&acc)[4], const u32 (&a)[4], const Scales& s, u32 b0, u32 b1,
-                                       const int (&z)[2][4], float2 scale, float2 sum) {
-    int c[4] = {z[0][0], z[0][1], z[0][2], z[0][3]};
+// Adds block j of 32 columns: rows g and g + 8 by activation rows 2 t and 2 t + 1, whose scales are given.
+template <int W> DEVICE void add_block(float (&acc)[4], const u32 (&a)[4], const Scales& s, int j, int lane, u32 b0, u32 b1,
+                                       const int (&z)[2][4], float2 x_scale) {
+    float scale[2];
+    int sixteenths[2][2], c[4] = {z[0][0], z[0][1], z[0][2], z[0][3]};
+    scales_at<W>(scale, sixteenths, s, j, lane);
     if (W == W_Q6_K) {
         int d[4] = {z[1][0], z[1][1], z[1][2], z[1][3]};
         mma_16(c, a[0], a[1], b0);
         mma_16(d, a[2], a[3], b1);
         // Below 2^24, so still exact as a float.
         #pragma unroll
-        for (int i = 0; i < 4; ++i) c[i] = c[i] * s.sixteenths[0][i / 2] + d[i] * s.sixteenths[1][i / 2];
+        for (int i = 0; i < 4; ++i) c[i] = c[i] * sixteenths[0][i / 2] + d[i] * sixteenths[1][i / 2];
     } else {
         mma_32(c, a, b0, b1);
     }
     #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        acc[i] += s.scale[i / 2] * (i % 2 ? scale.y : scale.x) * (float)c[i];
-        if (has_minimum(W)) acc[i] += s.offset[i / 2] * (i % 2 ? sum.y : sum.x);
-    }
+    for (int i = 0; i < 4; ++i) acc[i] += scale[i / 2] * (i % 2 ? x_scale.y : x_scale.x) * (float)c[i];
+}
+
+// Adds the offsets of the four blocks of a group times the sums of their activations, `sum` being that of block t of
+// activation row g: a product over four columns, for which lanes hold what mma.m16n8k4 takes. Both split in two.
+template <int W> DEVICE void add_offsets(float (&acc)[4], const Scales& s, float sum) {
+    if (!has_minimum(W)) return;
+    float top[2] = {leading(s.offset[0]), leading(s.offset[1])}, sum_top = leading(sum), c[4] = {0, 0, 0, 0};
+    mma_4(c, s.offset[0] - top[0], s.offset[1] - top[1], sum_top);
+    mma_4(c, top[0], top[1], sum - sum_top);
+    mma_4(c, top[0], top[1], sum_top);
+    #pragma unroll
+    for (int i = 0; i < 4; ++i) acc[i] += c[i];
 }
 
 // Adds a step of 16 columns of float weights; x = columns 4 t and three on of activation row g. Weights of 16 bits are

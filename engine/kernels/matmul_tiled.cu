@@ -61,26 +61,12 @@ DEVICE void fetch_rows(Stage& to, const ProductArgs& a, int group) {
     }
 }
 
-// A lane's part of a group from shared memory.
-DEVICE void read_group(Group<W>& to, const Stage& from, int tile, int lane) {
-    const u8* p = from.weights[tile];
-    #pragma unroll
-    for (int i = 0; i < vectors(W); ++i) to.v[i] = *reinterpret_cast<const uint4*>(p + 512 * i + 16 * lane);
-    p += 512 * vectors(W);
-    if (has_fifth_bits(W)) to.fifth = *reinterpret_cast<const uint2*>(p + 8 * lane);
-    p += has_fifth_bits(W) ? 256 : 0;
-    if (scale_bytes(W) == 8) to.scale = *reinterpret_cast<const uint2*>(p + 8 * lane);
-    if (scale_bytes(W) == 4) to.scale.x = *reinterpret_cast<const u32*>(p + 4 * lane);
-    if (super_bytes(W) == 8) to.super = *reinterpret_cast<const uint2*>(from.supers[tile] + 8 * (lane / 4));
-    if (super_bytes(W) == 4) to.super.x = *reinterpret_cast<const u32*>(from.supers[tile] + 4 * (lane / 4));
-}
-
 // Adds a group: the warp's tiles from `tile` of the block on by its 32 activation rows from `first` on.
 DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Stage& x, int tile, int first, int lane) {
     int g = lane / 4, t = lane % 4;
     Group<W> weights[ROW_TILES];
     #pragma unroll
-    for (int r = 0; r < ROW_TILES; ++r) read_group(weights[r], x, tile + r, lane);
+    for (int r = 0; r < ROW_TILES; ++r) read_group<W>(weights[r], x.weights[tile + r], x.supers[tile + r], lane);
     if constexpr (is_float(W)) {
         // The tensor cores cut sums off; adding up groups outside of them keeps that small.
         float part[ROW_TILES][COLUMN_TILES][4] = {};
@@ -103,25 +89,27 @@ DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Stage& x, 
                 #pragma unroll
                 for (int i = 0; i < 4; ++i) acc[r][c][i] += part[r][c][i];
     } else {
+        Scales s[ROW_TILES];
+        #pragma unroll
+        for (int r = 0; r < ROW_TILES; ++r) {
+            s[r] = scales_of<W>(weights[r]);
+            #pragma unroll
+            for (int c = 0; c < COLUMN_TILES; ++c) add_offsets<W>(acc[r][c], s[r], x.sums[t][first + 8 * c + g]);
+        }
         #pragma unroll
         for (int j = 0; j < 4; ++j) {
             u32 w[ROW_TILES][4];
-            Scales s[ROW_TILES];
             #pragma unroll
-            for (int r = 0; r < ROW_TILES; ++r) {
-                codes_of<W>(w[r], weights[r], j);
-                s[r] = scales_of<W>(weights[r], j, lane);
-            }
+            for (int r = 0; r < ROW_TILES; ++r) codes_of<W>(w[r], weights[r], j);
             #pragma unroll
             for (int c = 0; c < COLUMN_TILES; ++c) {
                 const u8* row = x.rows + (first + 8 * c + g) * PITCH + 32 * j;
                 u32 b0 = *reinterpret_cast<const u32*>(row + column_of<W>(0, t)), b1 = *reinterpret_cast<const u32*>(row + column_of<W>(1, t));
-                int z[2][4], column = first + 8 * c + 2 * t;
+                int z[2][4];
                 zero_points<W>(z, b0, b1);
-                float2 scale = *reinterpret_cast<const float2*>(&x.scales[j][column]), sum = make_float2(0, 0);
-                if (has_minimum(W)) sum = *reinterpret_cast<const float2*>(&x.sums[j][column]);
+                float2 scale = *reinterpret_cast<const float2*>(&x.scales[j][first + 8 * c + 2 * t]);
                 #pragma unroll
-                for (int r = 0; r < ROW_TILES; ++r) add_block<W>(acc[r][c], w[r], s[r], b0, b1, z, scale, sum);
+                for (int r = 0; r < ROW_TILES; ++r) add_block<W>(acc[r][c], w[r], s[r], j, lane, b0, b1, z, scale);
             }
         }
     }

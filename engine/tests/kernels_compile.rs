@@ -96,8 +96,8 @@ fn plain_jobs() -> Vec<Job> {
     jobs
 }
 
-/// Products and gathers, once a type of weights. What a block needs leaves room for two of them on a multiprocessor of
-/// 64 Ki registers where the kernel says so.
+/// Products and gathers, once a type of weights. Registers leave room for two blocks of the small kernel on a
+/// multiprocessor, and of the tiled one where it says so.
 fn matmul_jobs(compute: u32) -> Vec<Job> {
     let types = [
         GgmlType::F32,
@@ -117,7 +117,7 @@ fn matmul_jobs(compute: u32) -> Vec<Job> {
         let floats = ty.block_len() == 1;
         let two_blocks = [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
         let kernels = [
-            (KernelSource::MatmulSmall, 102, if floats { 5120 } else { 20_480 }),
+            (KernelSource::MatmulSmall, 102, 0),
             (KernelSource::MatmulTiled, if two_blocks { 128 } else { 255 }, 0),
             (KernelSource::GatherRows, 64, 0),
         ];
@@ -125,7 +125,7 @@ fn matmul_jobs(compute: u32) -> Vec<Job> {
             jobs.push(Job {
                 name: format!("{} {ty}", source.entry()),
                 source: source.file(),
-                defines: vec![format!("-DTYPE={}", ty.id())],
+                defines: vec![format!("-DTYPE={}", ty.id()), "-DDEPTH=3".to_owned()],
                 compute,
                 max_registers,
                 static_shared,

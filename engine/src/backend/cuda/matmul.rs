@@ -3,11 +3,7 @@
 //! Up to [`SMALL_M`] rows go through one pass over the weights, in which a row's bits depend neither on how many rows
 //! there are nor on the others. A launch allocates nothing and asks the host nothing, so it can be captured.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "sizes of matrices are checked when they are uploaded"
-)]
+#![expect(clippy::cast_possible_truncation, reason = "sizes of matrices are checked when they are uploaded")]
 
 use std::sync::Arc;
 
@@ -22,6 +18,8 @@ pub const SMALL_M: u32 = 8;
 /// Warps of a block of the small kernel, at most.
 const MOST_WARPS: usize = 10;
 
+/// Blocks of the small kernel on a multiprocessor: their weights under way are more than the memory needs to be busy.
+const SMALL_BLOCKS: u32 = 2;
 /// Rows of weights and of activations of a block of the tiled kernel.
 const TILED_ROWS: u32 = 128;
 const TILED_COLUMNS: u32 = 64;
@@ -30,8 +28,20 @@ const TILED_COLUMNS: u32 = 64;
 #[derive(Debug)]
 pub struct Product {
     layout: PackedLayout,
-    small: Arc<Kernel>,
+    /// For blocks with many tiles, of which the next fills the gap that one leaves.
+    shallow: Small,
+    /// For blocks with one long tile.
+    deep: Small,
     tiled: Arc<Kernel>,
+}
+
+/// The small kernel with rings of one depth.
+#[derive(Debug)]
+struct Small {
+    kernel: Arc<Kernel>,
+    depth: usize,
+    /// Shared memory of a warp.
+    ring_bytes: u32,
 }
 
 /// `ProductArgs` of `matmul_common.cuh`.
@@ -66,10 +76,11 @@ impl Product {
         if compute < 80 {
             return Err(CudaError::TooOld { compute });
         }
-        let small = device.kernel(KernelSource::MatmulSmall, vec![layout.define()], 0)?;
+        let most = layout.ring_depth(device.caps().shared_per_block, MOST_WARPS);
+        let (shallow, deep) = (Small::new(device, &layout, 2)?, Small::new(device, &layout, most)?);
         let tiled =
             device.kernel(KernelSource::MatmulTiled, vec![layout.define()], layout.tiled_shared_bytes())?;
-        Ok(Self { layout, small, tiled })
+        Ok(Self { layout, shallow, deep, tiled })
     }
 
     /// Queues `out[out_offset + r * out_stride + i] = sum_c matrix[i][c] x[r][c]` for the first `m` rows of `x`.
@@ -110,9 +121,14 @@ impl Product {
 
     fn launch_small(&self, device: &Device, args: &ProductArgs) -> Result<(), CudaError> {
         let tiles = args.rows.div_ceil(TILE_ROWS as u32);
-        let threads = 32 * warps(args.groups as usize) as u32;
+        let blocks = tiles.min(SMALL_BLOCKS * device.caps().multiprocessors.max(1));
+        let warps = warps(args.groups as usize) as u32;
+        // Depth changes no order of sums, so it may depend on the device.
+        let one_long_tile = tiles == blocks && args.groups.div_ceil(warps) > self.shallow.depth as u32;
+        let small = if one_long_tile { &self.deep } else { &self.shallow };
+        let shared_bytes = warps * small.ring_bytes;
         // SAFETY: sizes were checked by `launch`.
-        unsafe { self.small.launch(device, [tiles, 1, 1], threads, true, args) }
+        unsafe { small.kernel.launch_with(device, [blocks, 1, 1], 32 * warps, shared_bytes, true, args) }
     }
 
     fn launch_tiled(&self, device: &Device, args: &ProductArgs) -> Result<(), CudaError> {
@@ -134,6 +150,15 @@ impl Product {
             return size("rows of activations", x.rows(), m as usize);
         }
         Ok(())
+    }
+}
+
+impl Small {
+    fn new(device: &Device, layout: &PackedLayout, depth: usize) -> Result<Self, CudaError> {
+        let (ring_bytes, defines) =
+            (layout.ring_bytes(depth), vec![layout.define(), format!("-DDEPTH={depth}")]);
+        let kernel = device.kernel(KernelSource::MatmulSmall, defines, MOST_WARPS as u32 * ring_bytes)?;
+        Ok(Self { kernel, depth, ring_bytes })
     }
 }
 

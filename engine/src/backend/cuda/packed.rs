@@ -15,6 +15,11 @@ pub(super) const TILE_ROWS: usize = 16;
 /// Bytes of a file's rows that are on the device at a time.
 const STAGING_BYTES: usize = 64 << 20;
 
+/// Shared memory of a block of the small kernel: two of them and the next kernel's begin on a Hopper multiprocessor.
+const MOST_RINGS_BYTES: usize = 112 * 1024;
+/// Partial sums of a warp, of even and of odd tiles.
+const PARTS_BYTES: usize = 1024;
+
 /// Types with a product.
 const TYPES: [GgmlType; 11] = [
     GgmlType::F32,
@@ -202,6 +207,30 @@ impl PackedLayout {
     /// The option that tells a kernel the type.
     pub(super) fn define(&self) -> String {
         format!("-DTYPE={}", self.ty.id())
+    }
+
+    /// Groups that a warp of the small kernel has under way: as many as its share of a block's shared memory holds,
+    /// which is half of a multiprocessor's where that is large.
+    pub(super) fn ring_depth(&self, shared_per_block: u32, warps: usize) -> usize {
+        let block = (shared_per_block as usize).min(MOST_RINGS_BYTES);
+        let ring = (block / warps).saturating_sub(PARTS_BYTES);
+        (ring / self.slot_bytes()).clamp(2, 4)
+    }
+
+    /// Shared memory of a warp of the small kernel: its ring and its partial sums.
+    pub(super) fn ring_bytes(&self, depth: usize) -> u32 {
+        (depth * self.slot_bytes() + PARTS_BYTES) as u32
+    }
+
+    /// `SLOT` of `matmul_small.cu`: a group of weights and of eight rows of activations.
+    fn slot_bytes(&self) -> usize {
+        let codes = 8 * 128 + 4 * 8 * 4 + if self.has_minimum() { 4 * 8 * 4 } else { 0 };
+        let rows = if is_float(self.ty) { 8 * 4 * self.group_cols } else { codes };
+        self.group_bytes + self.super_bytes + rows
+    }
+
+    fn has_minimum(&self) -> bool {
+        [GgmlType::Q4_1, GgmlType::Q5_1, GgmlType::Q4K, GgmlType::Q5K].contains(&self.ty)
     }
 
     /// Shared memory of the tiled kernel: `sizeof(Stage) * STAGES` of `matmul_tiled.cu`.
