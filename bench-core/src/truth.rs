@@ -150,7 +150,7 @@ pub const RULES: [Rule; 15] = [
         claim: "For every block and prompt, every arm was sent the same request: prompt, length, sampling, seed.",
         evidence: "SHA-256 of the whole request, row by row against the first arm that was asked the same.",
         broken: "some row's hash differs from the first arm's",
-        open: "unknown where rows carry no request hash, or no other arm was asked the same",
+        open: "unknown where rows carry no request hash; does not apply to a run of one arm",
         consequence: SetsAside,
         why: "Equal prompts with another length, temperature or seed are another experiment.",
     },
@@ -178,11 +178,12 @@ pub const RULES: [Rule; 15] = [
     },
     Rule {
         id: RuleId::EqualWork,
-        claim: "Where decoding is greedy or lengths are fixed, every arm emitted as many tokens as the first arm on the \
-                same block and prompt, and ended for the same reason.",
-        evidence: "Pairs of completed requests with the first arm.",
+        claim: "Where decoding is greedy, every arm emitted as many tokens as its baseline on the same block and prompt, \
+                and ended for the same reason.",
+        evidence: "Pairs of completed requests with the first arm of the stack; of a stack's first arm, with the first \
+                   arm of all.",
         broken: "some pair differs in length or reason",
-        open: "unknown without pairs or counts; does not apply to sampled output of free length, and to synthetic \
+        open: "unknown without pairs or counts; does not apply to the first arm, to sampled output, and to synthetic \
                acceptance",
         consequence: Told,
         why: "Speculation does not change greedy output. Other lengths show rounding at a near tie, or a defect; the audit \

@@ -2,11 +2,7 @@
 //! With a real driver, `a_real_gpu_is_read` reads it.
 
 #![cfg(target_os = "linux")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests, which clippy does not take for tests"
-)]
+#![expect(clippy::expect_used, reason = "helpers of tests, which clippy does not take for tests")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -13,7 +13,10 @@ mod frame;
 mod load;
 mod markdown;
 mod samples;
+mod surroundings;
 mod totals;
+mod truth;
+mod truth_table;
 mod validity;
 mod write;
 

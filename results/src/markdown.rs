@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use bench_core::report::{ArmReport, CategoryReport, Comparison, Estimate, PositionReport, Report, Verdict};
 
+use crate::truth_table::{write_environment, write_truth};
+
 /// The whole report as a document.
 pub(crate) fn markdown(report: &Report) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
@@ -34,6 +36,8 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     }
     write_categories(text, report)?;
     write_remarks(text, report)?;
+    write_truth(text, report)?;
+    write_environment(text, report)?;
     let percent = report.confidence * 100.0;
     writeln!(
         text,
@@ -164,6 +168,6 @@ fn cell(estimate: Option<Estimate>, digits: usize) -> String {
 }
 
 /// A message of a foreign program must not break the list it stands in.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report;
 use crate::args::RunArgs;
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::models;
 use crate::places::Places;
@@ -116,16 +117,19 @@ async fn measure(
     places: &Places,
 ) -> Result<RunSummary, Failure> {
     let cancel = cancel_on_ctrl_c();
+    let environment = Environment::start(dir);
     let mut rows = dir.row_writer()?;
     let arms = connect_arms(manifest, dir, (paths, places), &mut rows, &cancel).await?;
     dir.write_manifest(manifest)?;
 
     let set_up_rows = rows.rows();
     let mut progress = Progress::new();
+    let mut observer = environment.observe(&mut progress);
     let plan =
         RunPlan { run_id: &manifest.run_id, preset: &manifest.preset, first_request_index: set_up_rows };
-    let outcome = runner::run(plan, &arms, &mut rows, &mut progress, &cancel).await;
+    let outcome = runner::run(plan, &arms, &mut rows, &mut observer, &cancel).await;
     progress.finish();
+    environment.stop();
     for arm in &arms {
         if let Err(error) = arm.stack.shutdown().await {
             say(&format!("{}: did not stop cleanly: {error}", arm.label));
