@@ -35,6 +35,7 @@ pub mod record;
 pub mod report;
 pub mod run_dir;
 pub mod runner;
+pub mod salt;
 pub mod stack;
 pub mod stats;
 #[cfg(any(test, feature = "testing"))]

@@ -222,11 +222,9 @@ fn spec() -> impl Strategy<Value = SpecDecode> {
 fn workload() -> impl Strategy<Value = Workload> {
     let prompt = (any::<String>(), any::<String>(), any::<Option<String>>(), any::<String>())
         .prop_map(|(id, category, system, text)| PromptSpec { id, category, system, text });
-    (vec(prompt, 1..4), nonzero(), any::<bool>()).prop_map(|(prompts, max_tokens, ignore_eos)| Workload {
-        prompts,
-        max_tokens,
-        ignore_eos,
-    })
+    (vec(prompt, 1..4), nonzero(), any::<bool>(), any::<bool>()).prop_map(
+        |(prompts, max_tokens, ignore_eos, salted)| Workload { prompts, max_tokens, ignore_eos, salted },
+    )
 }
 
 fn sampling() -> impl Strategy<Value = SamplingParams> {

@@ -42,6 +42,7 @@ pub fn preset() -> Preset {
             prompts: ["a", "b"].map(prompt).to_vec(),
             max_tokens: NonZeroU32::MIN.saturating_add(7),
             ignore_eos: true,
+            salted: false,
         },
         sampling: SamplingParams { temperature: 0.0, top_k: None, top_p: None, min_p: None, seed: 42 },
         run: RunParams {

@@ -17,12 +17,16 @@ pub(super) fn cache_empty(facts: &Facts<'_>) -> Finding {
     let cached = rows.iter().filter(|row| row.usage.cached_tokens.is_some_and(|tokens| tokens > 0)).count();
     let untold = rows.iter().filter(|row| row.usage.cached_tokens.is_none()).count();
     let words = in_requests(cached, all, "prompt tokens came from a cache").into_iter().collect();
+    let is_salted = facts.loaded.first().preset.workload.salted;
+    let salted = if is_salted { "; prompts are salted" } else { "" };
     Finding::broken_or(rule, words, || match (all, untold) {
         (0, _) => Finding::unknown(rule, NOTHING),
-        (_, 0) => Finding::held(rule, format!("the stack counts 0 cached tokens in each of {all} requests")),
+        (_, 0) => {
+            Finding::held(rule, format!("the stack counts 0 cached tokens in each of {all} requests{salted}"))
+        }
         (_, untold) => Finding::unknown(
             rule,
-            format!("not told in {untold} of {all} requests; {}", against_caches(facts.arm.stack)),
+            format!("not told in {untold} of {all} requests; {}{salted}", against_caches(facts.arm.stack)),
         ),
     })
 }
