@@ -128,6 +128,13 @@ pub struct ArmReport {
     pub ttft_ms: Option<Estimate>,
     /// Median over requests of decode time per token, milliseconds.
     pub tpot_ms: Option<Estimate>,
+    /// Time between successive chunks, over all of them: a chunk may hold several tokens.
+    #[serde(default)]
+    pub inter_chunk: Option<Gaps>,
+    /// Time between tokens: each gap in equal parts to the tokens of the chunk that ends it. `None` where some chunk does
+    /// not tell its tokens.
+    #[serde(default)]
+    pub inter_token: Option<Gaps>,
     /// Output tokens of completed requests.
     pub output_tokens: Option<u64>,
     /// Prompt tokens of completed requests.
@@ -165,6 +172,21 @@ pub struct ArmReport {
     /// GPU's energy or a request's tokens are not known, the arm ran on the CPU, or its server is not on this machine.
     #[serde(default)]
     pub joules_per_token: Option<f64>,
+}
+
+/// Gaps of completed requests, each counted by itself: no mean over a request hides a stall.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Gaps {
+    /// How many.
+    pub count: u64,
+    /// Their mean.
+    pub mean_ms: f64,
+    /// Half of them are no longer (nearest rank).
+    pub p50_ms: f64,
+    /// 99 of 100 are no longer.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
 }
 
 /// One arm on the prompts of one category. Intervals of acceptance are over prompts, those of speed over blocks.

@@ -187,7 +187,9 @@ fn figure(report: &Report, chart: &Chart) -> Result<Markup, PlotError> {
         "acceptance-by-category" => {
             html! { (tables::categories(report)) (tables::category_positions(report)) }
         }
-        _ => html! { (tables::throughput(report)) (tables::category_speed(report)) },
+        _ => {
+            html! { (tables::throughput(report)) (tables::gaps(report)) (tables::category_speed(report)) }
+        }
     };
     Ok(html! {
         figure id=(chart.name) {

@@ -89,6 +89,7 @@ fn rules_and_machine_are_on_the_page() {
         "href=\"../environment.jsonl\"",
         "<th scope=\"row\">block 1</th><td class=\"n\">12.5</td>",
         "<td class=\"n\">412</td>",
+        "<td class=\"n\">30.2</td><td class=\"n\">110</td>",
         "<td class=\"n\">0.219</td>",
     ] {
         assert!(page.contains(part), "{part}");

@@ -13,6 +13,7 @@ use crate::compare::compare;
 use crate::effective::effective;
 use crate::error::ResultsError;
 use crate::frame::{failure, frame, kind_name};
+use crate::gaps::{between_chunks, between_tokens};
 use crate::load::Loaded;
 use crate::samples::{
     PromptIndex, accepted_of_drafted, completed_rows, decode_parts, extra_tokens_a_step, plus_one,
@@ -109,6 +110,8 @@ fn arm_report(
         tpot_ms: median(&|row| {
             row.decode_span().map(|span| span.span_ns as f64 / f64::from(span.tokens) / 1e6)
         }),
+        inter_chunk: between_chunks(&rows),
+        inter_token: between_tokens(&rows),
         output_tokens: totals.output_tokens,
         prompt_tokens: totals.prompt_tokens,
         drafted: totals.drafted,

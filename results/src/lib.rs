@@ -10,6 +10,7 @@ mod compare;
 mod effective;
 mod error;
 mod frame;
+mod gaps;
 mod load;
 mod markdown;
 mod samples;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -450,6 +451,36 @@ fn what_is_not_told_is_unknown_and_not_held() {
     }
 }
 
+/// All names of objects in a JSON value.
+fn names(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                found.insert(name.clone());
+                names(value, found);
+            }
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| names(value, found)),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
+}
+
+#[test]
+fn every_name_of_the_report_is_in_the_document() {
+    let mut run = clean();
+    run.first().outcome = Outcome::TimedOut { limit_ms: 1 };
+    let mut found = BTreeSet::new();
+    names(&serde_json::to_value(run.report()).unwrap(), &mut found);
+    assert!(found.len() > 100 && found.contains("throttled_by") && found.contains("first_message"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let missing: Vec<_> = found.iter().filter(|name| !document.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/metrics.md does not describe {missing:?}");
+}
+
 #[test]
 fn the_markdown_holds_rules_and_machine() {
     let mut run = clean();
@@ -466,6 +497,7 @@ fn the_markdown_holds_rules_and_machine() {
         "| before | 10.0 | 25.0 % | 0.0 % | 0.0 % | ? | 0.0 % | ? | 400 | ? | nothing | |",
         "| after | ? | ? |",
         "| `llama-server/mtp-2` | 1.1 | 25.0 % |",
+        "| arm | between chunks ms: p50 | p99 | max | between tokens ms: p50 | p99 | mean |",
     ] {
         assert!(text.contains(part), "`{part}` is missing in:\n{text}");
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use bench_core::environment::{EnvironmentHead, GpuHost, GpuSpan, Span};
 use bench_core::preset::{AcceptanceRule, DraftHead, SpecDecode, StackKind};
 use bench_core::report::{
-    ArmReport, BlockEnvironment, CategoryReport, Comparison, Estimate, FailureSummary, PositionReport,
+    ArmReport, BlockEnvironment, CategoryReport, Comparison, Estimate, FailureSummary, Gaps, PositionReport,
     REPORT_SCHEMA, Report, RunEnvironment, Verdict,
 };
 use bench_core::testing::host;
@@ -37,6 +37,8 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         e2e_tokens_per_s: Some(estimate(tokens_per_s * 0.8)),
         ttft_ms: Some(estimate(182.0)),
         tpot_ms: Some(estimate(1000.0 / tokens_per_s)),
+        inter_chunk: Some(Gaps { count: 7680, mean_ms: 31.4, p50_ms: 30.25, p99_ms: 110.5, max_ms: 140.0 }),
+        inter_token: None,
         output_tokens: Some(7680),
         prompt_tokens: Some(2400),
         drafted: counted.map(|()| 9000),
