@@ -48,7 +48,7 @@ DEVICE void decode_tile(float (&to)[KEYS][MAX_DIM], int format, const u8* head, 
     for (int i = threadIdx.x; i < KEYS * width; i += THREADS) {
         int row = i / width, d = i % width;
         // A dimension that a padded row does not hold, or a key that does not exist, is 0 whatever memory says.
-        bool exists = first + row < w.end && (is_turbo(format) || d < a.head_dim);
+        bool exists = first + row >= w.seen_from && first + row < w.end && (is_turbo(format) || d < a.head_dim);
         to[row][d] = exists ? element(format, head + (i64)((first + row) % a.cells) * bytes, a.head_dim, d, table) : 0;
     }
 }

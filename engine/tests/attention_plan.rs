@@ -23,7 +23,7 @@ fn checked(shape: &AttnShape, caps: &DeviceCaps) -> AttnPlan {
     assert!(dynamic + fixed <= caps.shared_per_block, "{shape:?} {caps:?} {}", plan.route());
     assert!(fixed <= 48 * 1024 && row.min_compute <= caps.compute);
     assert!(row.serves(shape.head_dim) && row.formats.contains(&(shape.k, shape.v)));
-    let [splits, tiles, kv_heads] = plan.grid();
+    let [splits, tiles, kv_heads] = plan.grid(plan.shape().q_rows);
     assert!(tiles * row.columns >= shape.columns() && (tiles - 1) * row.columns < shape.columns());
     assert!((1..=1024).contains(&splits) && kv_heads == shape.kv_heads && tiles <= 65_535 * 2);
     plan

@@ -61,7 +61,7 @@ pub(crate) fn output(device: &Device, case: &Case) -> (Vec<f32>, Vec<f64>) {
     let mut out = device.upload("output", &vec![f32::NAN; q.len()]).unwrap();
     let attention = Attention::new(device, case.plan, 1.0).unwrap();
     let buffers = AttentionBuffers { q: &q_device, k: &k_device, v: &v_device, state: &state, out: &mut out };
-    attention.launch(device, buffers).unwrap();
+    attention.launch(device, shape.q_rows, buffers).unwrap();
     let got = device.download(&out).unwrap();
     let expected = attention_f64(&OracleInput {
         q: &q,

@@ -106,7 +106,11 @@ fn one(
         .capture(|| {
             (0..LAUNCHES).try_for_each(|i| {
                 let (k, v) = &caches[i % caches.len()];
-                attention.launch(device, AttentionBuffers { q: &q, k, v, state: &state, out: &mut out })
+                attention.launch(
+                    device,
+                    shape.q_rows,
+                    AttentionBuffers { q: &q, k, v, state: &state, out: &mut out },
+                )
             })
         })
         .unwrap();

@@ -58,6 +58,7 @@ struct AttentionArgs {
     v_format: u32,
     scale_log2: f32,
     ratio_inverse: u32,
+    chunk: u32,
 }
 
 // SAFETY: equal to `AttentionArgs` of attention_common.cuh, field for field; u32 stands for its ints, which are small.
@@ -109,13 +110,14 @@ impl Attention {
         &self.plan
     }
 
-    /// Queues attention and combine.
+    /// Queues attention and combine of the first `rows` query rows, at most the shape's.
     ///
     /// # Errors
-    /// A buffer that is too small for the shape, or the driver's.
-    pub fn launch(&self, device: &Device, buffers: AttentionBuffers<'_>) -> Result<(), CudaError> {
+    /// More rows, a buffer that is too small for the shape, or the driver's.
+    pub fn launch(&self, device: &Device, rows: u32, buffers: AttentionBuffers<'_>) -> Result<(), CudaError> {
         let AttentionBuffers { q, k, v, state, out } = buffers;
-        let shape = *self.plan.shape();
+        at_least("query rows of the plan", self.plan.shape().q_rows as usize, rows as usize)?;
+        let shape = AttnShape { q_rows: rows, ..*self.plan.shape() };
         let values = shape.q_rows as usize * shape.heads as usize * shape.head_dim as usize;
         at_least("queries", q.len(), values)?;
         at_least("output of attention", out.len(), values)?;
@@ -144,10 +146,11 @@ impl Attention {
             v_format: shape.v.code(),
             scale_log2: self.scale * std::f32::consts::LOG2_E,
             ratio_inverse: inverse(shape.gqa_ratio()),
+            chunk: self.plan.least_chunk(),
         };
         let threads = self.plan.instance().threads();
         // SAFETY: sizes were checked above, and the scratch is the plan's own.
-        unsafe { self.kernel.launch(device, self.plan.grid(), threads, true, &args) }?;
+        unsafe { self.kernel.launch(device, self.plan.grid(rows), threads, true, &args) }?;
         let combine = CombineArgs {
             part_out: self.partial.address(),
             part_stat: self.statistics.address(),

@@ -1,0 +1,184 @@
+//! Products of a packed matrix with rows of activations.
+//!
+//! Up to [`SMALL_M`] rows go through one pass over the weights, in which a row's bits depend neither on how many rows
+//! there are nor on the others. A launch allocates nothing and asks the host nothing, so it can be captured.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "sizes of matrices are checked when they are uploaded"
+)]
+
+use std::sync::Arc;
+
+use super::activations::Activations;
+use super::kernel::{Kernel, KernelArgs};
+use super::packed::{PackedLayout, TILE_ROWS};
+use super::{Buffer, CudaError, Device, DeviceMatrix, KernelSource};
+use crate::gguf::GgmlType;
+
+/// Rows of activations that share one pass over the weights.
+pub const SMALL_M: u32 = 8;
+/// Warps of a block of the small kernel, at most.
+const MOST_WARPS: usize = 10;
+
+/// The compiled kernels of one type of weights.
+#[derive(Debug)]
+pub struct Product {
+    layout: PackedLayout,
+    small: Arc<Kernel>,
+}
+
+/// `ProductArgs` of `matmul_common.cuh`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct ProductArgs {
+    pub(super) groups_at: u64,
+    pub(super) supers_at: u64,
+    pub(super) values: u64,
+    pub(super) codes: u64,
+    pub(super) scales: u64,
+    pub(super) sums: u64,
+    pub(super) out: u64,
+    pub(super) stride: i64,
+    pub(super) out_stride: i64,
+    pub(super) rows: u32,
+    pub(super) groups: u32,
+    pub(super) m: u32,
+}
+
+// SAFETY: equal to the kernels', field for field; u32 stands for their ints, which are small.
+unsafe impl KernelArgs for ProductArgs {}
+
+impl Product {
+    /// Compiles (or finds) the kernels of a type.
+    ///
+    /// # Errors
+    /// A type without a product, a GPU older than compute capability 8.0, or a kernel that does not compile or load.
+    pub fn new(device: &Device, ty: GgmlType) -> Result<Self, CudaError> {
+        let layout = PackedLayout::of(ty)?;
+        let compute = device.caps().compute;
+        if compute < 80 {
+            return Err(CudaError::TooOld { compute });
+        }
+        let small = device.kernel(KernelSource::MatmulSmall, vec![layout.define()], 0)?;
+        Ok(Self { layout, small })
+    }
+
+    /// Queues `out[out_offset + r * out_stride + i] = sum_c matrix[i][c] x[r][c]` for the first `m` rows of `x`.
+    ///
+    /// # Errors
+    /// A matrix of another type, sizes that do not fit, or the driver's.
+    #[expect(clippy::too_many_arguments, reason = "a product has this many operands and sizes")]
+    pub fn launch(
+        &self,
+        device: &Device,
+        matrix: &DeviceMatrix,
+        x: &Activations,
+        m: u32,
+        out: &mut Buffer<f32>,
+        out_offset: usize,
+        out_stride: usize,
+    ) -> Result<(), CudaError> {
+        self.check(matrix, x, m)?;
+        let last = out_offset + (m as usize).saturating_sub(1) * out_stride + matrix.rows();
+        if out.len() < last {
+            let (got, expected) = (out.len(), last);
+            return Err(CudaError::BufferSize { what: "output of a product", got, expected });
+        }
+        let rows = x.arg();
+        let all = ProductArgs {
+            values: rows.values,
+            codes: rows.codes,
+            scales: rows.scales,
+            sums: rows.sums,
+            out: out.address() + 4 * out_offset as u64,
+            stride: rows.stride,
+            out_stride: out_stride as i64,
+            m,
+            ..ProductArgs::of_table(matrix)
+        };
+        for first in (0..m).step_by(SMALL_M as usize) {
+            self.launch_small(device, &all.rows_from(first, SMALL_M))?;
+        }
+        Ok(())
+    }
+
+    fn launch_small(&self, device: &Device, args: &ProductArgs) -> Result<(), CudaError> {
+        let tiles = args.rows.div_ceil(TILE_ROWS as u32);
+        let threads = 32 * warps(args.groups as usize) as u32;
+        // SAFETY: sizes were checked by `launch`.
+        unsafe { self.small.launch(device, [tiles, 1, 1], threads, true, args) }
+    }
+
+    fn check(&self, matrix: &DeviceMatrix, x: &Activations, m: u32) -> Result<(), CudaError> {
+        if matrix.layout() != &self.layout {
+            let (got, expected) = (matrix.layout().ty, self.layout.ty.to_string());
+            return Err(CudaError::WeightType { got, expected });
+        }
+        let size = |what, got, expected| Err(CudaError::BufferSize { what, got, expected });
+        if x.cols() != matrix.cols() {
+            return size("columns of activations", x.cols(), matrix.cols());
+        }
+        if x.rows() < m as usize {
+            return size("rows of activations", x.rows(), m as usize);
+        }
+        Ok(())
+    }
+}
+
+impl ProductArgs {
+    /// The weights, and nothing to multiply them with.
+    pub(super) fn of_table(matrix: &DeviceMatrix) -> Self {
+        let [groups_at, supers_at] = matrix.addresses();
+        Self {
+            groups_at,
+            supers_at,
+            values: 0,
+            codes: 0,
+            scales: 0,
+            sums: 0,
+            out: 0,
+            stride: 0,
+            out_stride: 0,
+            rows: matrix.rows() as u32,
+            groups: matrix.groups() as u32,
+            m: 0,
+        }
+    }
+
+    /// The same for at most `most` rows of activations from `first` on.
+    const fn rows_from(&self, first: u32, most: u32) -> Self {
+        let (first_row, stride) = (first as u64, self.stride as u64);
+        let rest = self.m - first;
+        Self {
+            values: self.values + 4 * first_row * stride,
+            codes: self.codes + first_row * stride,
+            scales: self.scales + 4 * first_row * (stride / 32),
+            sums: self.sums + 4 * first_row * (stride / 32),
+            out: self.out + 4 * first_row * self.out_stride as u64,
+            m: if rest < most { rest } else { most },
+            ..*self
+        }
+    }
+}
+
+/// Warps among which the groups of a tile are shared: as few as take no more turns than the most would.
+fn warps(groups: usize) -> usize {
+    groups.div_ceil(groups.div_ceil(MOST_WARPS).max(1)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warps_share_groups_evenly() {
+        assert_eq!([1, 2, 6, 10, 11, 20, 40, 80].map(warps), [1, 2, 6, 10, 6, 10, 10, 10]);
+        for groups in 1..1000 {
+            let warps = warps(groups);
+            assert!((1..=MOST_WARPS).contains(&warps));
+            assert_eq!(groups.div_ceil(warps), groups.div_ceil(MOST_WARPS), "{groups}");
+        }
+    }
+}
