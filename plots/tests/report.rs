@@ -96,7 +96,8 @@ fn rules_and_machine_are_on_the_page() {
     }
 
     let mut old = support::report();
-    (old.truth.clear(), old.environment.clear());
+    old.truth.clear();
+    old.environment.clear();
     old.arms.iter_mut().for_each(|arm| arm.truth.clear());
     let dir = tempfile::tempdir().unwrap();
     let files = write_report(&old, dir.path()).unwrap();

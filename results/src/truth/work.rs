@@ -83,10 +83,8 @@ pub(super) fn equal_work(facts: &Facts<'_>) -> Finding {
         completed_rows(facts.loaded, &baseline.label).into_iter().map(|row| (key(row), work(row))).collect();
     let pairs: Vec<_> =
         facts.completed.iter().filter_map(|row| Some((work(row)?, (*theirs.get(&key(row))?)?))).collect();
-    let count = |differs: &dyn Fn(&((u32, FinishReason), (u32, FinishReason))) -> bool| {
-        pairs.iter().filter(|pair| differs(pair)).count()
-    };
-    let (lengths, ends) = (count(&|(a, b)| a.0 != b.0), count(&|(a, b)| a.1 != b.1));
+    let lengths = pairs.iter().filter(|((mine, _), (theirs, _))| mine != theirs).count();
+    let ends = pairs.iter().filter(|((_, mine), (_, theirs))| mine != theirs).count();
     let (all, label) = (pairs.len(), &baseline.label);
     let mut words = Vec::new();
     if lengths > 0 {
