@@ -157,8 +157,9 @@ pub const RULES: [Rule; 15] = [
     Rule {
         id: RuleId::CacheEmpty,
         claim: "No prompt token came from a cache.",
-        evidence: "Cached tokens as the stack counts them (llama.cpp's `cache_n`, `prompt_tokens_details.cached_tokens`, \
-                   the engine's own count). Caches are switched off in every request or command line that has a word for \
+        evidence: "Cached tokens as the stack counts them, in the answer (llama.cpp's `cache_n`, \
+                   `prompt_tokens_details.cached_tokens`, the engine's own count), else by the difference of two readings \
+                   of its counters (vLLM's `prefix_cache_hits_total`), which one request at a time has to itself. Caches are switched off in every request or command line that has a word for \
                    it; `workload.salted` makes each prompt a new one.",
         broken: "some request reports a cached token",
         open: "unknown where the stack does not count: that it was asked to cache nothing, or that prompts are salted, is \
