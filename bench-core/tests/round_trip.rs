@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use bench_core::environment::parse_environment;
 use bench_core::jsonl::parse_rows;
 use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
@@ -385,6 +386,8 @@ proptest! {
             prop_assert!(read.rows.is_empty());
         }
         prop_assert!(parse_manifest(&bytes).is_err());
+        let read = parse_environment(&bytes);
+        prop_assert!(read.head.is_none() && read.samples.is_empty());
     }
 }
 

@@ -84,6 +84,10 @@ fn run_environment(loaded: &Loaded, run: &RunManifest, read: &EnvironmentRead) -
     };
     let begin = of_run().map(|row| row.sent_unix_ms).min();
     let before_end = begin.or_else(|| times(Moment::Before).max());
+    // The first reading does not wait for a driver, which would leave the GPUs unknown for all of the time before.
+    let with_gpus = read.samples.iter().find(|sample| sample.gpus.is_some()).map(|sample| sample.at_unix_ms);
+    let with_gpus = with_gpus.filter(|first| before_end.is_some_and(|end| *first < end));
+    let before_start = with_gpus.or_else(|| times(Moment::Before).min());
     let mut blocks: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
     for row in measured() {
         blocks.entry(row.block).or_default().push(extent(row));
@@ -94,7 +98,7 @@ fn run_environment(loaded: &Loaded, run: &RunManifest, read: &EnvironmentRead) -
         head: read.head.clone(),
         readings: read.samples.len() as u64,
         unreadable: read.unreadable,
-        before: between((times(Moment::Before).min(), before_end)),
+        before: between((before_start, before_end)),
         during: timeline.span(&measured().map(extent).collect::<Vec<_>>()),
         after: between((times(Moment::After).min(), times(Moment::After).max())),
         blocks: blocks

@@ -217,6 +217,12 @@ fn a_clean_run_holds_every_rule_but_the_one_nobody_records() {
     assert_eq!((run.readings, run.blocks.len(), run.unreadable), (31, 6, 0));
     assert!((run.before.as_ref().unwrap().seconds - 10.0).abs() < 1e-9);
     assert_eq!(run.after, None, "no reading was taken after the run");
+
+    // A driver that took two seconds to answer costs them, and not what is known of the GPU before the run.
+    let mut late = clean();
+    late.samples(|second, sample| sample.gpus = sample.gpus.take().filter(|_| second >= 2));
+    let before = late.report().environment.remove(0).before.unwrap();
+    assert!((before.seconds - 8.0).abs() < 1e-9 && (before.gpus[0].power_w.unwrap() - 400.0).abs() < 1e-9);
 }
 
 #[test]

@@ -247,7 +247,11 @@ fn mean(near: &[&EnvironmentSample], value: impl Fn(&EnvironmentSample) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CpuTimes, Moment};
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::super::{CpuTimes, EnvironmentLine, Moment, parse_environment};
     use super::*;
     use crate::testing::environment_sample;
 
@@ -323,5 +327,30 @@ mod tests {
         samples[2].gpus = None;
         let gap = Timeline::new(&samples).span(&[(1_001_000, 1_003_500)]).unwrap();
         assert_eq!(gap.gpus[0].energy_j, None);
+    }
+
+    proptest! {
+        /// Readings may hold anything, in any order: a span of them is told or not, and nothing panics.
+        #[test]
+        fn no_readings_panic_a_span(
+            readings in vec((any::<u64>(), option::of(any::<u64>()), option::of(any::<u32>())), 0..8),
+            spans in vec((any::<u64>(), any::<u64>()), 0..4),
+        ) {
+            let line = |(at, number, power): &(u64, Option<u64>, Option<u32>)| {
+                let gpus = power.map(|power| vec![GpuSample { power_mw: Some(power), energy_mj: *number, ..GpuSample::default() }]);
+                let sample = EnvironmentSample {
+                    ours_cpu_ms: *number,
+                    context_switches: *number,
+                    gpus,
+                    ..environment_sample(*at, Moment::During)
+                };
+                serde_json::to_string(&EnvironmentLine::Sample(Box::new(sample))).unwrap()
+            };
+            let text = readings.iter().map(line).collect::<Vec<_>>().join("\n");
+            let read = parse_environment(text.as_bytes());
+            prop_assert_eq!((read.samples.len(), read.unreadable), (readings.len(), 0));
+            let span = Timeline::new(&read.samples).span(&spans);
+            prop_assert!(span.is_none_or(|span| span.seconds > 0.0));
+        }
     }
 }
