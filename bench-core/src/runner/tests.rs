@@ -135,7 +135,7 @@ async fn a_stamp_that_lies_is_a_failure_and_never_a_negative_time() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_counts_stay_unknown() {
-    let usage = crate::stack::Usage::default();
+    let usage = Usage::default();
     let finish = Step::Finish { reason: FinishReason::Stop, usage, spec: None };
     let row = run_one(Script::new().text("abc").step(finish)).await;
     assert_eq!(row.output.tokens, None);
