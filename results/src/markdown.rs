@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use bench_core::audit::FirstDivergence;
 use bench_core::report::{ArmReport, CategoryReport, Comparison, Estimate, PositionReport, Report, Verdict};
 
 /// The whole report as a document.
@@ -32,6 +33,8 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     for comparison in &report.comparisons {
         writeln!(text, "{}", comparison_row(comparison))?;
     }
+    write_tests(text, report)?;
+    write_audits(text, report)?;
     write_categories(text, report)?;
     write_remarks(text, report)?;
     let percent = report.confidence * 100.0;
@@ -44,6 +47,81 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
         report.preset_sha256.chars().take(12).collect::<String>(),
         report.host.cpu.as_deref().unwrap_or("unknown CPU"),
     )
+}
+
+/// Every metric of every comparison, with what its verdict rests on.
+fn write_tests(text: &mut String, report: &Report) -> std::fmt::Result {
+    if report.comparisons.iter().all(|comparison| comparison.test.is_none()) {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\n| candidate | baseline | metric | ratio | verdict | p (Holm) | p (ranks) | could find |"
+    )?;
+    writeln!(text, "|---|---|---|--:|---|--:|--:|--:|")?;
+    for comparison in &report.comparisons {
+        let main = (comparison.metric.as_str(), comparison.ratio, comparison.verdict, comparison.test);
+        let others = comparison.other_metrics.iter();
+        let others = others.map(|other| (other.metric.as_str(), other.ratio, other.verdict, other.test));
+        for (metric, ratio, verdict, test) in std::iter::once(main).chain(others) {
+            let chance = |p: Option<f64>| p.map_or_else(unknown, |p| format!("{p:.3}"));
+            writeln!(
+                text,
+                "| `{}` | `{}` | {metric} | {} | {} | {} | {} | {} |",
+                comparison.candidate,
+                comparison.baseline,
+                cell(ratio, 3),
+                verdict_word(verdict),
+                chance(test.and_then(|test| test.p_holm)),
+                chance(test.and_then(|test| test.p_ranks)),
+                test.and_then(|test| test.detectable)
+                    .map_or_else(unknown, |share| format!("{:.1} %", share * 100.0)),
+            )?;
+        }
+    }
+    writeln!(text)?;
+    for note in &report.method_notes {
+        writeln!(text, "* {}", one_line(note))?;
+    }
+    Ok(())
+}
+
+/// Greedy outputs compared token by token.
+fn write_audits(text: &mut String, report: &Report) -> std::fmt::Result {
+    let mut audited = report.comparisons.iter().filter_map(|c| Some((c, c.lossless.as_ref()?))).peekable();
+    if audited.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\n| candidate | baseline | outputs | identical | near tie | defect | unknown margin | first difference |"
+    )?;
+    writeln!(text, "|---|---|--:|--:|--:|--:|--:|---|")?;
+    for (comparison, audit) in audited {
+        let first = audit.first.as_ref().map_or_else(String::new, first_difference);
+        writeln!(
+            text,
+            "| `{}` | `{}` | {} | {} | {} | {} | {} | {first} |",
+            comparison.candidate,
+            comparison.baseline,
+            audit.requests,
+            audit.identical,
+            audit.near_tie,
+            audit.defect,
+            audit.unknown_margin
+        )?;
+    }
+    Ok(())
+}
+
+fn first_difference(first: &FirstDivergence) -> String {
+    let found = &first.divergence;
+    let token = found.token.map_or_else(String::new, |token| format!(", token {token}"));
+    let margin = found.margin.map_or_else(String::new, |margin| format!(", logits {margin:.3} apart"));
+    // A text of a model must break neither the table nor the code span it stands in.
+    let quoted = |text: &str| format!("`{}`", one_line(text).replace('|', "¦").replace('`', "'"));
+    let (before, one, other) = (quoted(&found.before), quoted(&found.baseline), quoted(&found.candidate));
+    format!("`{}`{token}{margin}: {before} then {one} or {other}", first.prompt_id)
 }
 
 fn write_categories(text: &mut String, report: &Report) -> std::fmt::Result {
@@ -136,16 +214,22 @@ fn unknown() -> String {
     "?".to_owned()
 }
 
-fn comparison_row(comparison: &Comparison) -> String {
-    let verdict = match comparison.verdict {
+fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
         Verdict::Faster => "faster",
         Verdict::Slower => "slower",
+        Verdict::Equivalent => "equivalent",
         Verdict::NotResolved => "not resolved",
         Verdict::NotComparable => "not comparable",
-    };
+    }
+}
+
+fn comparison_row(comparison: &Comparison) -> String {
+    let verdict = verdict_word(comparison.verdict);
     let same = comparison.same_output.map_or("unknown", |same| if same { "yes" } else { "no" });
+    let why = comparison.why.as_ref().map_or_else(String::new, |why| format!(": {}", one_line(why)));
     format!(
-        "| `{}` | `{}` | {} | {} | {verdict} | {same} |",
+        "| `{}` | `{}` | {} | {} | {verdict}{why} | {same} |",
         comparison.candidate,
         comparison.baseline,
         cell(comparison.ratio, 3),

@@ -25,14 +25,28 @@
 
 mod bootstrap;
 mod distribution;
+mod holm;
+mod looks;
+mod metric;
+mod paired;
 mod percentile;
+mod power;
 mod proportion;
+mod unpaired;
 mod verdict;
+mod wilcoxon;
 
 pub use self::bootstrap::{
     BootstrapConfig, Clustered, MIN_BLOCKS, PairSample, Sample, estimate_median, estimate_ratio,
     estimate_ratio_over_prompts, paired_ratio,
 };
+pub use self::holm::holm;
+pub use self::looks::{Looks, MAX_LOOKS};
+pub use self::metric::Metric;
+pub use self::paired::{LogPair, PairedRatio, block_interval, block_test, paired_log_ratio};
 pub use self::percentile::{median, percentile};
+pub use self::power::Power;
 pub use self::proportion::wilson;
-pub use self::verdict::verdict;
+pub use self::unpaired::{LogValue, UnpairedRatio, unpaired_log_ratio};
+pub use self::verdict::{Evidence, verdict};
+pub use self::wilcoxon::{EXACT_BELOW, RankTest, rank_sum, signed_rank};

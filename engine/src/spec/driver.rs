@@ -16,6 +16,7 @@ use super::accept::{self, AcceptanceRule, Verdict};
 use super::generation::{Finish, GenerateParams, GenerateSummary, SpecTotals, StepEvent};
 use super::proposer::{Draft, DraftRequest, Proposer};
 use super::sampler::Sampler;
+use super::select::margin;
 use super::target::{LogitRows, Target};
 use crate::EngineError;
 
@@ -76,6 +77,7 @@ impl<T: Target + ?Sized> Driver<'_, T> {
             draft: Draft::default(),
             hidden_row: 0,
             totals: SpecTotals::new(draft_max),
+            top2_margins: Vec::new(),
             prefill: Duration::ZERO,
             spent: Spent::default(),
             on_step,
@@ -133,6 +135,8 @@ struct Run<'r, 'd, T: ?Sized> {
     /// Row of the target's last pass that chose the last token.
     hidden_row: usize,
     totals: SpecTotals,
+    /// Greedy only: see [`GenerateSummary::top2_margins`].
+    top2_margins: Vec<f32>,
     prefill: Duration,
     spent: Spent,
     on_step: &'r mut dyn FnMut(&StepEvent<'_>) -> ControlFlow<()>,
@@ -228,7 +232,10 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
             AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection
                 if self.params.sampling.is_greedy() =>
             {
-                accept::greedy(&draft.tokens, row)
+                let verdict = accept::greedy(&draft.tokens, row)?;
+                let emitted = draft.tokens[..verdict.accepted].iter().chain([&verdict.next]);
+                self.top2_margins.extend((0..).zip(emitted).filter_map(|(i, &token)| margin(row(i), token)));
+                Ok(verdict)
             }
             AcceptanceRule::SampleAndCompare => {
                 accept::sample_and_compare(&draft.tokens, row, sampler, probs)
@@ -279,12 +286,15 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
         self.tokens.len() - self.prompt_tokens
     }
 
-    fn summary(self, finish: Finish) -> GenerateSummary {
+    fn summary(mut self, finish: Finish) -> GenerateSummary {
+        // What stood behind an end-of-generation token was not emitted.
+        self.top2_margins.truncate(self.output_tokens());
         GenerateSummary {
             prompt_tokens: self.prompt_tokens,
             output_tokens: self.output_tokens(),
             finish,
             totals: self.totals,
+            top2_margins: self.top2_margins,
             prefill_ns: nanos(self.prefill),
             draft_ns: nanos(self.spent.draft),
             verify_ns: nanos(self.spent.verify),
