@@ -102,7 +102,7 @@ pub(crate) struct CompareArgs {
     /// Directory of the run above the line
     #[arg(value_name = "RUN_B")]
     pub(crate) candidate: PathBuf,
-    /// Compare this arm of RUN_A with that of RUN_B (repeatable). Default: arms of equal labels
+    /// Compare this arm of the first run with that of the second (repeatable). Default: arms of equal labels
     #[arg(long, value_name = "A=B")]
     pub(crate) arms: Vec<String>,
     /// The runs may differ in this (repeatable); the table says so

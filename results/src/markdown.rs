@@ -64,7 +64,6 @@ fn write_tests(text: &mut String, report: &Report) -> std::fmt::Result {
         let others = comparison.other_metrics.iter();
         let others = others.map(|other| (other.metric.as_str(), other.ratio, other.verdict, other.test));
         for (metric, ratio, verdict, test) in std::iter::once(main).chain(others) {
-            let chance = |p: Option<f64>| p.map_or_else(unknown, |p| format!("{p:.3}"));
             writeln!(
                 text,
                 "| `{}` | `{}` | {metric} | {} | {} | {} | {} | {} |",
@@ -203,6 +202,15 @@ fn by_position(positions: Option<&[PositionReport]>) -> String {
     let share = |position: &PositionReport| position.conditional.map(|share| percent(share).point);
     let word = |position| share(position).map_or_else(unknown, |share| format!("{share:.0}"));
     positions.map_or_else(unknown, |positions| positions.iter().map(word).collect::<Vec<_>>().join(", "))
+}
+
+/// `0.031`, or that it is below what three digits show.
+fn chance(p: Option<f64>) -> String {
+    match p {
+        None => unknown(),
+        Some(p) if p < 0.001 => "< 0.001".to_owned(),
+        Some(p) => format!("{p:.3}"),
+    }
 }
 
 fn percent(share: Estimate) -> Estimate {

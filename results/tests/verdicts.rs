@@ -138,7 +138,7 @@ fn every_metric_has_its_ratio_its_tests_and_its_word() {
 fn claims_below_the_noise_floor_are_refused_and_those_above_are_not() {
     // An A/A run whose arms differ by up to 4 % from block to block.
     let noisy =
-        run("aa", aa_preset(experiment()), |nth, block| 10_000 + 400 * u64::from((block + nth as u32) % 2));
+        run("aa", aa_preset(experiment()), |nth, block| 10_000 + 400 * ((u64::from(block) + nth as u64) % 2));
     let noisy = loaded(&noisy);
     let floor = noise_floor(&noisy, &aggregate(&noisy).unwrap()).unwrap().unwrap();
     assert_eq!((floor.run_id.as_str(), floor.entries.len()), ("aa", 3));

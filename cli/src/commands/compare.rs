@@ -73,7 +73,6 @@ fn row(arms: &ArmComparison, nth: usize, metric: &MetricComparison) -> [String; 
     } else {
         format!("{} -> {}", arms.baseline, arms.candidate)
     };
-    let chance = |p: Option<f64>| p.map_or_else(table::unknown, |p| format!("{p:.3}"));
     let why = metric.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     [
         if nth == 0 { label } else { String::new() },
@@ -83,6 +82,14 @@ fn row(arms: &ArmComparison, nth: usize, metric: &MetricComparison) -> [String; 
         chance(metric.test.and_then(|test| test.p_holm)),
         chance(metric.test.and_then(|test| test.p_ranks)),
     ]
+}
+
+fn chance(p: Option<f64>) -> String {
+    match p {
+        None => table::unknown(),
+        Some(p) if p < 0.001 => "< 0.001".to_owned(),
+        Some(p) => format!("{p:.3}"),
+    }
 }
 
 fn remarks(arms: &ArmComparison) -> Vec<String> {
