@@ -40,15 +40,17 @@ pub(crate) fn tests(report: &Report) -> Markup {
     let rows = report.comparisons.iter().flat_map(|comparison| {
         let main = (comparison.metric.as_str(), comparison.ratio, comparison.verdict, comparison.test);
         let others = comparison.other_metrics.iter();
-        let others = others.map(|other| (other.metric.as_str(), other.ratio, other.verdict, other.test));
-        std::iter::once(main).chain(others).map(move |row| (comparison, row))
+        let others = others.map(|other| {
+            ((other.metric.as_str(), other.ratio, other.verdict, other.test), other.why.as_ref())
+        });
+        std::iter::once((main, comparison.why.as_ref())).chain(others).map(move |row| (comparison, row))
     });
     html! {
         table {
             thead { tr { th { "candidate" } th { "baseline" } th { "metric" } th.n { "ratio" } th { "verdict" } th.n { "p (Holm)" } th.n { "p (ranks)" } th.n { "noise floor" } th.n { "could find" } } }
-            tbody { @for (comparison, (metric, ratio, word, test)) in rows { tr {
+            tbody { @for (comparison, ((metric, ratio, word, test), why)) in rows { tr {
                 th scope="row" { (comparison.candidate) } td { (comparison.baseline) } td { (metric) }
-                td.n { (estimate(ratio)) } td { (verdict(word)) }
+                td.n { (estimate(ratio)) } td { (verdict(word)) @if let Some(why) = why { ": " (why) } }
                 td.n { (chance(test.and_then(|test| test.p_holm))) }
                 td.n { (chance(test.and_then(|test| test.p_ranks))) }
                 td.n { (tenths(test.and_then(|test| test.noise_floor))) }

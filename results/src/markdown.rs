@@ -60,17 +60,20 @@ fn write_tests(text: &mut String, report: &Report) -> std::fmt::Result {
     )?;
     writeln!(text, "|---|---|---|--:|---|--:|--:|--:|")?;
     for comparison in &report.comparisons {
-        let main = (comparison.metric.as_str(), comparison.ratio, comparison.verdict, comparison.test);
-        let others = comparison.other_metrics.iter();
-        let others = others.map(|other| (other.metric.as_str(), other.ratio, other.verdict, other.test));
-        for (metric, ratio, verdict, test) in std::iter::once(main).chain(others) {
+        let word = |verdict, why: &Option<String>| verdict_with(verdict, why.as_deref());
+        let main = (comparison.metric.as_str(), comparison.ratio, word(comparison.verdict, &comparison.why));
+        let others = comparison
+            .other_metrics
+            .iter()
+            .map(|other| ((other.metric.as_str(), other.ratio, word(other.verdict, &other.why)), other.test));
+        for ((metric, ratio, verdict), test) in std::iter::once((main, comparison.test)).chain(others) {
             writeln!(
                 text,
                 "| `{}` | `{}` | {metric} | {} | {} | {} | {} | {} |",
                 comparison.candidate,
                 comparison.baseline,
                 cell(ratio, 3),
-                verdict_word(verdict),
+                verdict,
                 chance(test.and_then(|test| test.p_holm)),
                 chance(test.and_then(|test| test.p_ranks)),
                 test.and_then(|test| test.detectable)
@@ -222,6 +225,12 @@ fn unknown() -> String {
     "?".to_owned()
 }
 
+/// The word, and why it is no more than that.
+fn verdict_with(verdict: Verdict, why: Option<&str>) -> String {
+    let why = why.map_or_else(String::new, |why| format!(": {}", one_line(why)));
+    verdict_word(verdict).to_owned() + &why
+}
+
 fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Faster => "faster",
@@ -233,11 +242,10 @@ fn verdict_word(verdict: Verdict) -> &'static str {
 }
 
 fn comparison_row(comparison: &Comparison) -> String {
-    let verdict = verdict_word(comparison.verdict);
+    let verdict = verdict_with(comparison.verdict, comparison.why.as_deref());
     let same = comparison.same_output.map_or("unknown", |same| if same { "yes" } else { "no" });
-    let why = comparison.why.as_ref().map_or_else(String::new, |why| format!(": {}", one_line(why)));
     format!(
-        "| `{}` | `{}` | {} | {} | {verdict}{why} | {same} |",
+        "| `{}` | `{}` | {} | {} | {verdict} | {same} |",
         comparison.candidate,
         comparison.baseline,
         cell(comparison.ratio, 3),

@@ -16,7 +16,6 @@ use super::accept::{self, AcceptanceRule, Verdict};
 use super::generation::{Finish, GenerateParams, GenerateSummary, SpecTotals, StepEvent};
 use super::proposer::{Draft, DraftRequest, Proposer};
 use super::sampler::Sampler;
-use super::select::margin;
 use super::target::{LogitRows, Target};
 use crate::EngineError;
 
@@ -163,7 +162,7 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
         self.target.forward(&self.tokens, LogitRows::Last)?;
         self.prefill = start.elapsed();
         let mut spent = Spent::default();
-        let verdict = timed(&mut spent.sample, || self.judge())?;
+        let verdict = timed(&mut spent.sample, || self.decide())?;
         Ok(self.emit(verdict, spent))
     }
 
@@ -172,7 +171,7 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
         let mut spent = Spent::default();
         timed(&mut spent.draft, || self.propose())?;
         timed(&mut spent.verify, || self.verify())?;
-        let verdict = timed(&mut spent.sample, || self.judge())?;
+        let verdict = timed(&mut spent.sample, || self.decide())?;
         // The cache keeps the token the round began with and the accepted drafts.
         self.target.truncate(self.tokens.len() + verdict.accepted);
         self.hidden_row = verdict.accepted;
@@ -222,6 +221,19 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
         result
     }
 
+    /// Decides over the drafts, and notes how clearly greedy tokens were chosen where that costs next to nothing.
+    fn decide(&mut self) -> Result<Verdict, EngineError> {
+        let verdict = self.judge()?;
+        let rule = self.drafting.as_ref().map(|s| &s.acceptance);
+        if self.params.sampling.is_greedy() && !matches!(rule, Some(AcceptanceRule::Synthetic(_))) {
+            let emitted = self.draft.tokens[..verdict.accepted].iter().chain([&verdict.next]);
+            for (row, &token) in emitted.enumerate() {
+                self.top2_margins.extend(self.target.margin(row, token));
+            }
+        }
+        Ok(verdict)
+    }
+
     /// Decides over the drafts by the rows of the target's last pass.
     fn judge(&mut self) -> Result<Verdict, EngineError> {
         let Self { target, draft, sampler, probs, .. } = self;
@@ -232,10 +244,7 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
             AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection
                 if self.params.sampling.is_greedy() =>
             {
-                let verdict = accept::greedy(&draft.tokens, row)?;
-                let emitted = draft.tokens[..verdict.accepted].iter().chain([&verdict.next]);
-                self.top2_margins.extend((0..).zip(emitted).filter_map(|(i, &token)| margin(row(i), token)));
-                Ok(verdict)
+                accept::greedy(&draft.tokens, row)
             }
             AcceptanceRule::SampleAndCompare => {
                 accept::sample_and_compare(&draft.tokens, row, sampler, probs)

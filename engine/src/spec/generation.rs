@@ -103,7 +103,8 @@ pub struct GenerateSummary {
     /// Counts of speculation.
     pub totals: SpecTotals,
     /// Greedy only, one an emitted token: how far its logit was above the runner-up's. Where two greedy outputs differ,
-    /// it tells a near tie from a defect. Empty where tokens were sampled or accepted by coin flips.
+    /// it tells a near tie from a defect. Empty where tokens were sampled or accepted by coin flips, and where the target
+    /// does not tell ([`super::target::Target::margin`]).
     pub top2_margins: Vec<f32>,
     /// Time of the target's forward pass over the prompt.
     pub prefill_ns: u64,

@@ -36,7 +36,7 @@ pub fn argmax(logits: &[f32]) -> Result<u32, EngineError> {
 
 /// How far the logit of `chosen` is above all others; infinite where it is the only one left. Equal to the difference
 /// of the two tokens' log probabilities, since softmax moves both alike. `None` for an id outside the vocabulary.
-pub(super) fn margin(logits: &[f32], chosen: u32) -> Option<f32> {
+pub fn margin(logits: &[f32], chosen: u32) -> Option<f32> {
     let chosen = usize::try_from(chosen).ok()?;
     let own = *logits.get(chosen)?;
     let (before, after) = (largest(&logits[..chosen]).0, largest(&logits[chosen + 1..]).0);
