@@ -26,6 +26,7 @@ pub mod acceptance;
 pub mod clock;
 pub mod draft_length;
 pub mod effective;
+pub mod environment;
 pub mod host;
 pub mod jsonl;
 pub mod preset;
@@ -34,7 +35,9 @@ pub mod record;
 pub mod report;
 pub mod run_dir;
 pub mod runner;
+pub mod salt;
 pub mod stack;
 pub mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod truth;

@@ -29,6 +29,26 @@ DEVICE void store_activation(const ActivationRows& to, i64 row, int i, float x) 
     }
 }
 
+// Elements i to i + 3 of a row, for a warp whose lanes hold 128 elements from a multiple of 32 on, or some groups of 8
+// lanes of it; every lane of a group takes part.
+DEVICE void store_activations(const ActivationRows& to, i64 row, int i, float4 x, u32 lanes) {
+    float most = fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w)));
+    #pragma unroll
+    for (int step = 4; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(lanes, most, step));
+    float scale = most / 127.0f, inverse = scale == 0 ? 0 : 1 / scale;
+    int a = (int)roundf(x.x * inverse), b = (int)roundf(x.y * inverse), c = (int)roundf(x.z * inverse), d = (int)roundf(x.w * inverse);
+    int sum = a + b + c + d;
+    #pragma unroll
+    for (int step = 4; step > 0; step /= 2) sum += __shfl_xor_sync(lanes, sum, step);
+    i64 at = row * to.stride + i;
+    *reinterpret_cast<float4*>(to.values + at) = x;
+    *reinterpret_cast<char4*>(to.codes + at) = make_char4((signed char)a, (signed char)b, (signed char)c, (signed char)d);
+    if (i % 32 == 0) {
+        to.scales[at / 32] = scale;
+        to.sums[at / 32] = scale * (float)sum;
+    }
+}
+
 // Sum over a block of up to 1024 threads, the same bits in every thread; `room` holds 32 floats.
 DEVICE float block_sum(float x, float* room) {
     #pragma unroll

@@ -11,7 +11,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef long long i64;
 
-enum Format { F16 = 0, BF16 = 1, Q8_0 = 2, TURBO2 = 3, TURBO3 = 4, TURBO4 = 5 };
+enum Format { F16 = 0, BF16 = 1, Q8_0 = 2, TURBO2 = 3, TURBO3 = 4, TURBO4 = 5, F32 = 6 };
 
 struct AttentionArgs {
     const float* q;       // [q_rows][kv_heads * ratio][head_dim]
@@ -36,7 +36,7 @@ struct AttentionArgs {
 #define NEG_INF __int_as_float(0xff800000)
 
 constexpr __host__ __device__ int round_up(int x, int to) { return (x + to - 1) / to * to; }
-constexpr __host__ __device__ bool is_turbo(int format) { return format >= TURBO2; }
+constexpr __host__ __device__ bool is_turbo(int format) { return format >= TURBO2 && format <= TURBO4; }
 
 // Rows: 16-bit types as they are; q8_0 [codes, head_dim rounded up to 32][f16 scale per 32]; turbo
 // [code words][high-bit words of turbo3][f16 norm per 128], head_dim rounded up to 128. All padded to 16 bytes.
@@ -49,7 +49,7 @@ constexpr __host__ __device__ int scale_offset(int format, int dim) {
     return code_bytes(format, dim) + (format == TURBO3 ? round_up(dim, 128) / 8 : 0);
 }
 constexpr __host__ __device__ int row_bytes(int format, int dim) {
-    return format <= BF16 ? 2 * dim
+    return format == F32 ? 4 * dim : format <= BF16 ? 2 * dim
         : round_up(scale_offset(format, dim) + 2 * (format == Q8_0 ? (dim + 31) / 32 : (dim + 127) / 128), 16);
 }
 // Width of a partial result: whole groups where combine has to rotate them back.

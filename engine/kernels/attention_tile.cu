@@ -21,6 +21,7 @@ DEVICE float codebook(const u32 (&table)[4], int index) {
 // Element d of a row; turbo stays rotated.
 DEVICE float element(int format, const u8* row, int dim, int d, const u32 (&table)[4]) {
     const u16* halves = reinterpret_cast<const u16*>(row);
+    if (format == F32) return reinterpret_cast<const float*>(row)[d];
     if (format == F16) return half_to_float(halves[d]);
     if (format == BF16) return __int_as_float((u32)halves[d] << 16);
     const u16* scales = reinterpret_cast<const u16*>(row + scale_offset(format, dim));

@@ -27,6 +27,7 @@ mod bootstrap;
 mod distribution;
 mod percentile;
 mod proportion;
+mod steady;
 mod verdict;
 
 pub use self::bootstrap::{
@@ -35,4 +36,5 @@ pub use self::bootstrap::{
 };
 pub use self::percentile::{median, percentile};
 pub use self::proportion::wilson;
+pub use self::steady::{Finding, Steadiness, steadiness};
 pub use self::verdict::verdict;

@@ -3,5 +3,5 @@
 mod documents;
 mod scripted;
 
-pub use self::documents::{generate_request, host, manifest, preset, record, stack_info};
+pub use self::documents::{environment_sample, generate_request, host, manifest, preset, record, stack_info};
 pub use self::scripted::{Script, ScriptedStack, Step};

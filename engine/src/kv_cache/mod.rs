@@ -20,7 +20,7 @@ use crate::backend::cpu::Element;
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KvType {
-    /// 4 bytes a value.
+    /// 4 bytes a value; for comparisons on a GPU, where it is slow.
     F32,
     /// 2 bytes a value.
     F16,
@@ -44,25 +44,22 @@ impl KvType {
         }
     }
 
-    /// The layout of a cache row on a GPU; `None` for what only the CPU has.
+    /// The layout of a cache row on a GPU.
     #[must_use]
-    pub const fn format(self) -> Option<KvFormat> {
+    pub const fn format(self) -> KvFormat {
         match self {
-            Self::F32 => None,
-            Self::F16 => Some(KvFormat::F16),
-            Self::Bf16 => Some(KvFormat::Bf16),
-            Self::Q8_0 => Some(KvFormat::Q8_0),
-            Self::Turbo(ty) => Some(KvFormat::Turbo(ty)),
+            Self::F32 => KvFormat::F32,
+            Self::F16 => KvFormat::F16,
+            Self::Bf16 => KvFormat::Bf16,
+            Self::Q8_0 => KvFormat::Q8_0,
+            Self::Turbo(ty) => KvFormat::Turbo(ty),
         }
     }
 
     /// As in presets and tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self.format() {
-            Some(format) => format.name(),
-            None => "f32",
-        }
+        self.format().name()
     }
 }
 

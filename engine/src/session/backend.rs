@@ -58,10 +58,8 @@ impl Backend {
             DeviceChoice::Gpu(ordinal) => load_cuda(config, gguf, Device::open(ordinal)?, progress),
             #[cfg(feature = "cuda")]
             DeviceChoice::Auto => match Device::open_any()? {
-                Some(device) if config.kv_type.format().is_some() => {
-                    load_cuda(config, gguf, device, progress)
-                }
-                Some(_) | None => load_cpu(config, gguf),
+                Some(device) => load_cuda(config, gguf, device, progress),
+                None => load_cpu(config, gguf),
             },
             #[cfg(not(feature = "cuda"))]
             DeviceChoice::Auto => load_cpu(config, gguf),
@@ -186,13 +184,7 @@ fn load_cuda(
     device: Device,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Backend, EngineError> {
-    let Some(format) = config.kv_type.format() else {
-        return Err(EngineError::InvalidArgument {
-            what: "kv_type",
-            got: format!("{} on a GPU", config.kv_type.name()),
-            expected: "f16, bf16, q8_0, turbo2, turbo3 or turbo4 there, or the CPU".to_owned(),
-        });
-    };
+    let format = config.kv_type.format();
     let options = CudaLoadOptions {
         context_tokens: config.context_tokens,
         k: format,

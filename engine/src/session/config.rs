@@ -29,7 +29,7 @@ pub struct EngineConfig {
 /// Where the models run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// On the first GPU if there is one that can be used and keeps caches of the wanted type, else on the CPU.
+    /// On the first GPU if there is one that can be used, else on the CPU.
     #[default]
     Auto,
     /// On the CPU.

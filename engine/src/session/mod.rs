@@ -6,12 +6,14 @@
 
 mod backend;
 mod config;
+mod gpus;
 mod info;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub use config::{DeviceChoice, EngineConfig, Speculation};
+pub use gpus::{GpuInfo, GpuState, gpu_state};
 pub use info::EngineInfo;
 
 use crate::EngineError;

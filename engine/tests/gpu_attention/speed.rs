@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 
 use bench_engine::attention::{AttnPlan, AttnShape, INSTANCES, KvFormat, Path, plan, plan_among};
-use bench_engine::backend::cuda::{Attention, AttentionBuffers, Buffer, Device};
+use bench_engine::backend::cuda::{Attention, AttentionBuffers, AttentionOutput, Buffer, Device};
 use bench_engine::kv_cache::turbo::TurboType;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -109,7 +109,7 @@ fn one(
                 attention.launch(
                     device,
                     shape.q_rows,
-                    AttentionBuffers { q: &q, k, v, state: &state, out: &mut out },
+                    AttentionBuffers { q: &q, k, v, state: &state, out: AttentionOutput::Values(&mut out) },
                 )
             })
         })

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bench_engine::attention::KvFormat;
+use bench_engine::gguf::GgmlType;
 use bench_engine::kv_cache::turbo::TurboType;
 use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::spec::{LogitRows, Target};
+use bench_engine::synth::real::{RealPair, RealSize, write_real_pair};
 use serde_json::{Value, json};
 
 use crate::gpu::{device, publish};
@@ -20,6 +22,7 @@ fn read_ceiling() -> f64 {
     std::env::var("BENCH_READ_TB_S").ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(4.48) * 1e12
 }
 
+/// The pairs in `BENCH_MODELS`; `BENCH_SYNTH=e4b` writes that one there first.
 fn pairs() -> Vec<Pair> {
     let Some(folder) = std::env::var_os("BENCH_MODELS") else {
         println!("SKIP: BENCH_MODELS names no folder with models of real shapes");
@@ -27,6 +30,7 @@ fn pairs() -> Vec<Pair> {
     };
     let Some(device) = device().map(Arc::new) else { return Vec::new() };
     let folder = Path::new(&folder);
+    synthesise(folder);
     let mut names: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
@@ -38,6 +42,25 @@ fn pairs() -> Vec<Pair> {
             Pair::files(Arc::clone(&device), &name, &file("target"), &file("assistant"))
         })
         .collect()
+}
+
+fn synthesise(folder: &Path) {
+    let size = match std::env::var("BENCH_SYNTH").as_deref() {
+        Ok("e4b") => RealSize::E4b,
+        Ok("e2b") => RealSize::E2b,
+        Ok(other) => panic!("BENCH_SYNTH={other}: e2b or e4b are synthesised here"),
+        Err(_) => return,
+    };
+    let file = |part: &str| folder.join(format!("{}-{part}.gguf", size.name()));
+    if file("target").exists() {
+        return;
+    }
+    let started = Instant::now();
+    let pair = RealPair { size, weights: GgmlType::Q8_0, seed: 1 };
+    let files = write_real_pair(folder, &pair, &mut |_, _| ()).unwrap();
+    std::fs::rename(&files.assistant, file("assistant")).unwrap();
+    std::fs::rename(&files.target, file("target")).unwrap();
+    println!("{} written in {:.0?}", size.name(), started.elapsed());
 }
 
 /// Random weights have no best token by much, so logits are compared, not tokens.
@@ -62,6 +85,18 @@ fn logits_of_real_shapes_are_the_cpus() {
             pair.name
         );
         assert!(worst < 0.05 * scale, "{}: {worst} of {scale}", pair.name);
+    }
+}
+
+/// Two passes for a profiler, launch by launch: `BENCH_PROFILE=ROWS ncu ... profile_a_pass`.
+#[test]
+fn profile_a_pass() {
+    let Ok(rows) = std::env::var("BENCH_PROFILE") else { return };
+    let rows = rows.parse().unwrap();
+    for pair in pairs() {
+        let mut target = pair.try_gpu(KvFormat::F16, 8, 8192).unwrap();
+        target.forward(&pair.tokens(2), LogitRows::Last).unwrap();
+        target.forward(&pair.tokens(rows), LogitRows::Last).unwrap();
     }
 }
 

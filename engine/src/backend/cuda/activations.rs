@@ -35,6 +35,11 @@ pub(super) struct ActivationRows {
 // SAFETY: equal to the kernels' struct, field for field.
 unsafe impl KernelArgs for ActivationRows {}
 
+impl ActivationRows {
+    /// No rows.
+    pub(super) const NONE: Self = Self { values: 0, codes: 0, scales: 0, sums: 0, stride: 0 };
+}
+
 impl Activations {
     /// Room for `rows` rows of `cols`, all zero.
     ///

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::activations::{ActivationRows, Activations};
 use super::kernel::{Kernel, KernelArgs};
 use super::{Buffer, CudaError, Device, KernelSource};
 use crate::attention::{AttnPlan, AttnShape, HeadDims, KvFormat};
@@ -31,7 +32,16 @@ pub struct AttentionBuffers<'a> {
     /// `[kv_len, first_pos]`: keys cached, and the position of query row 0.
     pub state: &'a Buffer<i32>,
     /// `[q_rows][heads][head_dim]`
-    pub out: &'a mut Buffer<f32>,
+    pub out: AttentionOutput<'a>,
+}
+
+/// Where the output of attention goes.
+#[derive(Debug)]
+pub enum AttentionOutput<'a> {
+    /// In f32.
+    Values(&'a mut Buffer<f32>),
+    /// As a product reads it: a row has all heads. `head_dim` must be a multiple of 32.
+    Activations(&'a mut Activations),
 }
 
 /// `AttentionArgs` of the kernels.
@@ -71,11 +81,13 @@ struct CombineArgs {
     part_out: u64,
     part_stat: u64,
     out: u64,
+    x: ActivationRows,
     columns: u32,
     splits: u32,
     width: u32,
     head_dim: u32,
     rotated: u32,
+    heads: u32,
 }
 
 // SAFETY: equal to the kernel's, field for field.
@@ -120,7 +132,21 @@ impl Attention {
         let shape = AttnShape { q_rows: rows, ..*self.plan.shape() };
         let values = shape.q_rows as usize * shape.heads as usize * shape.head_dim as usize;
         at_least("queries", q.len(), values)?;
-        at_least("output of attention", out.len(), values)?;
+        let (out, x) = match out {
+            AttentionOutput::Values(out) => {
+                at_least("output of attention", out.len(), values)?;
+                (out.address(), ActivationRows::NONE)
+            }
+            AttentionOutput::Activations(x) => {
+                let row = shape.heads as usize * shape.head_dim as usize;
+                at_least("rows of activations", x.rows(), rows as usize)?;
+                if x.stride() != row || !shape.head_dim.is_multiple_of(32) {
+                    let (what, got) = ("row of activations", x.stride());
+                    return Err(CudaError::BufferSize { what, got, expected: row.next_multiple_of(32) });
+                }
+                (0, x.arg())
+            }
+        };
         at_least("state", state.len(), 2)?;
         let (k_bytes, v_bytes) = (head_bytes(&shape, shape.k), head_bytes(&shape, shape.v));
         at_least("bytes of the key cache", k.len(), k_bytes * shape.kv_heads as usize)?;
@@ -154,12 +180,14 @@ impl Attention {
         let combine = CombineArgs {
             part_out: self.partial.address(),
             part_stat: self.statistics.address(),
-            out: out.address(),
+            out,
+            x,
             columns: shape.q_rows * shape.heads,
             splits: self.plan.splits(),
             width: self.plan.partial_width(),
             head_dim: shape.head_dim,
             rotated: u32::from(shape.v.is_turbo()),
+            heads: shape.heads,
         };
         let grid = [combine.columns, self.plan.partial_width().div_ceil(128), 1];
         // SAFETY: as above.

@@ -42,6 +42,19 @@ pub struct Graph(CudaGraph);
 unsafe impl Send for Graph {}
 
 impl Device {
+    /// GPUs that the driver shows.
+    ///
+    /// # Errors
+    /// No driver, or the driver's own.
+    pub fn count() -> Result<usize, CudaError> {
+        if !driver_present() {
+            return Err(CudaError::NoDriver);
+        }
+        cudarc::driver::result::init().doing("starting the driver")?;
+        let count = CudaContext::device_count().doing("counting devices")?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
     /// Opens a GPU with the user's kernel cache.
     ///
     /// # Errors
@@ -70,12 +83,7 @@ impl Device {
     /// # Errors
     /// As [`Self::open`].
     pub fn with_cache(ordinal: usize, cache: KernelCache) -> Result<Self, CudaError> {
-        if !driver_present() {
-            return Err(CudaError::NoDriver);
-        }
-        cudarc::driver::result::init().doing("starting the driver")?;
-        let count = CudaContext::device_count().doing("counting devices")?;
-        let count = usize::try_from(count).unwrap_or(0);
+        let count = Self::count()?;
         if ordinal >= count {
             return Err(CudaError::NoDevice { ordinal, count });
         }

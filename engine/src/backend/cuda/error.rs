@@ -96,12 +96,24 @@ pub enum CudaError {
         /// Compute capability times ten.
         compute: u32,
     },
+    /// Every kernel that serves a shape fails its check on this device.
+    #[error("no attention kernel passes its self-check on this GPU: {failures}")]
+    SelfCheck {
+        /// Row by row.
+        failures: String,
+    },
     /// No kernel for a shape.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
 }
 
 impl CudaError {
+    /// Whether the device answers no call any more: nothing is worth trying after it.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Driver { source, .. } if is_sticky(source.0))
+    }
+
     /// What the user can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -128,7 +140,7 @@ impl CudaError {
             Self::Driver { source, .. } if is_sticky(source.0) => {
                 Some("the CUDA context is lost; open the device again in a new process".to_owned())
             }
-            Self::TooLarge { .. } | Self::WeightType { .. } | Self::TooOld { .. } | Self::Unsupported(_) => Some("run this model on the CPU".to_owned()),
+            Self::TooLarge { .. } | Self::WeightType { .. } | Self::TooOld { .. } | Self::SelfCheck { .. } | Self::Unsupported(_) => Some("run this model on the CPU".to_owned()),
             Self::Driver { .. } | Self::Nvrtc { .. } | Self::BufferSize { .. } => None,
         }
     }

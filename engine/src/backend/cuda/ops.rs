@@ -10,7 +10,7 @@ use super::kernel::{Kernel, KernelArgs};
 use super::{Buffer, CudaError, Device, KernelSource};
 
 /// Blocks that go through the logits of one row.
-const ARGMAX_PARTS: u32 = 32;
+const ARGMAX_PARTS: u32 = 128;
 /// Longest row that [`Ops::residual_norm`] takes.
 const LONGEST_NORM: usize = 8192;
 /// Longest head that [`Ops::heads`] takes.
@@ -282,6 +282,7 @@ impl Ops {
     ) -> Result<(), CudaError> {
         let ResidualNorm { h, y, scale, weight, n, eps } = *op;
         at_most("row of a norm", n, LONGEST_NORM)?;
+        whole("row of a norm", [n, h.from, h.stride, n])?;
         fits(&h, n, rows)?;
         y.map_or(Ok(()), |(y, w)| both(("output of a block", y, n * rows as usize), ("norm weight", w, n)))?;
         weight.map_or(Ok(()), |w| at_least("norm weight", w.len(), n))?;
@@ -296,8 +297,10 @@ impl Ops {
             eps,
             n: size(n),
         };
-        // SAFETY: sizes were checked above.
-        unsafe { self.residual_norm.launch(device, [rows, 1, 1], 1024, true, &args) }
+        let fours = u32::try_from(x.stride() / 4).unwrap_or(u32::MAX);
+        let threads = if fours > 1024 { fours.div_ceil(2) } else { fours }.next_multiple_of(32);
+        // SAFETY: sizes were checked above; two times 1024 threads of 4 elements are the longest row.
+        unsafe { self.residual_norm.launch(device, [rows, 1, 1], threads, true, &args) }
     }
 
     /// Norms and turns heads.
@@ -355,6 +358,8 @@ impl Ops {
     ) -> Result<(), CudaError> {
         fits(&gate, n, rows)?;
         fits(&up, n, rows)?;
+        whole("gate", [n, gate.from, gate.stride, n])?;
+        whole("factor of a gate", [n, up.from, up.stride, n])?;
         activations(x, n, rows)?;
         let args = GeluMultiplyArgs {
             x: x.arg(),
@@ -364,8 +369,9 @@ impl Ops {
             up_stride: up.stride as i64,
             n: size(n),
         };
+        let blocks = u32::try_from(x.stride().div_ceil(512)).unwrap_or(u32::MAX);
         // SAFETY: sizes were checked above.
-        unsafe { self.gelu_multiply.launch(device, [blocks(x.stride()), rows, 1], 256, true, &args) }
+        unsafe { self.gelu_multiply.launch(device, [blocks, rows, 1], 128, true, &args) }
     }
 
     /// Per-layer embeddings of whole rows.
@@ -464,6 +470,14 @@ impl<'a> Rows<'a> {
 
     fn address(&self) -> u64 {
         self.buffer.address() + 4 * self.from as u64
+    }
+}
+
+/// Kernels that read four values at once need sizes and places that are multiples of 4.
+fn whole(what: &'static str, sizes: [usize; 4]) -> Result<(), CudaError> {
+    match sizes.iter().find(|size| !size.is_multiple_of(4)) {
+        Some(&got) => Err(CudaError::BufferSize { what, got, expected: got.next_multiple_of(4) }),
+        None => Ok(()),
     }
 }
 

@@ -3,8 +3,11 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::attention::{AttnShape, KvFormat, plan, plan_verify};
-use crate::backend::cuda::{Attention, AttentionBuffers, Buffer, CudaError, Device, KvRows, KvWriter};
+use crate::attention::{AttnShape, KvFormat, plan_among, plan_verify};
+use crate::backend::cuda::{
+    Activations, Attention, AttentionBuffers, AttentionOutput, Buffer, CudaError, Device, Disabled, KvRows,
+    KvWriter, checked_plan,
+};
 use crate::kv_cache::{AttentionKind, KvLimits};
 use crate::model::config::{DecoderConfig, LayerConfig};
 
@@ -28,7 +31,10 @@ pub(super) struct LayerAttention {
 
 /// The kernels of a model, shared by layers of equal shape.
 #[derive(Debug, Default)]
-pub(super) struct Attentions(Vec<Arc<LayerAttention>>);
+pub(super) struct Attentions {
+    made: Vec<Arc<LayerAttention>>,
+    disabled: Vec<Disabled>,
+}
 
 /// How a model's caches are made.
 #[derive(Debug, Clone, Copy)]
@@ -68,13 +74,16 @@ impl Attentions {
         cache: &CachePlan,
         shape: AttnShape,
     ) -> Result<Arc<LayerAttention>, CudaError> {
-        if let Some(same) = self.0.iter().find(|attention| attention.shape == shape) {
+        if let Some(same) = self.made.iter().find(|attention| attention.shape == shape) {
             return Ok(Arc::clone(same));
         }
-        let verify = plan_verify(&shape, device.caps(), |_| true)?;
+        let (caps, disabled) = (device.caps(), &mut self.disabled);
+        let verify = checked_plan(device, |allowed| plan_verify(&shape, caps, allowed), disabled)?;
         let prefill = (cache.prefill_rows > 0).then(|| {
             let rows = u32::try_from(cache.prefill_rows).unwrap_or(u32::MAX);
-            Attention::new(device, plan(&AttnShape { q_rows: rows, ..shape }, device.caps())?, 1.0)
+            let shape = AttnShape { q_rows: rows, ..shape };
+            let plan = checked_plan(device, |allowed| plan_among(&shape, caps, allowed), disabled)?;
+            Attention::new(device, plan, 1.0)
         });
         let made = Arc::new(LayerAttention {
             shape,
@@ -82,18 +91,19 @@ impl Attentions {
             prefill: prefill.transpose()?,
             writer: KvWriter::new(device, shape)?,
         });
-        self.0.push(Arc::clone(&made));
+        self.made.push(Arc::clone(&made));
         Ok(made)
     }
 
-    /// Every route in force, in words.
-    pub(super) fn routes(&self) -> Vec<String> {
+    /// Every route in force, in words, and what was passed over.
+    pub(super) fn routes(&mut self) -> Vec<String> {
         let words = |attention: &Arc<LayerAttention>| {
             let shape = &attention.shape;
             let kind = if shape.window.is_some() { "sliding" } else { "full" };
             format!("{kind} d{} x{}: {}", shape.head_dim, shape.gqa_ratio(), attention.verify.plan().route())
         };
-        self.0.iter().map(words).collect()
+        self.disabled.dedup();
+        self.made.iter().map(words).chain(self.disabled.iter().map(ToString::to_string)).collect()
     }
 }
 
@@ -136,13 +146,20 @@ impl LayerAttention {
         q: &Buffer<f32>,
         state: &Buffer<i32>,
         cache: &LayerKv,
-        out: &mut Buffer<f32>,
+        out: &mut Activations,
     ) -> Result<(), CudaError> {
         let kernels = match &self.prefill {
             Some(prefill) if rows > crate::attention::VERIFY_ROWS => prefill,
             Some(_) | None => &self.verify,
         };
-        kernels.launch(device, rows, AttentionBuffers { q, k: &cache.k, v: &cache.v, state, out })
+        let by_head = self.shape.head_dim.is_multiple_of(32);
+        let target = if by_head {
+            AttentionOutput::Activations(&mut *out)
+        } else {
+            AttentionOutput::Values(out.values_mut())
+        };
+        kernels.launch(device, rows, AttentionBuffers { q, k: &cache.k, v: &cache.v, state, out: target })?;
+        if by_head { Ok(()) } else { out.quantize(device, rows) }
     }
 
     /// Whether a pass of `rows` from `first` divides the keys as each of its rows would alone.

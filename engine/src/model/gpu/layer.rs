@@ -286,10 +286,7 @@ impl CudaLayer {
                 expected: "a layer that has one".to_owned(),
             });
         };
-        self.attention.attend(device, rows, &s.q, state, cache, attended.values_mut())?;
-        if self.attn_output.reads_codes() {
-            attended.quantize(device, rows)?;
-        }
+        self.attention.attend(device, rows, &s.q, state, cache, attended)?;
         Ok(self.attn_output.launch(device, attended, rows, &mut s.y)?)
     }
 

@@ -153,11 +153,6 @@ impl Weights {
         &self.parts[0].matrix
     }
 
-    /// Whether products of it read 8-bit codes.
-    pub(super) fn reads_codes(&self) -> bool {
-        self.parts.iter().any(|part| part.matrix.reads_codes())
-    }
-
     /// `out[r][i] = row i of the stack * x[r]`, rows of `out` lying [`Self::rows`] apart.
     pub(super) fn launch(
         &self,
