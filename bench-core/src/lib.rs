@@ -23,12 +23,14 @@
 //! * **arm**: one stack with one way of speculating. **block**: one pass of all arms over all prompts.
 
 pub mod acceptance;
+pub mod audit;
 pub mod clock;
 pub mod draft_length;
 pub mod effective;
 pub mod environment;
 pub mod host;
 pub mod jsonl;
+pub mod noise;
 pub mod preset;
 mod random;
 pub mod record;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::noise::NoiseFloor;
 use crate::preset::{Preset, SpecDecode, StackKind};
 use crate::stack::{Death, FailureKind, FinishReason, Readback, SpecCounts, StackInfo, Usage};
 
@@ -39,6 +40,9 @@ pub struct RunManifest {
     pub host: HostInfo,
     /// Every arm the preset asks for, in report order, those that could not run included.
     pub arms: Vec<ArmManifest>,
+    /// The noise floor of this machine and experiment, if an A/A run measured it before this run began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_floor: Option<NoiseFloor>,
 }
 
 /// How a run ended.

@@ -221,6 +221,10 @@ pub enum SpecSource {
 /// of the nearest 32 are scored) or `dense`.
 pub const DRAFT_HEAD_DETAIL: &str = "draft head";
 
+/// Key among a greedy request's `stack_timings`: one number an output token, how far its logit (or log probability,
+/// which is the same distance) was above the runner-up's. See [`crate::audit`].
+pub const TOP2_MARGINS: &str = "top2_margins";
+
 /// The configuration in force, read back. Everything that cannot be read is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StackInfo {

@@ -7,8 +7,8 @@ use bench_core::environment::parse_environment;
 use bench_core::jsonl::parse_rows;
 use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
-    Route, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind,
-    SynthTiny, SyntheticRates, WeightType, Workload,
+    Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
+    StackKind, SynthTiny, SyntheticRates, WeightType, Workload,
 };
 use bench_core::record::{
     ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
@@ -255,8 +255,11 @@ fn preset() -> impl Strategy<Value = Preset> {
             device,
         },
     );
-    let run = (nonzero(), any::<u32>(), nonzero(), any::<u64>(), any::<u32>(), 0.0_f64..1.0).prop_map(
-        |(blocks, warmup_requests, concurrency, request_timeout_ms, max_restarts, min_acceptance)| {
+    let order = prop_oneof![Just(RunOrder::Abba), Just(RunOrder::Random)];
+    let ends = (order, 1_u32..6, 0.0_f64..1.0);
+    let run = (nonzero(), any::<u32>(), nonzero(), any::<u64>(), any::<u32>(), 0.0_f64..1.0, ends).prop_map(
+        |(blocks, warmup_requests, concurrency, request_timeout_ms, max_restarts, min_acceptance, ends)| {
+            let (order, max_looks, margin) = ends;
             RunParams {
                 blocks,
                 warmup_requests,
@@ -264,6 +267,10 @@ fn preset() -> impl Strategy<Value = Preset> {
                 request_timeout_ms,
                 max_restarts,
                 min_acceptance,
+                order,
+                max_looks,
+                throughput_margin: margin,
+                ttft_margin: margin,
             }
         },
     );
@@ -356,6 +363,7 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
             preset,
             host,
             arms,
+            noise_floor: None,
         },
     )
 }

@@ -34,6 +34,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Make the report again, from one run or from several of the same preset
     Report(ReportArgs),
+    /// Compare two runs that were not interleaved: intervals, tests, verdicts, outputs
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
     /// The shipped presets
     #[command(subcommand)]
     Presets(PresetsCommand),
@@ -52,6 +55,7 @@ Examples:
   bench run quickstart
   bench run quickstart --stack native --set run.blocks=10 --set workload.max_tokens=200
   bench run my-pair.toml --out runs/today
+  bench run quickstart --aa --set run.blocks=10
   bench run my-pair.toml --stack llama-server --at llama-server=http://127.0.0.1:8080
   bench run my-pair.toml --stack vllm --at vllm/none=http://127.0.0.1:8000 --at vllm/mtp-3=http://127.0.0.1:8001
 
@@ -73,9 +77,50 @@ pub(crate) struct RunArgs {
     /// Change a value of the preset: `run.blocks=10`, `variants.mtp-3.draft_max=2`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
+    /// Measure the baseline against itself: what this machine shows as a difference where there is none. Later runs of
+    /// the same experiment refuse claims below it
+    #[arg(long)]
+    pub(crate) aa: bool,
     /// Print report.json instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  bench compare bench-runs/yesterday bench-runs/today
+  bench compare f16 q8 --allow serving
+  bench compare run-a run-b --arms native/none=native/mtp-3 --json
+
+Arms of one run are compared by its own report, which is the better experiment: they were interleaved.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    /// Directory of the run below the line
+    #[arg(value_name = "RUN_A")]
+    pub(crate) baseline: PathBuf,
+    /// Directory of the run above the line
+    #[arg(value_name = "RUN_B")]
+    pub(crate) candidate: PathBuf,
+    /// Compare this arm of the first run with that of the second (repeatable). Default: arms of equal labels
+    #[arg(long, value_name = "A=B")]
+    pub(crate) arms: Vec<String>,
+    /// The runs may differ in this (repeatable); the table says so
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) allow: Vec<AllowArg>,
+    /// Print JSON instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum AllowArg {
+    /// Other machines
+    Machine,
+    /// Other model files
+    Models,
+    /// Another KV type, context, number of threads, device or route
+    Serving,
 }
 
 const SERVE_EXAMPLES: &str = "\

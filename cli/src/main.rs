@@ -8,6 +8,7 @@ mod commands;
 mod environment;
 mod failure;
 mod models;
+mod noise;
 mod places;
 mod progress;
 mod readback;

@@ -38,8 +38,23 @@ pub(crate) fn report_table(report: &Report) -> String {
         lines.extend(remarks(arm).iter().map(|line| format!("{}: {line}", arm.label)));
     }
     lines.extend(truth(report));
-    lines.extend(report.notes.iter().cloned());
+    lines.extend(defects(report));
+    lines.extend(report.method_notes.iter().chain(&report.notes).cloned());
     text + &lines.join("\n") + "\n"
+}
+
+/// Outputs that differ where no near tie explains it: speculation that is not lossless.
+fn defects(report: &Report) -> Vec<String> {
+    let audits = report.comparisons.iter().filter_map(|c| Some((c, c.lossless.as_ref()?)));
+    audits
+        .filter(|(_, audit)| audit.defect > 0)
+        .map(|(comparison, audit)| {
+            format!(
+                "{}: output differs from {}'s without a near tie in {} of {} requests: not lossless",
+                comparison.candidate, comparison.baseline, audit.defect, audit.requests
+            )
+        })
+        .collect()
 }
 
 fn how_to_read(report: &Report) -> String {
@@ -135,18 +150,25 @@ fn comparison_of<'a>(report: &'a Report, arm: &ArmReport) -> Option<&'a Comparis
 
 fn comparison_cell(comparison: &Comparison) -> String {
     let ratio = comparison.ratio.map_or_else(unknown, |e| interval(e, 2, "x"));
-    let (word, colour) = match comparison.verdict {
+    let why = comparison.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    format!("{ratio} {}{why}", verdict(comparison.verdict))
+}
+
+/// The verdict as a coloured word.
+pub(crate) fn verdict(verdict: Verdict) -> String {
+    let (word, colour) = match verdict {
         Verdict::Faster => ("faster", Some(AnsiColor::Green)),
         Verdict::Slower => ("slower", Some(AnsiColor::Red)),
+        Verdict::Equivalent => ("equivalent", None),
         Verdict::NotResolved => ("not resolved", None),
         Verdict::NotComparable => ("not comparable", Some(AnsiColor::Yellow)),
     };
     let style = Style::new().fg_color(colour.map(Into::into));
-    format!("{ratio} {style}{word}{style:#}")
+    format!("{style}{word}{style:#}")
 }
 
 /// `812 [790, 830]`, or the point alone where there is no interval.
-fn interval(estimate: Estimate, digits: usize, unit: &str) -> String {
+pub(crate) fn interval(estimate: Estimate, digits: usize, unit: &str) -> String {
     let point = estimate.point;
     match (estimate.low, estimate.high) {
         (Some(low), Some(high)) => format!("{point:.digits$}{unit} [{low:.digits$}, {high:.digits$}]"),
@@ -154,7 +176,8 @@ fn interval(estimate: Estimate, digits: usize, unit: &str) -> String {
     }
 }
 
-fn unknown() -> String {
+/// What nobody told.
+pub(crate) fn unknown() -> String {
     "?".to_owned()
 }
 

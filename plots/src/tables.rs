@@ -1,9 +1,10 @@
 //! The numbers of the charts as tables, one below each chart.
 
+use bench_core::audit::Lossless;
 use bench_core::report::{Comparison, Gaps, Report, Verdict};
 use maud::{Markup, html};
 
-use crate::words::{estimate, incomparable, number, percent, percents, verdict};
+use crate::words::{chance, estimate, incomparable, number, percent, percents, verdict};
 
 pub(crate) fn throughput(report: &Report) -> Markup {
     html! {
@@ -44,8 +45,58 @@ pub(crate) fn comparisons(report: &Report, comparisons: Vec<&Comparison>) -> Mar
                 th scope="row" { (comparison.candidate) } td { (comparison.baseline) }
                 td.n { (estimate(comparison.ratio)) } td.n { (comparison.pairs) }
                 td { (verdict(comparison.verdict))
-                    @if comparison.verdict == Verdict::NotComparable { ": " (incomparable(report, comparison)) } }
+                    @if comparison.verdict == Verdict::NotComparable { ": " (incomparable(report, comparison)) }
+                    @if let Some(why) = &comparison.why { ": " (why) } }
                 td { (comparison.same_output.map_or("–", |same| if same { "yes" } else { "no" })) }
+            } } }
+        }
+    }
+}
+
+/// Every metric of every comparison with its tests.
+pub(crate) fn tests(report: &Report) -> Markup {
+    let rows = report.comparisons.iter().flat_map(|comparison| {
+        let main = (comparison.metric.as_str(), comparison.ratio, comparison.verdict, comparison.test);
+        let others = comparison.other_metrics.iter();
+        let others = others.map(|other| {
+            ((other.metric.as_str(), other.ratio, other.verdict, other.test), other.why.as_ref())
+        });
+        std::iter::once((main, comparison.why.as_ref())).chain(others).map(move |row| (comparison, row))
+    });
+    html! {
+        table {
+            thead { tr { th { "candidate" } th { "baseline" } th { "metric" } th.n { "ratio" } th { "verdict" } th.n { "p (Holm)" } th.n { "p (ranks)" } th.n { "noise floor" } th.n { "could find" } } }
+            tbody { @for (comparison, ((metric, ratio, word, test), why)) in rows { tr {
+                th scope="row" { (comparison.candidate) } td { (comparison.baseline) } td { (metric) }
+                td.n { (estimate(ratio)) } td { (verdict(word)) @if let Some(why) = why { ": " (why) } }
+                td.n { (chance(test.and_then(|test| test.p_holm))) }
+                td.n { (chance(test.and_then(|test| test.p_ranks))) }
+                td.n { (tenths(test.and_then(|test| test.noise_floor))) }
+                td.n { (tenths(test.and_then(|test| test.detectable))) }
+            } } }
+        }
+    }
+}
+
+/// A small share: `1.3 %`.
+fn tenths(share: Option<f64>) -> String {
+    share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0))
+}
+
+/// What the audit of greedy outputs found, with the first difference.
+pub(crate) fn audit(audited: &[(&Comparison, &Lossless)]) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "candidate" } th { "baseline" } th { "same output" } th { "first difference" } } }
+            tbody { @for (comparison, lossless) in audited { tr {
+                th scope="row" { (comparison.candidate) } td { (comparison.baseline) }
+                td { (crate::words::audit(lossless)) }
+                td { @if let Some(first) = &lossless.first {
+                    (first.prompt_id) @if let Some(token) = first.divergence.token { ", token " (token) }
+                    @if let Some(margin) = first.divergence.margin { ", logits " (format!("{margin:.3}")) " apart" }
+                    ": " code { "…" (first.divergence.before) } " then "
+                    code { (first.divergence.baseline) } " or " code { (first.divergence.candidate) }
+                } }
             } } }
         }
     }

@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::environment::EnvironmentSample;
+use bench_core::noise::{NoiseFloor, is_aa, noise_key};
 use bench_core::record::{ArmManifest, ArmStatus, Phase, RequestRecord};
 use bench_core::report::{ArmReport, FailureSummary, REPORT_SCHEMA, Report};
-use bench_core::stats::BootstrapConfig;
+use bench_core::stats::{BootstrapConfig, Looks};
 use bench_core::truth::over_arms;
 
 use crate::categories::categories;
-use crate::compare::compare;
+use crate::compare::{compare, noise_entries};
 use crate::effective::effective;
 use crate::error::ResultsError;
 use crate::frame::{failure, frame, kind_name};
 use crate::gaps::{between_chunks, between_tokens};
 use crate::load::Loaded;
 use crate::samples::{
-    PromptIndex, accepted_of_drafted, completed_rows, decode_parts, extra_tokens_a_step, plus_one,
+    PromptIndex, accepted_of_drafted, completed_rows, decode_parts, e2e_parts, extra_tokens_a_step, plus_one,
     position_sums,
 };
 use crate::surroundings::{all_readings, around_arm, run_environments};
@@ -27,10 +28,13 @@ use crate::validity::invalid_reasons;
 /// Makes the report of loaded runs.
 pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     let totals = totals(&frame(loaded)?)?;
-    let config = BootstrapConfig::default();
     let first = loaded.first();
     let readings = all_readings(loaded);
     let totals_of = |label: &str| totals.get(label).copied().unwrap_or_default();
+    let run = &first.preset.run;
+    // Looks are paid for by every interval, whether the run ended early or not.
+    let confidence = Looks::new(run.blocks.get(), run.max_looks).confidence();
+    let config = BootstrapConfig { confidence, ..BootstrapConfig::default() };
     let mut arms: Vec<_> = loaded
         .arms
         .iter()
@@ -58,6 +62,7 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
         blocks: full_blocks(loaded),
         confidence: config.confidence,
         notes: notes(loaded),
+        method_notes: looks_note(loaded).into_iter().chain([noise_note(loaded)]).collect(),
         comparisons: compare(loaded, &arms, &config),
         arms,
     })
@@ -102,10 +107,7 @@ fn arm_report(
         invalid_reasons,
         skipped,
         tokens_per_s: ratio(&decode_parts),
-        e2e_tokens_per_s: ratio(&|row| {
-            let tokens = f64::from(row.output.tokens?);
-            Some((tokens * 1e9, row.timing.last_token_ns? as f64))
-        }),
+        e2e_tokens_per_s: ratio(&e2e_parts),
         ttft_ms: median(&|row| Some(row.timing.first_token_ns? as f64 / 1e6)),
         tpot_ms: median(&|row| {
             row.decode_span().map(|span| span.span_ns as f64 / f64::from(span.tokens) / 1e6)
@@ -179,4 +181,59 @@ fn notes(loaded: &Loaded) -> Vec<String> {
         .collect();
     notes.extend(loaded.notes.iter().cloned());
     notes
+}
+
+/// What a run that may end early has to say of it.
+fn looks_note(loaded: &Loaded) -> Option<String> {
+    let run = &loaded.first().preset.run;
+    let asked = run.blocks.get();
+    let done = full_blocks(loaded);
+    let ended = loaded.manifests.iter().all(|run| run.end.is_some_and(|end| !end.interrupted));
+    (run.max_looks > 1).then(|| {
+        let stopped = if loaded.manifests.len() == 1 && ended && done < asked {
+            format!("; ended after block {done} of {asked}, all comparisons settled")
+        } else {
+            String::new()
+        };
+        let confidence = Looks::new(asked, run.max_looks).confidence() * 100.0;
+        format!(
+            "up to {} looks were allowed, so intervals are of {confidence:.1} % to be right in 95 % of runs{stopped}",
+            run.max_looks
+        )
+    })
+}
+
+/// Whether small differences can be told from the machine's own.
+fn noise_note(loaded: &Loaded) -> String {
+    if is_aa(&loaded.first().preset) {
+        return "an A/A run: both arms are the same, and every difference is noise".to_owned();
+    }
+    match loaded.noise_floor() {
+        Some(floor) => format!("noise floor of this machine from the A/A run {}", floor.run_id),
+        None => {
+            "no noise floor is known for this machine and experiment: measure it with `bench run PRESET --aa`"
+                .to_owned()
+        }
+    }
+}
+
+/// What an A/A run shows of its machine; `None` of another run, and where too few blocks were measured or an arm is
+/// invalid.
+///
+/// # Errors
+///
+/// Only where the experiment cannot be hashed.
+pub fn noise_floor(loaded: &Loaded, report: &Report) -> Result<Option<NoiseFloor>, ResultsError> {
+    let run = loaded.first();
+    let entries = noise_entries(loaded, &report.arms);
+    if !is_aa(&run.preset) || entries.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(NoiseFloor {
+        key: noise_key(&run.host, &run.preset)?,
+        run_id: run.run_id.clone(),
+        started_unix_ms: run.started_unix_ms,
+        suite_version: run.suite_version.clone(),
+        entries,
+    }))
 }

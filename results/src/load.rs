@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bench_core::environment::{EnvironmentRead, read_environment};
+use bench_core::noise::NoiseFloor;
 use bench_core::record::{ArmManifest, ArmStatus, HostInfo, RequestRecord, RunManifest};
 use bench_core::run_dir::RunDir;
 
@@ -25,6 +26,27 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The noise floor that the first run knew, or was told by [`Self::or_noise_floor`].
+    pub(crate) fn noise_floor(&self) -> Option<&NoiseFloor> {
+        self.first().noise_floor.as_ref()
+    }
+
+    /// Tells a noise floor to a run that was made before one was known. The caller sees to it that it is of this machine
+    /// and experiment ([`bench_core::noise::noise_key`]).
+    #[must_use]
+    pub fn or_noise_floor(mut self, floor: Option<NoiseFloor>) -> Self {
+        if self.first().noise_floor.is_none() {
+            self.manifests[0].noise_floor = floor;
+        }
+        self
+    }
+
+    /// The manifest of the first run: what all runs have in common can be read from it.
+    #[must_use]
+    pub fn manifest(&self) -> &RunManifest {
+        self.first()
+    }
+
     /// The first run: what all have in common is read from it.
     pub(crate) fn first(&self) -> &RunManifest {
         &self.manifests[0]

@@ -274,6 +274,7 @@ async fn the_observer_sees_progress_in_order() {
                 RunEvent::Restarted { arm, restarts, limit } => format!("{arm} restarted {restarts}/{limit}"),
                 RunEvent::ArmGivenUp { arm, why } => format!("{arm} given up: {why}"),
                 RunEvent::BlockFinished { block, blocks } => format!("block {block} of {blocks}"),
+                RunEvent::Settled { blocks } => format!("settled after {blocks}"),
             });
         }
     }
@@ -503,4 +504,33 @@ async fn the_text_is_counted_again_and_the_request_is_hashed() {
         ran.rows.iter().map(|row| row.request_sha256.clone()).collect();
     assert_eq!(hashes.len(), 4, "prompt and seed are in it");
     assert!(hashes.iter().all(Option::is_some));
+}
+
+/// Blocks that were measured of 12, at most, of two arms of one stack whose requests take these times a token.
+async fn blocks_until_settled(max_looks: u32, millis: impl Fn(u32) -> [u64; 2]) -> (u32, RunSummary) {
+    let mut preset = preset();
+    preset.run.blocks = NonZeroU32::new(12).unwrap();
+    preset.run.max_looks = max_looks;
+    preset.workload.prompts.truncate(1);
+    let of_arm =
+        |arm: usize| scripted((0..12).map(|block| Script::steady(1, millis(block)[arm], 2)).collect());
+    let (a, b) = (of_arm(0), of_arm(1));
+    let arms = [arm("native/a", &a), arm("native/b", &b)];
+    let ran = run_preset(&preset, &arms, &CancellationToken::new()).await;
+    assert_eq!(ran.rows.len() as u64, ran.summary.rows);
+    (u32::try_from(ran.rows.len()).unwrap() / 2, ran.summary)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_at_the_first_look_that_settles_all() {
+    // Twice as fast, block by block a little different.
+    let clear = |block: u32| [100 + u64::from(block % 3), 50 + u64::from(block % 2)];
+    let (blocks, summary) = blocks_until_settled(2, clear).await;
+    assert_eq!((blocks, summary.interrupted), (6, false), "looks after 6 and 12 blocks");
+    assert_eq!(blocks_until_settled(1, clear).await.0, 12, "no look was allowed");
+    // Faster and slower in turn: never settled.
+    let open = |block: u32| if block.is_multiple_of(2) { [100, 50] } else { [50, 100] };
+    assert_eq!(blocks_until_settled(3, open).await.0, 12);
+    // The same all the time: settled as equivalent.
+    assert_eq!(blocks_until_settled(2, |_| [100, 100]).await.0, 6);
 }

@@ -5,9 +5,10 @@ use std::num::NonZeroU32;
 
 use crate::environment::{EnvironmentSample, Moment};
 use crate::preset::{
-    DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, Device, KvType, ModelSource, PRESET_SCHEMA, Preset,
-    PromptSpec, Route, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
-    StackKind, SynthTiny, WeightType, Workload,
+    DEFAULT_MAX_LOOKS, DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, DEFAULT_THROUGHPUT_MARGIN,
+    DEFAULT_TTFT_MARGIN, Device, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunOrder,
+    RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny,
+    WeightType, Workload,
 };
 use crate::record::{
     ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
@@ -52,6 +53,10 @@ pub fn preset() -> Preset {
             request_timeout_ms: 1000,
             max_restarts: DEFAULT_MAX_RESTARTS,
             min_acceptance: DEFAULT_MIN_ACCEPTANCE,
+            order: RunOrder::Abba,
+            max_looks: DEFAULT_MAX_LOOKS,
+            throughput_margin: DEFAULT_THROUGHPUT_MARGIN,
+            ttft_margin: DEFAULT_TTFT_MARGIN,
         },
     }
 }
@@ -146,6 +151,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         preset,
         host: host(),
         arms: vec![arm],
+        noise_floor: None,
     }
 }
 

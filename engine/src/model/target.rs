@@ -14,6 +14,7 @@ use crate::EngineError;
 use crate::backend::cpu::{Cpu, Isa, Job, Pool, Q8_BLOCK, Q8Buffer, rms_norm, rms_norm_in_place};
 use crate::gguf::Gguf;
 use crate::kv_cache::{AttentionKind, KvCache, KvLimits, KvType};
+use crate::spec::sampler::margin;
 use crate::spec::{LogitRows, Target};
 
 /// Rows of a prefill chunk: enough to use the weights well, few enough to stay in the caches.
@@ -412,6 +413,10 @@ impl Target for CpuTarget {
         assert!(row < self.buffers.rows, "row {row} of {}", self.buffers.rows);
         let vocab = self.vocab_size();
         &self.buffers.logits[row * vocab..(row + 1) * vocab]
+    }
+
+    fn margin(&self, row: usize, chosen: u32) -> Option<f32> {
+        margin(self.logits(row), chosen)
     }
 
     fn truncate(&mut self, len: usize) {

@@ -60,6 +60,12 @@ pub trait Target {
     /// [`Target::fetch_logits`]. With [`LogitRows::Last`] only row 0 exists, and it is the last token's.
     fn logits(&self, row: usize) -> &[f32];
 
+    /// How far the logit of `chosen` is above all others of its row; `None` where the row would have to be brought from a
+    /// device for it, and for an id outside the vocabulary.
+    fn margin(&self, _row: usize, _chosen: u32) -> Option<f32> {
+        None
+    }
+
     /// Forgets every token at position `len` and later.
     fn truncate(&mut self, len: usize);
 }

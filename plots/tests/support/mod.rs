@@ -126,6 +126,12 @@ fn versus(baseline: &str, candidate: &str, ratio: Option<f64>, verdict: Verdict)
         pairs: if ratio.is_some() { 60 } else { 0 },
         verdict,
         same_output: ratio.map(|_| true),
+        why: None,
+        other_prompts: None,
+        ratio_of_sums: None,
+        test: None,
+        other_metrics: Vec::new(),
+        lossless: None,
     }
 }
 
@@ -187,6 +193,7 @@ pub(crate) fn report() -> Report {
         host,
         blocks: 6,
         confidence: 0.95,
+        method_notes: Vec::new(),
         notes: Vec::new(),
         comparisons: vec![
             versus("native/none", "native/mtp-2", Some(1.635), Verdict::Faster),

@@ -78,7 +78,7 @@ kernel_sources! {
     /// Tokens of the nearest centroids.
     CentroidSelect = "centroid_select";
     /// Scores of candidate tokens.
-    CandidateScores = "candidate_scores";
+    RowDots = "row_dots";
     /// Codes of activations.
     Quantize = "quantize";
     /// Packing weights.
