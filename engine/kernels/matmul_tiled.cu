@@ -115,7 +115,14 @@ DEVICE void add_group(float (&acc)[ROW_TILES][COLUMN_TILES][4], const Stage& x, 
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, is_float(W) || has_fifth_bits(W) || W == W_Q6_K ? 1 : 2) matmul_tiled(const __grid_constant__ ProductArgs a) {
+// Two blocks where shared memory has room for them and unpacking for their registers.
+#if __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900
+constexpr int BLOCKS = is_float(W) || has_fifth_bits(W) || W == W_Q6_K ? 1 : 2;
+#else
+constexpr int BLOCKS = 1;
+#endif
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) matmul_tiled(const __grid_constant__ ProductArgs a) {
     extern __shared__ Stage stages[];
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, first = warp / ROW_WARPS * 8 * COLUMN_TILES, tile = warp % ROW_WARPS * ROW_TILES;
     float acc[ROW_TILES][COLUMN_TILES][4] = {};

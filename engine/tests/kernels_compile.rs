@@ -109,8 +109,8 @@ fn matmul_jobs(compute: u32) -> Vec<Job> {
     ];
     let mut jobs = Vec::new();
     for ty in types {
-        let floats = ty.block_len() == 1;
-        let two_blocks = [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
+        let two_blocks = [80, 90].contains(&compute)
+            && [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
         let kernels = [
             (KernelSource::MatmulSmall, 102, 0),
             (KernelSource::MatmulTiled, if two_blocks { 128 } else { 255 }, 0),

@@ -22,6 +22,10 @@ pub(crate) const TYPES: [GgmlType; 11] = [
     GgmlType::Q6K,
 ];
 
+/// Elements of the output in front of the first row, and between rows.
+const OFFSET: usize = 5;
+const GAP: usize = 3;
+
 pub(crate) struct Case {
     matrix: DeviceMatrix,
     x: Activations,
@@ -61,31 +65,33 @@ impl Case {
             .fold(0.0, |worst, error| if error.is_nan() { f64::NAN } else { worst.max(error) })
     }
 
+    /// `[m][rows]`; checks that nothing else is written.
     pub(crate) fn output(&self, device: &Device, product: &Product, m: u32) -> Vec<f32> {
-        self.try_output(device, product, m).unwrap()
+        let stride = self.rows + GAP;
+        let out = self.try_output(device, product, m).unwrap();
+        let mut rows = Vec::new();
+        for (i, x) in out.into_iter().enumerate() {
+            let inside =
+                i >= OFFSET && (i - OFFSET) % stride < self.rows && (i - OFFSET) / stride < m as usize;
+            assert_eq!(inside, x != f32::INFINITY, "element {i} of {m} rows");
+            if inside {
+                rows.push(x);
+            }
+        }
+        rows
     }
 
-    /// `[m][rows]`; checks that nothing else is written.
+    /// The whole buffer: rows from [`OFFSET`] on with [`GAP`] between them, infinity where nothing is written.
     pub(crate) fn try_output(
         &self,
         device: &Device,
         product: &Product,
         m: u32,
     ) -> Result<Vec<f32>, CudaError> {
-        let (offset, stride, room) = (5, self.rows + 3, m as usize * (self.rows + 3) + 9);
+        let (stride, room) = (self.rows + GAP, m as usize * (self.rows + GAP) + 9);
         let mut out = device.upload("output", &vec![f32::INFINITY; room])?;
-        product.launch(device, &self.matrix, &self.x, m, &mut out, offset, stride)?;
-        let out = device.download(&out)?;
-        let mut rows = Vec::new();
-        for (i, x) in out.into_iter().enumerate() {
-            let inside =
-                i >= offset && (i - offset) % stride < self.rows && (i - offset) / stride < m as usize;
-            assert_eq!(inside, x != f32::INFINITY, "element {i} of {m} rows");
-            if inside {
-                rows.push(x);
-            }
-        }
-        Ok(rows)
+        product.launch(device, &self.matrix, &self.x, m, &mut out, OFFSET, stride)?;
+        device.download(&out)
     }
 
     /// Puts a row of activations first, and rubbish behind it.
@@ -163,11 +169,8 @@ pub(crate) fn weights(ty: GgmlType, rows: usize, cols: usize, seed: u64) -> Vec<
     let mut data = vec![0_u8; bytes];
     data.fill_with(|| rng.random());
     // Offsets of f16 scales and minima in a block.
-    let (scale, minimum) = match ty {
-        GgmlType::Q6K => (208, None),
-        GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q4K | GgmlType::Q5K => (0, Some(2)),
-        _ => (0, None),
-    };
+    let with_minimum = [GgmlType::Q4_1, GgmlType::Q5_1, GgmlType::Q4K, GgmlType::Q5K].contains(&ty);
+    let (scale, minimum) = (if ty == GgmlType::Q6K { 208 } else { 0 }, with_minimum.then_some(2));
     for block in data.chunks_exact_mut(usize::try_from(ty.block_bytes()).unwrap()) {
         for (at, sign) in [(Some(scale), 1.0), (minimum, if ty.block_len() == 32 { -6.0 } else { 6.0 })] {
             if let Some(at) = at {
