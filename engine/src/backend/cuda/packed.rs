@@ -15,7 +15,7 @@ pub(super) const TILE_ROWS: usize = 16;
 /// Bytes of a file's rows that are on the device at a time.
 const STAGING_BYTES: usize = 64 << 20;
 
-/// Shared memory of a block of the small kernel: two of them and the next kernel's begin on a Hopper multiprocessor.
+/// Shared memory of a block of the small kernel, at most: two of them fit a Hopper multiprocessor.
 const MOST_RINGS_BYTES: usize = 112 * 1024;
 /// Partial sums of a warp, of even and of odd tiles.
 const PARTS_BYTES: usize = 1024;
