@@ -27,6 +27,7 @@ pub mod audit;
 pub mod clock;
 pub mod draft_length;
 pub mod effective;
+pub mod environment;
 pub mod host;
 pub mod jsonl;
 pub mod noise;
@@ -36,7 +37,9 @@ pub mod record;
 pub mod report;
 pub mod run_dir;
 pub mod runner;
+pub mod salt;
 pub mod stack;
 pub mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod truth;

@@ -511,6 +511,9 @@ pub struct Workload {
     pub max_tokens: NonZeroU32,
     /// Go on past end-of-generation tokens, so that every arm emits equally many.
     pub ignore_eos: bool,
+    /// Every prompt begins with digits of its own ([`crate::salt`]), so that no cache of prefixes can serve it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub salted: bool,
 }
 
 /// One prompt.

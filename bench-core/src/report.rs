@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Lossless;
+use crate::environment::{EnvironmentHead, Span};
 use crate::preset::{SpecDecode, StackKind};
 use crate::record::HostInfo;
 use crate::stats::Metric;
+use crate::truth::TruthCheck;
 
 /// Version of `report.json`.
 pub const REPORT_SCHEMA: u32 = 1;
@@ -51,6 +53,42 @@ pub struct Report {
     pub arms: Vec<ArmReport>,
     /// Every candidate against its baseline.
     pub comparisons: Vec<Comparison>,
+    /// The truth rules over all arms, each with the worst verdict; empty in reports made before there were rules.
+    #[serde(default)]
+    pub truth: Vec<TruthCheck>,
+    /// The machine around the requests, one entry a run; empty for runs that did not record it.
+    #[serde(default)]
+    pub environment: Vec<RunEnvironment>,
+}
+
+/// The machine around the requests of one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunEnvironment {
+    /// The run.
+    pub run_id: String,
+    /// What does not change: the GPUs among it. `None` if it was not recorded.
+    pub head: Option<EnvironmentHead>,
+    /// Readings in all.
+    pub readings: u64,
+    /// Lines that could not be read.
+    pub unreadable: u64,
+    /// From the first reading to the first request.
+    pub before: Option<Span>,
+    /// The measured requests of all arms.
+    pub during: Option<Span>,
+    /// After the last request.
+    pub after: Option<Span>,
+    /// Block by block, numbered as in this report.
+    pub blocks: Vec<BlockEnvironment>,
+}
+
+/// The machine while one block was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlockEnvironment {
+    /// The block.
+    pub block: u32,
+    /// What happened; `None` if the readings do not cover it.
+    pub span: Option<Span>,
 }
 
 /// A value with its interval. `low` and `high` are `None` when there are too few blocks to tell.
@@ -95,6 +133,13 @@ pub struct ArmReport {
     pub ttft_ms: Option<Estimate>,
     /// Median over requests of decode time per token, milliseconds.
     pub tpot_ms: Option<Estimate>,
+    /// Time between successive chunks, over all of them: a chunk may hold several tokens.
+    #[serde(default)]
+    pub inter_chunk: Option<Gaps>,
+    /// Time between tokens: each gap in equal parts to the tokens of the chunk that ends it. `None` where some chunk does
+    /// not tell its tokens.
+    #[serde(default)]
+    pub inter_token: Option<Gaps>,
     /// Output tokens of completed requests.
     pub output_tokens: Option<u64>,
     /// Prompt tokens of completed requests.
@@ -121,6 +166,32 @@ pub struct ArmReport {
     pub categories: Vec<CategoryReport>,
     /// Configuration read back, as words.
     pub effective: Vec<(String, String)>,
+    /// The truth rules, each with its verdict and evidence; empty for skipped arms, and in reports made before there were
+    /// rules.
+    #[serde(default)]
+    pub truth: Vec<TruthCheck>,
+    /// The machine while the arm's requests were measured; `None` where the readings do not cover them.
+    #[serde(default)]
+    pub environment: Option<Span>,
+    /// Energy of all visible GPUs while the arm's requests were measured, by its output tokens, joules. `None` where a
+    /// GPU's energy or a request's tokens are not known, the arm ran on the CPU, or its server is not on this machine.
+    #[serde(default)]
+    pub joules_per_token: Option<f64>,
+}
+
+/// Gaps of completed requests, each counted by itself: no mean over a request hides a stall.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Gaps {
+    /// How many.
+    pub count: u64,
+    /// Their mean.
+    pub mean_ms: f64,
+    /// Half of them are no longer (nearest rank).
+    pub p50_ms: f64,
+    /// 99 of 100 are no longer.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
 }
 
 /// One arm on the prompts of one category. Intervals of acceptance are over prompts, those of speed over blocks.

@@ -48,6 +48,8 @@ pub trait Stack: Send + Sync {
 pub struct CounterReading {
     /// Speculation since the process started.
     pub spec: Option<SpecCounts>,
+    /// Prompt tokens that came from a cache, since the process started.
+    pub cached_tokens: Option<u64>,
     /// When the process that answered began, as it words it: another value means that it was restarted, be it in
     /// silence.
     pub process_started: Option<String>,

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use bench_core::environment::parse_environment;
 use bench_core::jsonl::parse_rows;
 use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
@@ -222,11 +223,9 @@ fn spec() -> impl Strategy<Value = SpecDecode> {
 fn workload() -> impl Strategy<Value = Workload> {
     let prompt = (any::<String>(), any::<String>(), any::<Option<String>>(), any::<String>())
         .prop_map(|(id, category, system, text)| PromptSpec { id, category, system, text });
-    (vec(prompt, 1..4), nonzero(), any::<bool>()).prop_map(|(prompts, max_tokens, ignore_eos)| Workload {
-        prompts,
-        max_tokens,
-        ignore_eos,
-    })
+    (vec(prompt, 1..4), nonzero(), any::<bool>(), any::<bool>()).prop_map(
+        |(prompts, max_tokens, ignore_eos, salted)| Workload { prompts, max_tokens, ignore_eos, salted },
+    )
 }
 
 fn sampling() -> impl Strategy<Value = SamplingParams> {
@@ -395,6 +394,8 @@ proptest! {
             prop_assert!(read.rows.is_empty());
         }
         prop_assert!(parse_manifest(&bytes).is_err());
+        let read = parse_environment(&bytes);
+        prop_assert!(read.head.is_none() && read.samples.is_empty());
     }
 }
 

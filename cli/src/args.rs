@@ -154,10 +154,13 @@ pub(crate) struct ServeArgs {
     /// Most tokens of a sequence, prompt and output
     #[arg(long, value_name = "TOKENS", default_value = "4096")]
     pub(crate) context: NonZeroUsize,
-    /// How keys and values are stored
+    /// How keys and values are stored: f32 on the CPU only; bf16 and turbo2 to 4 on a GPU only
     #[arg(long, value_enum, default_value_t = KvTypeArg::F16)]
     pub(crate) kv_type: KvTypeArg,
-    /// Threads that compute. Default: as many as the machine has
+    /// Where the models run
+    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+    pub(crate) device: DeviceArg,
+    /// Threads that compute on the CPU. Default: as many as the machine has
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Address to listen on
@@ -185,8 +188,20 @@ pub(crate) enum SpecMethod {
 pub(crate) enum KvTypeArg {
     F32,
     F16,
+    Bf16,
     #[value(name = "q8_0")]
     Q8_0,
+    Turbo2,
+    Turbo3,
+    Turbo4,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DeviceArg {
+    /// The GPU if there is one that can be used, else the CPU
+    Auto,
+    Cpu,
+    Gpu,
 }
 
 #[derive(Debug, clap::Args)]

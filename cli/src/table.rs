@@ -2,6 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use bench_core::report::{ArmReport, Comparison, Estimate, Report, Verdict};
+use bench_core::truth::TruthVerdict;
 
 /// Aligned columns, two spaces apart, no header; a cell may hold styles.
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
@@ -37,6 +38,7 @@ pub(crate) fn report_table(report: &Report) -> String {
         lines.extend(remarks(arm).iter().map(|line| format!("{}: {line}", arm.label)));
     }
     lines.extend(defects(report));
+    lines.extend(truth(report));
     lines.extend(report.method_notes.iter().chain(&report.notes).cloned());
     text + &lines.join("\n") + "\n"
 }
@@ -101,6 +103,28 @@ fn skipped_stacks(report: &Report) -> Vec<String> {
         .filter_map(|arm| arm.skipped.as_ref().map(|why| format!("{} skipped: {why}", arm.stack)))
         .collect();
     lines.dedup();
+    lines
+}
+
+/// How the truth rules ended, and each broken one that no arm's reasons tell.
+fn truth(report: &Report) -> Vec<String> {
+    if report.truth.is_empty() {
+        return Vec::new();
+    }
+    let of = |verdict| report.truth.iter().filter(move |check| check.verdict == verdict);
+    let names = |verdict| of(verdict).map(|check| check.rule.name()).collect::<Vec<_>>().join(", ");
+    let (broken, unknown) = (names(TruthVerdict::Broken), names(TruthVerdict::Unknown));
+    let listed = |word: &str, names: &str| {
+        if names.is_empty() { String::new() } else { format!("; {word}: {names}") }
+    };
+    let mut lines = vec![format!(
+        "Truth rules: {} held{}{}.",
+        of(TruthVerdict::Held).count(),
+        listed("broken", &broken),
+        listed("unknown", &unknown)
+    )];
+    let told = of(TruthVerdict::Broken).filter(|check| !check.sets_aside());
+    lines.extend(told.map(|check| format!("{}: {}", check.rule.name(), check.evidence)));
     lines
 }
 

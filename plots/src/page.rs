@@ -13,6 +13,7 @@ use crate::error::PlotError;
 use crate::rows::{NARROW, WIDE, draw};
 use crate::tables;
 use crate::theme::{Theme, stack_colour};
+use crate::truth::{surroundings, truth};
 use crate::words::{date, estimate, incomparable, number, percent, verdict, within_stack};
 
 const STYLE: &str = include_str!("page.css");
@@ -41,13 +42,14 @@ pub(crate) fn page(report: &Report, charts: &[Chart]) -> Result<String, PlotErro
                     @for figure in &figures { (figure) }
                     (arms(report))
                     (across(report))
-                (ground(report))
+                    (ground(report))
+                    (truth(report))
                     (configuration(report))
                     (environment(report))
                     (method(report))
                     footer {
-                        p { a href="../rows.jsonl" { "rows.jsonl" } " and " a href="../manifest.json" { "manifest.json" }
-                            " hold every request and setting this page is made from. "
+                        p { a href="../rows.jsonl" { "rows.jsonl" } ", " a href="../environment.jsonl" { "environment.jsonl" } " and " a href="../manifest.json" { "manifest.json" }
+                            " hold every request, reading and setting this page is made from. "
                             a href="report.json" { "report.json" } ", " a href="report.md" { "report.md" } " and "
                             a href="requests.parquet" { "requests.parquet" } " hold the same numbers for machines." }
                     }
@@ -196,7 +198,9 @@ fn figure(report: &Report, chart: &Chart) -> Result<Markup, PlotError> {
         "acceptance-by-category" => {
             html! { (tables::categories(report)) (tables::category_positions(report)) }
         }
-        _ => html! { (tables::throughput(report)) (tables::category_speed(report)) },
+        _ => {
+            html! { (tables::throughput(report)) (tables::gaps(report)) (tables::category_speed(report)) }
+        }
     };
     Ok(html! {
         figure id=(chart.name) {
@@ -291,7 +295,11 @@ fn environment(report: &Report) -> Markup {
         ("assistant SHA-256", report.assistant_sha256.clone().unwrap_or_else(unknown)),
         ("runs", report.run_ids.join(", ")),
     ];
-    html! { section { h2 { "Environment" } dl { @for (name, value) in facts { dt { (name) } dd { (value) } } } } }
+    html! { section {
+        h2 { "Environment" }
+        dl { @for (name, value) in facts { dt { (name) } dd { (value) } } }
+        (surroundings(report))
+    } }
 }
 
 fn method(report: &Report) -> Markup {

@@ -1,10 +1,10 @@
 //! The numbers of the charts as tables, one below each chart.
 
 use bench_core::audit::Lossless;
-use bench_core::report::{Comparison, Report, Verdict};
+use bench_core::report::{Comparison, Gaps, Report, Verdict};
 use maud::{Markup, html};
 
-use crate::words::{chance, estimate, incomparable, percent, percents, verdict};
+use crate::words::{chance, estimate, incomparable, number, percent, percents, verdict};
 
 pub(crate) fn throughput(report: &Report) -> Markup {
     html! {
@@ -17,6 +17,24 @@ pub(crate) fn throughput(report: &Report) -> Markup {
             } } }
         }
     }
+}
+
+/// Time between chunks and between tokens; nothing for reports made before it was kept.
+pub(crate) fn gaps(report: &Report) -> Markup {
+    let cell = |gaps: Option<Gaps>, of: fn(Gaps) -> f64| {
+        gaps.map_or_else(|| "–".to_owned(), |gaps| number(of(gaps)))
+    };
+    html! { @if report.arms.iter().any(|arm| arm.inter_chunk.is_some()) {
+        table {
+            thead { tr { th { "arm" } th.n { "between chunks, ms: p50" } th.n { "p99" } th.n { "longest" } th.n { "between tokens, ms: p50" } th.n { "p99" } } }
+            tbody { @for arm in &report.arms { tr {
+                th scope="row" { (arm.label) }
+                td.n { (cell(arm.inter_chunk, |gaps| gaps.p50_ms)) } td.n { (cell(arm.inter_chunk, |gaps| gaps.p99_ms)) }
+                td.n { (cell(arm.inter_chunk, |gaps| gaps.max_ms)) }
+                td.n { (cell(arm.inter_token, |gaps| gaps.p50_ms)) } td.n { (cell(arm.inter_token, |gaps| gaps.p99_ms)) }
+            } } }
+        }
+    } }
 }
 
 pub(crate) fn comparisons(report: &Report, comparisons: Vec<&Comparison>) -> Markup {

@@ -251,6 +251,13 @@ pub(crate) const FIELDS: &[Field] = &[
         "false",
         "Go on past end-of-generation tokens, so that every arm emits equally many.",
     ),
+    field(
+        "workload.salted",
+        Kind::Flag,
+        "false",
+        "Begin every request's prompt with four groups of three digits of its own, the same in every arm and equally long, \
+         so that no cache of prefixes can serve it.",
+    ),
     field("workload.prompts[].id", Kind::Label, "", "Unique name of a prompt."),
     field(
         "workload.prompts[].category",

@@ -96,6 +96,7 @@ pub(crate) struct RawServing {
 pub(crate) struct RawWorkload {
     pub(crate) max_tokens: Option<i64>,
     pub(crate) ignore_eos: Option<bool>,
+    pub(crate) salted: Option<bool>,
     pub(crate) prompts: Option<Vec<RawPrompt>>,
 }
 

@@ -42,6 +42,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
         workload: Some(RawWorkload {
             max_tokens: Some(workload.max_tokens.get().into()),
             ignore_eos: Some(workload.ignore_eos),
+            salted: Some(workload.salted),
             prompts: Some(workload.prompts.iter().map(raw_prompt).collect()),
         }),
         sampling: Some(RawSampling {

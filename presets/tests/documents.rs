@@ -182,14 +182,15 @@ fn workload() -> impl Strategy<Value = (Workload, Route)> {
     let texts = ("[a-z ]{1,6}x", "\\PC*[a-z]\\PC*|(?s).{0,20}y", option::of(any::<String>()));
     let prompts = proptest::collection::vec((label(), texts), 1..4);
     let route = prop_oneof![Just(Route::Completion), Just(Route::OpenAiCompletion), Just(Route::Chat)];
-    (prompts, nonzero(1000), any::<bool>(), route).prop_map(|(prompts, max_tokens, ignore_eos, route)| {
+    let flags = (any::<bool>(), any::<bool>());
+    (prompts, nonzero(1000), flags, route).prop_map(|(prompts, max_tokens, (ignore_eos, salted), route)| {
         let prompts = numbered(prompts).into_iter().map(|(id, (category, text, system))| PromptSpec {
             id,
             category,
             system: system.filter(|_| route == Route::Chat),
             text,
         });
-        (Workload { prompts: prompts.collect(), max_tokens, ignore_eos }, route)
+        (Workload { prompts: prompts.collect(), max_tokens, ignore_eos, salted }, route)
     })
 }
 

@@ -2,22 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bench_core::environment::EnvironmentSample;
 use bench_core::noise::{NoiseFloor, is_aa, noise_key};
 use bench_core::record::{ArmManifest, ArmStatus, Phase, RequestRecord};
 use bench_core::report::{ArmReport, FailureSummary, REPORT_SCHEMA, Report};
 use bench_core::stats::{BootstrapConfig, Looks};
+use bench_core::truth::over_arms;
 
 use crate::categories::categories;
 use crate::compare::{compare, noise_entries};
 use crate::effective::effective;
 use crate::error::ResultsError;
 use crate::frame::{failure, frame, kind_name};
+use crate::gaps::{between_chunks, between_tokens};
 use crate::load::Loaded;
 use crate::samples::{
     PromptIndex, accepted_of_drafted, completed_rows, decode_parts, e2e_parts, extra_tokens_a_step, plus_one,
     position_sums,
 };
+use crate::surroundings::{all_readings, around_arm, run_environments};
 use crate::totals::{Totals, totals};
+use crate::truth::{Facts, Finding, findings};
 use crate::validity::invalid_reasons;
 
 /// Makes the report of loaded runs.
@@ -28,16 +33,21 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     // Looks are paid for by every interval, whether the run ended early or not.
     let confidence = Looks::new(run.blocks.get(), run.max_looks).confidence();
     let config = BootstrapConfig { confidence, ..BootstrapConfig::default() };
+    let readings = all_readings(loaded);
+    let totals_of = |label: &str| totals.get(label).copied().unwrap_or_default();
     let mut arms: Vec<_> = loaded
         .arms
         .iter()
-        .map(|arm| arm_report(loaded, arm, totals.get(&arm.label).copied().unwrap_or_default(), &config))
+        .map(|arm| arm_report(loaded, arm, totals_of(&arm.label), &readings, &config))
         .collect();
     let by_category: Vec<_> = arms.iter().map(|arm| categories(loaded, &arms, arm, &config)).collect();
     for (arm, categories) in arms.iter_mut().zip(by_category) {
         arm.categories = categories;
     }
+    let checks: Vec<_> = arms.iter().map(|arm| (arm.label.as_str(), &*arm.truth)).collect();
     Ok(Report {
+        truth: over_arms(&checks),
+        environment: run_environments(loaded),
         schema: REPORT_SCHEMA,
         preset: first.preset.name.clone(),
         preset_description: first.preset.description.clone(),
@@ -58,15 +68,27 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     })
 }
 
-fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &BootstrapConfig) -> ArmReport {
+fn arm_report(
+    loaded: &Loaded,
+    arm: &ArmManifest,
+    totals: Totals,
+    readings: &[EnvironmentSample],
+    config: &BootstrapConfig,
+) -> ArmReport {
     let rows: Vec<_> = completed_rows(loaded, &arm.label);
     let failure_kinds = failures(loaded, arm);
     let skipped = match &arm.status {
         ArmStatus::Skipped { reason } => Some(reason.clone()),
         ArmStatus::Ready | ArmStatus::Failed { .. } => None,
     };
-    let invalid_reasons =
-        if skipped.is_some() { Vec::new() } else { invalid_reasons(loaded, arm, &totals, &failure_kinds) };
+    let surroundings = around_arm(loaded, readings, &arm.label);
+    let facts = Facts::new(loaded, arm, &totals, &surroundings);
+    let findings = if skipped.is_some() { Vec::new() } else { findings(&facts) };
+    let invalid_reasons = if skipped.is_some() {
+        Vec::new()
+    } else {
+        invalid_reasons(loaded, arm, &totals, &failure_kinds, &findings)
+    };
     let prompts = PromptIndex::new(loaded);
     let ratio = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| prompts.ratio(&rows, parts, config);
     let over_prompts = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| {
@@ -90,6 +112,8 @@ fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &Boots
         tpot_ms: median(&|row| {
             row.decode_span().map(|span| span.span_ns as f64 / f64::from(span.tokens) / 1e6)
         }),
+        inter_chunk: between_chunks(&rows),
+        inter_token: between_tokens(&rows),
         output_tokens: totals.output_tokens,
         prompt_tokens: totals.prompt_tokens,
         drafted: totals.drafted,
@@ -103,7 +127,22 @@ fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &Boots
         // They need to know which arms are valid.
         categories: Vec::new(),
         effective: effective(arm, &rows),
+        truth: findings.iter().map(Finding::check).collect(),
+        joules_per_token: joules_per_token(&facts),
+        environment: surroundings.span.clone(),
     }
+}
+
+/// Energy of all visible GPUs during the arm's passes, by the tokens that came of them. What was spent on requests that
+/// failed is inside.
+fn joules_per_token(facts: &Facts<'_>) -> Option<f64> {
+    if facts.is_on_cpu() || facts.is_elsewhere() {
+        return None;
+    }
+    let gpus = &facts.surroundings.span.as_ref()?.gpus;
+    let tokens = facts.totals.output_tokens.filter(|&tokens| tokens > 0)?;
+    let joules: f64 = gpus.iter().map(|gpu| gpu.energy_j).sum::<Option<f64>>()?;
+    (!gpus.is_empty()).then(|| joules / tokens as f64)
 }
 
 /// Requests that did not complete, and set-ups that failed, by kind in order of appearance. Warm-up is not counted.

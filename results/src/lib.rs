@@ -11,10 +11,14 @@ mod compare;
 mod effective;
 mod error;
 mod frame;
+mod gaps;
 mod load;
 mod markdown;
 mod samples;
+mod surroundings;
 mod totals;
+mod truth;
+mod truth_table;
 mod validity;
 mod write;
 

@@ -3,7 +3,11 @@
 use std::fmt::Write;
 
 use bench_core::audit::FirstDivergence;
-use bench_core::report::{ArmReport, CategoryReport, Comparison, Estimate, PositionReport, Report, Verdict};
+use bench_core::report::{
+    ArmReport, CategoryReport, Comparison, Estimate, Gaps, PositionReport, Report, Verdict,
+};
+
+use crate::truth_table::{write_environment, write_truth};
 
 /// The whole report as a document.
 pub(crate) fn markdown(report: &Report) -> Result<String, std::fmt::Error> {
@@ -35,8 +39,11 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     }
     write_tests(text, report)?;
     write_audits(text, report)?;
+    write_gaps(text, report)?;
     write_categories(text, report)?;
     write_remarks(text, report)?;
+    write_truth(text, report)?;
+    write_environment(text, report)?;
     let percent = report.confidence * 100.0;
     writeln!(
         text,
@@ -124,6 +131,31 @@ fn first_difference(first: &FirstDivergence) -> String {
     let quoted = |text: &str| format!("`{}`", one_line(text).replace('|', "¦").replace('`', "'"));
     let (before, one, other) = (quoted(&found.before), quoted(&found.baseline), quoted(&found.candidate));
     format!("`{}`{token}{margin}: {before} then {one} or {other}", first.prompt_id)
+}
+
+/// The two gaps side by side, so that none is taken for the other.
+fn write_gaps(text: &mut String, report: &Report) -> std::fmt::Result {
+    if report.arms.iter().all(|arm| arm.inter_chunk.is_none()) {
+        return Ok(());
+    }
+    writeln!(text, "\n| arm | between chunks ms: p50 | p99 | max | between tokens ms: p50 | p99 | mean |")?;
+    writeln!(text, "|---|--:|--:|--:|--:|--:|--:|")?;
+    for arm in report.arms.iter().filter(|arm| arm.skipped.is_none()) {
+        let cell = |gaps: Option<Gaps>, of: fn(Gaps) -> f64| {
+            gaps.map_or_else(unknown, |gaps| format!("{:.3}", of(gaps)))
+        };
+        let (chunk, token) = (arm.inter_chunk, arm.inter_token);
+        let cells = [
+            cell(chunk, |gaps| gaps.p50_ms),
+            cell(chunk, |gaps| gaps.p99_ms),
+            cell(chunk, |gaps| gaps.max_ms),
+            cell(token, |gaps| gaps.p50_ms),
+            cell(token, |gaps| gaps.p99_ms),
+            cell(token, |gaps| gaps.mean_ms),
+        ];
+        writeln!(text, "| `{}` | {} |", arm.label, cells.join(" | "))?;
+    }
+    Ok(())
 }
 
 fn write_categories(text: &mut String, report: &Report) -> std::fmt::Result {
@@ -264,6 +296,6 @@ fn cell(estimate: Option<Estimate>, digits: usize) -> String {
 }
 
 /// A message of a foreign program must not break the list it stands in.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -37,6 +37,7 @@ mod paired;
 mod percentile;
 mod power;
 mod proportion;
+mod steady;
 mod unpaired;
 mod verdict;
 mod wilcoxon;
@@ -52,6 +53,7 @@ pub use self::paired::{LogPair, PairedRatio, block_interval, block_test, paired_
 pub use self::percentile::{median, percentile};
 pub use self::power::Power;
 pub use self::proportion::wilson;
+pub use self::steady::{Finding, Steadiness, steadiness};
 pub use self::unpaired::{LogValue, UnpairedRatio, unpaired_log_ratio};
 pub use self::verdict::{Evidence, verdict};
 pub use self::wilcoxon::{EXACT_BELOW, RankTest, rank_sum, signed_rank};

@@ -5,6 +5,6 @@ mod documents;
 mod experiment;
 mod scripted;
 
-pub use self::documents::{generate_request, host, manifest, preset, record, stack_info};
+pub use self::documents::{environment_sample, generate_request, host, manifest, preset, record, stack_info};
 pub use self::experiment::{Cell, Experiment};
 pub use self::scripted::{Script, ScriptedStack, Step};

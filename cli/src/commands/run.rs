@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bench_adapters::{ConnectRequest, ModelPaths};
 use bench_core::clock;
@@ -14,11 +15,13 @@ use bench_core::record::{ArmManifest, ArmStatus, RECORD_SCHEMA, RunEnd, RunManif
 use bench_core::report::Report;
 use bench_core::run_dir::{RunDir, json_sha256, preset_sha256};
 use bench_core::runner::{self, RunPlan, RunSummary, RunnableArm};
-use bench_core::stack::{StackError, StackInfo};
+use bench_core::salt::Salted;
+use bench_core::stack::{Stack, StackError, StackInfo};
 use tokio_util::sync::CancellationToken;
 
 use super::report;
 use crate::args::RunArgs;
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::models;
 use crate::noise;
@@ -155,16 +158,19 @@ async fn measure(
     places: &Places,
 ) -> Result<RunSummary, Failure> {
     let cancel = cancel_on_ctrl_c();
+    let environment = Environment::start(dir);
     let mut rows = dir.row_writer()?;
     let arms = connect_arms(manifest, dir, (paths, places), &mut rows, &cancel).await?;
     dir.write_manifest(manifest)?;
 
     let set_up_rows = rows.rows();
     let mut progress = Progress::new();
+    let mut observer = environment.observe(&mut progress);
     let plan =
         RunPlan { run_id: &manifest.run_id, preset: &manifest.preset, first_request_index: set_up_rows };
-    let outcome = runner::run(plan, &arms, &mut rows, &mut progress, &cancel).await;
+    let outcome = runner::run(plan, &arms, &mut rows, &mut observer, &cancel).await;
     progress.finish();
+    environment.stop();
     for arm in &arms {
         if let Err(error) = arm.stack.shutdown().await {
             say(&format!("{}: did not stop cleanly: {error}", arm.label));
@@ -233,6 +239,7 @@ async fn connect_arms(
                     readback::hash_loaded(&mut info);
                     readback::say_differences(manifest, &arm, &info);
                     arm.info = Some(info);
+                    let stack = salted_if(preset.workload.salted, stack);
                     ready.push(RunnableArm { label, stack });
                 }
                 Err(StackError::NotInstalled { detail, .. }) if !choice.required => {
@@ -254,7 +261,7 @@ async fn connect_arms(
     Ok(ready)
 }
 
-type Connected = (std::sync::Arc<dyn bench_core::stack::Stack>, StackInfo);
+type Connected = (Arc<dyn Stack>, StackInfo);
 
 async fn connect(request: &ConnectRequest<'_>) -> Result<Connected, StackError> {
     let stack = bench_adapters::connect(request).await?;
@@ -266,6 +273,10 @@ async fn connect(request: &ConnectRequest<'_>) -> Result<Connected, StackError> 
             Err(error)
         }
     }
+}
+
+fn salted_if(salted: bool, stack: Arc<dyn Stack>) -> Arc<dyn Stack> {
+    if salted { Arc::new(Salted::new(stack)) } else { stack }
 }
 
 /// Everything that decides what a stack does, prompts excepted.

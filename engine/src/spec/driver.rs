@@ -237,19 +237,30 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
     /// Decides over the drafts by the rows of the target's last pass.
     fn judge(&mut self) -> Result<Verdict, EngineError> {
         let Self { target, draft, sampler, probs, .. } = self;
-        let row = |i| target.logits(i);
         let rule = self.drafting.as_ref().map_or(&AcceptanceRule::SampleAndCompare, |s| &s.acceptance);
+        let greedy = self.params.sampling.is_greedy();
         match rule {
-            AcceptanceRule::Synthetic(rates) => accept::synthetic(&draft.tokens, rates, row, sampler, probs),
-            AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection
-                if self.params.sampling.is_greedy() =>
-            {
-                accept::greedy(&draft.tokens, row)
+            AcceptanceRule::Synthetic(rates) => {
+                accept::synthetic(&draft.tokens, rates, sampler, |row, sampler| {
+                    if greedy {
+                        return target.argmax(row);
+                    }
+                    target.fetch_logits()?;
+                    sampler.distribution(target.logits(row), probs)?;
+                    sampler.draw(probs)
+                })
+            }
+            AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection if greedy => {
+                accept::greedy(&draft.tokens, |row| target.argmax(row))
             }
             AcceptanceRule::SampleAndCompare => {
-                accept::sample_and_compare(&draft.tokens, row, sampler, probs)
+                target.fetch_logits()?;
+                accept::sample_and_compare(&draft.tokens, |row| target.logits(row), sampler, probs)
             }
-            AcceptanceRule::Rejection => accept::rejection(draft, row, sampler, probs),
+            AcceptanceRule::Rejection => {
+                target.fetch_logits()?;
+                accept::rejection(draft, |row| target.logits(row), sampler, probs)
+            }
         }
     }
 

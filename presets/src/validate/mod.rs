@@ -138,6 +138,7 @@ fn workload(raw: RawWorkload, route: Route) -> Checked<Workload> {
         prompts: checked.collect::<Checked<_>>()?,
         max_tokens: count("workload.max_tokens", raw.max_tokens, 128)?,
         ignore_eos: raw.ignore_eos.unwrap_or(false),
+        salted: raw.salted.unwrap_or(false),
     })
 }
 
