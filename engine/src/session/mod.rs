@@ -111,7 +111,7 @@ impl Engine {
     /// may end the generation.
     ///
     /// # Errors
-    /// As [`Driver::generate`].
+    /// As [`crate::spec::driver::Driver::generate`].
     pub fn generate(
         &mut self,
         prompt: &[u32],
