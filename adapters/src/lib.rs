@@ -11,6 +11,7 @@ pub mod fuzzing;
 pub mod llama_server;
 pub mod llama_swap;
 pub mod lower;
+pub mod mock;
 mod native;
 mod openai;
 pub mod openai_server;

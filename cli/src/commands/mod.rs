@@ -2,6 +2,7 @@
 
 mod doctor;
 mod lower;
+mod mock;
 mod model;
 mod presets;
 mod report;
@@ -21,6 +22,7 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Presets(command) => presets::presets(&command),
         Command::Model(command) => model::model(&command),
         Command::Serve(args) => serve::serve(&args),
+        Command::Mock(args) => mock::mock(&args),
         Command::Doctor => doctor::doctor(),
     }
 }
