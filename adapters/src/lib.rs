@@ -8,6 +8,7 @@ mod connect;
 mod decoder;
 #[doc(hidden)]
 pub mod fuzzing;
+mod http1;
 pub mod llama_server;
 pub mod llama_swap;
 pub mod lower;

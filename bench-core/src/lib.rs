@@ -23,6 +23,7 @@
 //! * **arm**: one stack with one way of speculating. **block**: one pass of all arms over all prompts.
 
 pub mod acceptance;
+pub mod client;
 pub mod clock;
 pub mod draft_length;
 pub mod effective;

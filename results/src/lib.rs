@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod categories;
+mod client;
 mod compare;
 mod effective;
 mod error;

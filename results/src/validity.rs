@@ -8,6 +8,7 @@ use bench_core::record::{ArmManifest, Phase, RequestRecord};
 use bench_core::report::FailureSummary;
 use bench_core::run_dir::prompt_sha256;
 
+use crate::client;
 use crate::load::Loaded;
 use crate::samples::completed_rows;
 use crate::totals::Totals;
@@ -32,6 +33,7 @@ pub(crate) fn invalid_reasons(
     }
     reasons.extend(foreign_prompts(loaded, arm));
     reasons.extend(contradictions(loaded, arm));
+    reasons.extend(client::reasons(loaded, arm));
     reasons
 }
 

@@ -144,6 +144,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         preset,
         host: host(),
         arms: vec![arm],
+        client: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bench_adapters::{ConnectRequest, ModelPaths};
+use bench_core::client::{ClientWatch, Watched};
 use bench_core::clock;
 use bench_core::host;
 use bench_core::jsonl::{RowSink, RowWriter};
@@ -100,6 +101,7 @@ fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
         assistant_sha256: None,
         host: host::read_host(),
         arms: Vec::new(),
+        client: None,
         preset,
     })
 }
@@ -124,14 +126,18 @@ async fn measure(
     let mut progress = Progress::new();
     let plan =
         RunPlan { run_id: &manifest.run_id, preset: &manifest.preset, first_request_index: set_up_rows };
-    let outcome = runner::run(plan, &arms, &mut rows, &mut progress, &cancel).await;
+    let mut client = ClientWatch::start();
+    let mut observer = Watched { watch: &mut client, inner: &mut progress };
+    let outcome = runner::run(plan, &arms, &mut rows, &mut observer, &cancel).await;
     progress.finish();
+    let client = client.finish();
     for arm in &arms {
         if let Err(error) = arm.stack.shutdown().await {
             say(&format!("{}: did not stop cleanly: {error}", arm.label));
         }
     }
     let interrupted = cancel.is_cancelled();
+    manifest.client = Some(client);
     manifest.end = Some(RunEnd { unix_ms: clock::unix_ms(), interrupted, rows: rows.rows() });
     dir.write_manifest(manifest)?;
     Ok(RunSummary { rows: rows.rows(), interrupted, ..outcome? })
