@@ -25,6 +25,7 @@ use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use bench_core::stack::StackError;
 use rustix::event::{Timespec, epoll};
 
 pub use self::script::{Pace, Script, Speculation, Stall};
@@ -32,6 +33,7 @@ pub use self::truth::{Spread, Truth};
 
 use self::connection::{Connection, Progress};
 use self::truth::Ledger;
+use crate::server::Server;
 
 /// Readiness reports taken at once.
 const EVENTS: usize = 1024;
@@ -106,6 +108,15 @@ impl Mock {
             .map_err(|errno| MockError { what: "set its timer slack", source: errno.into() })?;
         EventLoop::new(self)?.run()
     }
+}
+
+/// Asks a mock server what it did.
+///
+/// # Errors
+///
+/// It does not answer, or is no mock server.
+pub async fn truth(url: &str) -> Result<Truth, StackError> {
+    Server::attach(url, None)?.get_json("/truth").await
 }
 
 /// When to write for which connection. Ordered by time, then by the order in which it was asked for.

@@ -260,7 +260,7 @@ impl<'a> RunState<'a> {
 async fn prepare(stack: &dyn Stack, ahead: Ahead, preset: &Preset, cancel: &CancellationToken) {
     let limit = Duration::from_millis(preset.run.request_timeout_ms);
     // Too late or not at all: the request opens its own connection, and says why it cannot.
-    drop(cancel.run_until_cancelled(tokio::time::timeout(limit, stack.prepare(ahead))).await);
+    cancel.run_until_cancelled(tokio::time::timeout(limit, stack.prepare(ahead))).await;
 }
 
 fn is_failure(outcome: &Outcome) -> bool {
