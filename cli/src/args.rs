@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// A paced OpenAI-compatible server whose truth is known, to measure clients with
     #[command(after_help = MOCK_EXAMPLES)]
     Mock(MockArgs),
+    /// Measure our own client against the mock server, and print its error budget
+    #[command(after_help = SELFTEST_EXAMPLES)]
+    Selftest(SelftestArgs),
     /// What this machine can run, what is missing, and how to get it
     Doctor,
 }
@@ -80,6 +83,9 @@ pub(crate) struct RunArgs {
     /// Print report.json instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Only measure: `bench report DIR` makes the report, and judges
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) no_report: bool,
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -131,6 +137,27 @@ pub(crate) struct ServeArgs {
     /// The model's name for clients. Default: the file's name
     #[arg(long, value_name = "NAME")]
     pub(crate) alias: Option<String>,
+}
+
+const SELFTEST_EXAMPLES: &str = "\
+Examples:
+  bench selftest                                      all cases, half a minute
+  bench selftest --case paced-512 --case stall --json
+
+Exit codes: 0 every figure is within its limit; 3 some is not; 1 a case could not be played.
+The limits are of a quiet machine: the client shares its CPUs with the mock and with whatever else runs.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SelftestArgs {
+    /// Only this case (repeatable): paced-1, paced-64, paced-512, unpaced-1, unpaced-64, unpaced-512, stall, speculation
+    #[arg(long = "case", value_name = "NAME")]
+    pub(crate) cases: Vec<String>,
+    /// Where its runs are kept
+    #[arg(long, value_name = "DIR", default_value = "bench-runs/selftest")]
+    pub(crate) dir: PathBuf,
+    /// Print JSON instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const MOCK_EXAMPLES: &str = "\

@@ -10,6 +10,7 @@ mod models;
 mod places;
 mod progress;
 mod readback;
+mod selftest;
 mod table;
 
 use std::io::Write;

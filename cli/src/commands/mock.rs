@@ -9,6 +9,7 @@ use crate::args::MockArgs;
 use crate::failure::Failure;
 
 pub(crate) fn mock(args: &MockArgs) -> Result<ExitCode, Failure> {
+    bench_adapters::raise_open_files();
     let mock = Mock::bind(config(args)?).map_err(|error| failure(&error))?;
     drop(writeln!(std::io::stderr(), "listening on http://{}", mock.address()));
     match mock.run() {

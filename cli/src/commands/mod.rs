@@ -23,6 +23,7 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Model(command) => model::model(&command),
         Command::Serve(args) => serve::serve(&args),
         Command::Mock(args) => mock::mock(&args),
+        Command::Selftest(args) => crate::selftest::selftest(&args),
         Command::Doctor => doctor::doctor(),
     }
 }
