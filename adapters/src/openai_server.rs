@@ -133,7 +133,11 @@ impl Stack for OpenAiServer {
         // A page that is no metrics is a server without them.
         let Ok(samples) = samples(&text) else { return Ok(CounterReading::default()) };
         let spec = PREFIXES.into_iter().find_map(|prefix| prometheus::spec_counts(&samples, prefix));
-        Ok(CounterReading { spec, process_started: prometheus::process_start(&samples) })
+        Ok(CounterReading {
+            spec,
+            cached_tokens: prometheus::cached_tokens(&samples),
+            process_started: prometheus::process_start(&samples),
+        })
     }
 
     /// `None`: the protocol has no such question.

@@ -124,6 +124,14 @@ pub fn spec_counts(samples: &[Sample<'_>], prefix: &str) -> Option<SpecCounts> {
     })
 }
 
+/// Prompt tokens that came from vLLM's prefix cache since the server started, over all of its engines; `None` where the
+/// build does not count them.
+#[must_use]
+pub fn cached_tokens(samples: &[Sample<'_>]) -> Option<u64> {
+    let hits = samples.iter().filter(|sample| sample.name == "vllm:prefix_cache_hits_total");
+    hits.map(|sample| whole(sample.value)).reduce(|sum, value| sum?.checked_add(value?)).flatten()
+}
+
 /// When the process began, as Python's client library tells it.
 #[must_use]
 pub fn process_start(samples: &[Sample<'_>]) -> Option<String> {
@@ -173,6 +181,16 @@ mod tests {
         let counts = spec_counts(&parse(text).unwrap(), "p_").unwrap();
         assert_eq!((counts.drafted, counts.accepted), (9, 4));
         assert_eq!(counts.accepted_per_position, Some(vec![3, 1]));
+    }
+
+    #[test]
+    fn hits_of_the_prefix_cache_are_tokens() {
+        let hits = |text: &str| cached_tokens(&parse(text).unwrap());
+        let page = "vllm:prefix_cache_queries_total{engine=\"0\"} 90.0\nvllm:prefix_cache_hits_total{engine=\"0\"} 32.0\n\
+            vllm:prefix_cache_hits_total{engine=\"1\"} 16.0\nvllm:prefix_cache_hits_created{engine=\"0\"} 1.79e+09\n";
+        assert_eq!(hits(page), Some(48));
+        assert_eq!(hits("vllm:prefix_cache_hits_total 0.0\n"), Some(0));
+        assert_eq!((hits("vllm:prefix_cache_hits_total 0.5\n"), hits("a 1\n")), (None, None));
     }
 
     #[test]

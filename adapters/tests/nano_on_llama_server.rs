@@ -19,7 +19,7 @@ use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, KvType, Route, ServingParams, SpecDecode, StackKind,
 };
 use bench_core::stack::Stack;
-use bench_engine::session::{Engine, EngineConfig, Speculation};
+use bench_engine::session::{DeviceChoice, Engine, EngineConfig, Speculation};
 use bench_engine::spec::generation::GenerateParams;
 use bench_engine::spec::sampler::SamplingParams;
 use serde::Deserialize;
@@ -73,6 +73,7 @@ fn engine() -> Engine {
         kv_type: bench_engine::kv_cache::KvType::F16,
         context_tokens: 1024,
         threads: NonZeroUsize::MIN,
+        device: DeviceChoice::Cpu,
         // The dense head, as llama.cpp's.
         speculation: Speculation::Mtp {
             draft_max: NonZeroUsize::new(DRAFT_MAX as usize).unwrap(),

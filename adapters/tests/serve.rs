@@ -19,7 +19,7 @@ use bench_engine::spec::generation::{GenerateParams, GenerateSummary};
 use bench_engine::spec::sampler::SamplingParams;
 use bench_engine::synth::tiny::{TinyPair, TinyPairFiles, write_tiny_pair};
 use bench_engine::tokenizer::TextDecoder;
-use bench_engine::{Engine, EngineConfig, Speculation};
+use bench_engine::{DeviceChoice, Engine, EngineConfig, Speculation};
 use futures_util::StreamExt;
 use proptest::prelude::*;
 use reqwest::{Client, Response};
@@ -74,6 +74,7 @@ fn engine_config(files: &TinyPairFiles, speculation: Speculation) -> EngineConfi
         context_tokens: CONTEXT as usize,
         kv_type: KvType::F16,
         threads: size(1),
+        device: DeviceChoice::Cpu,
         speculation,
     }
 }

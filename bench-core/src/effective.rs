@@ -21,6 +21,14 @@ pub struct Asked<'a> {
 /// Every difference that matters; empty if the stack contradicts nothing.
 #[must_use]
 pub fn differences(asked: Asked<'_>, info: &StackInfo) -> Vec<String> {
+    let mut found = configuration_differences(asked, info);
+    found.extend(file_differences(asked, info));
+    found
+}
+
+/// Differences in how the models are served.
+#[must_use]
+pub fn configuration_differences(asked: Asked<'_>, info: &StackInfo) -> Vec<String> {
     let Asked { preset, spec, .. } = asked;
     let serving = &preset.serving;
     let mut found = Vec::new();
@@ -45,10 +53,15 @@ pub fn differences(asked: Asked<'_>, info: &StackInfo) -> Vec<String> {
     if let Some(device) = info.device.as_deref().filter(|device| !is_device(serving.device, device)) {
         found.push(format!("models run on {device}, the preset asks for {}", serving.device.as_str()));
     }
-    found.extend(other_file("target", asked.target_sha256, info.target_sha256.as_deref()));
-    let assistant = asked.assistant_sha256.filter(|_| spec.needs_assistant());
-    found.extend(other_file("assistant", assistant, info.assistant_sha256.as_deref()));
     found
+}
+
+/// Model files that are not the preset's.
+#[must_use]
+pub fn file_differences(asked: Asked<'_>, info: &StackInfo) -> Vec<String> {
+    let assistant = asked.assistant_sha256.filter(|_| asked.spec.needs_assistant());
+    let target = other_file("target", asked.target_sha256, info.target_sha256.as_deref());
+    target.into_iter().chain(other_file("assistant", assistant, info.assistant_sha256.as_deref())).collect()
 }
 
 /// Whether a stack's word for its method is ours. Stacks have words of their own: llama.cpp's `draft-mtp` serves the

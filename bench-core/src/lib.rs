@@ -23,19 +23,24 @@
 //! * **arm**: one stack with one way of speculating. **block**: one pass of all arms over all prompts.
 
 pub mod acceptance;
+pub mod audit;
 pub mod client;
 pub mod clock;
 pub mod draft_length;
 pub mod effective;
+pub mod environment;
 pub mod host;
 pub mod jsonl;
+pub mod noise;
 pub mod preset;
 mod random;
 pub mod record;
 pub mod report;
 pub mod run_dir;
 pub mod runner;
+pub mod salt;
 pub mod stack;
 pub mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod truth;

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::Metric;
+
 /// Version of the preset document, raised when a field changes its meaning.
 pub const PRESET_SCHEMA: u32 = 1;
 
@@ -509,6 +511,9 @@ pub struct Workload {
     pub max_tokens: NonZeroU32,
     /// Go on past end-of-generation tokens, so that every arm emits equally many.
     pub ignore_eos: bool,
+    /// Every prompt begins with digits of its own ([`crate::salt`]), so that no cache of prefixes can serve it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub salted: bool,
 }
 
 /// One prompt.
@@ -559,7 +564,58 @@ pub struct RunParams {
     /// An arm whose drafts are accepted less often than this is invalid, as something is wrong with its drafter.
     #[serde(default = "default_min_acceptance", skip_serializing_if = "is_default_min_acceptance")]
     pub min_acceptance: f64,
+    /// In which order a block goes through the arms.
+    #[serde(default, skip_serializing_if = "RunOrder::is_abba")]
+    pub order: RunOrder,
+    /// How often the run may look whether it can end: 1 is the end itself. Intervals are wider for more (see
+    /// [`crate::stats::Looks`]).
+    #[serde(default = "default_max_looks", skip_serializing_if = "is_default_max_looks")]
+    pub max_looks: u32,
+    /// A difference of throughput nobody would act on, as a share: intervals within it are called equivalent.
+    #[serde(default = "default_throughput_margin", skip_serializing_if = "is_default_throughput_margin")]
+    pub throughput_margin: f64,
+    /// The same for the time to first token.
+    #[serde(default = "default_ttft_margin", skip_serializing_if = "is_default_ttft_margin")]
+    pub ttft_margin: f64,
 }
+
+impl RunParams {
+    /// A difference nobody would act on, as a share.
+    #[must_use]
+    pub fn margin(&self, metric: Metric) -> f64 {
+        match metric {
+            Metric::TokensPerS | Metric::E2eTokensPerS => self.throughput_margin,
+            Metric::TtftMs => self.ttft_margin,
+        }
+    }
+}
+
+/// In which order a block goes through the arms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunOrder {
+    /// Forward and backward in turn: an even drift cancels exactly.
+    #[default]
+    Abba,
+    /// Shuffled anew for every block, from the preset's seed: no rhythm of the machine can fall in step with the order.
+    Random,
+}
+
+impl RunOrder {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+    fn is_abba(&self) -> bool {
+        *self == Self::Abba
+    }
+}
+
+/// [`RunParams::max_looks`] where a preset does not say: no look before the end.
+pub const DEFAULT_MAX_LOOKS: u32 = 1;
+
+/// [`RunParams::throughput_margin`] where a preset does not say.
+pub const DEFAULT_THROUGHPUT_MARGIN: f64 = 0.01;
+
+/// [`RunParams::ttft_margin`] where a preset does not say: one short time scatters more than a long one.
+pub const DEFAULT_TTFT_MARGIN: f64 = 0.03;
 
 /// [`RunParams::max_restarts`] where a preset does not say.
 pub const DEFAULT_MAX_RESTARTS: u32 = 3;
@@ -585,4 +641,31 @@ fn default_min_acceptance() -> f64 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
 fn is_default_min_acceptance(floor: &f64) -> bool {
     floor.total_cmp(&DEFAULT_MIN_ACCEPTANCE).is_eq()
+}
+
+fn default_max_looks() -> u32 {
+    DEFAULT_MAX_LOOKS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+fn is_default_max_looks(looks: &u32) -> bool {
+    *looks == DEFAULT_MAX_LOOKS
+}
+
+fn default_throughput_margin() -> f64 {
+    DEFAULT_THROUGHPUT_MARGIN
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+fn is_default_throughput_margin(margin: &f64) -> bool {
+    margin.total_cmp(&DEFAULT_THROUGHPUT_MARGIN).is_eq()
+}
+
+fn default_ttft_margin() -> f64 {
+    DEFAULT_TTFT_MARGIN
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+fn is_default_ttft_margin(margin: &f64) -> bool {
+    margin.total_cmp(&DEFAULT_TTFT_MARGIN).is_eq()
 }

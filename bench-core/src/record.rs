@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::client::ClientRecord;
+use crate::noise::NoiseFloor;
 use crate::preset::{Preset, SpecDecode, StackKind};
 use crate::stack::{Death, FailureKind, FinishReason, Readback, SpecCounts, StackInfo, Usage};
 
@@ -43,6 +44,9 @@ pub struct RunManifest {
     /// What the run knows of its own client. `None` while running, and in manifests written before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientRecord>,
+    /// The noise floor of this machine and experiment, if an A/A run measured it before this run began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_floor: Option<NoiseFloor>,
 }
 
 /// How a run ended.

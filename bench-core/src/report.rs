@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Lossless;
+use crate::environment::{EnvironmentHead, Span};
 use crate::preset::{SpecDecode, StackKind};
 use crate::record::HostInfo;
+use crate::stats::Metric;
+use crate::truth::TruthCheck;
 
 /// Version of `report.json`.
 pub const REPORT_SCHEMA: u32 = 1;
@@ -42,10 +46,49 @@ pub struct Report {
     /// What a reader has to know before the numbers: a crash, a lost row.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// How to read the numbers: looks that were paid for, and what is known of the machine's own noise.
+    #[serde(default)]
+    pub method_notes: Vec<String>,
     /// One entry an arm, in report order.
     pub arms: Vec<ArmReport>,
     /// Every candidate against its baseline.
     pub comparisons: Vec<Comparison>,
+    /// The truth rules over all arms, each with the worst verdict; empty in reports made before there were rules.
+    #[serde(default)]
+    pub truth: Vec<TruthCheck>,
+    /// The machine around the requests, one entry a run; empty for runs that did not record it.
+    #[serde(default)]
+    pub environment: Vec<RunEnvironment>,
+}
+
+/// The machine around the requests of one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunEnvironment {
+    /// The run.
+    pub run_id: String,
+    /// What does not change: the GPUs among it. `None` if it was not recorded.
+    pub head: Option<EnvironmentHead>,
+    /// Readings in all.
+    pub readings: u64,
+    /// Lines that could not be read.
+    pub unreadable: u64,
+    /// From the first reading to the first request.
+    pub before: Option<Span>,
+    /// The measured requests of all arms.
+    pub during: Option<Span>,
+    /// After the last request.
+    pub after: Option<Span>,
+    /// Block by block, numbered as in this report.
+    pub blocks: Vec<BlockEnvironment>,
+}
+
+/// The machine while one block was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlockEnvironment {
+    /// The block.
+    pub block: u32,
+    /// What happened; `None` if the readings do not cover it.
+    pub span: Option<Span>,
 }
 
 /// A value with its interval. `low` and `high` are `None` when there are too few blocks to tell.
@@ -90,6 +133,13 @@ pub struct ArmReport {
     pub ttft_ms: Option<Estimate>,
     /// Median over requests of decode time per token, milliseconds.
     pub tpot_ms: Option<Estimate>,
+    /// Time between successive chunks, over all of them: a chunk may hold several tokens.
+    #[serde(default)]
+    pub inter_chunk: Option<Gaps>,
+    /// Time between tokens: each gap in equal parts to the tokens of the chunk that ends it. `None` where some chunk does
+    /// not tell its tokens.
+    #[serde(default)]
+    pub inter_token: Option<Gaps>,
     /// Output tokens of completed requests.
     pub output_tokens: Option<u64>,
     /// Prompt tokens of completed requests.
@@ -116,6 +166,32 @@ pub struct ArmReport {
     pub categories: Vec<CategoryReport>,
     /// Configuration read back, as words.
     pub effective: Vec<(String, String)>,
+    /// The truth rules, each with its verdict and evidence; empty for skipped arms, and in reports made before there were
+    /// rules.
+    #[serde(default)]
+    pub truth: Vec<TruthCheck>,
+    /// The machine while the arm's requests were measured; `None` where the readings do not cover them.
+    #[serde(default)]
+    pub environment: Option<Span>,
+    /// Energy of all visible GPUs while the arm's requests were measured, by its output tokens, joules. `None` where a
+    /// GPU's energy or a request's tokens are not known, the arm ran on the CPU, or its server is not on this machine.
+    #[serde(default)]
+    pub joules_per_token: Option<f64>,
+}
+
+/// Gaps of completed requests, each counted by itself: no mean over a request hides a stall.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Gaps {
+    /// How many.
+    pub count: u64,
+    /// Their mean.
+    pub mean_ms: f64,
+    /// Half of them are no longer (nearest rank).
+    pub p50_ms: f64,
+    /// 99 of 100 are no longer.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
 }
 
 /// One arm on the prompts of one category. Intervals of acceptance are over prompts, those of speed over blocks.
@@ -177,25 +253,122 @@ pub struct Comparison {
     pub candidate: String,
     /// `tokens_per_s`, ...
     pub metric: String,
-    /// candidate / baseline, paired by block and prompt.
+    /// candidate / baseline: the geometric mean of pairs by block and prompt; what it would be in other blocks.
     pub ratio: Option<Estimate>,
     /// Pairs used.
     pub pairs: u64,
     /// The ratio in a word.
     pub verdict: Verdict,
+    /// Why the verdict is no more than that, where there is more to say.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// The same ratio with what it would be on other prompts of the same kind.
+    #[serde(default)]
+    pub other_prompts: Option<Estimate>,
+    /// All tokens over all time, candidate by baseline: long requests weigh more.
+    #[serde(default)]
+    pub ratio_of_sums: Option<Estimate>,
+    /// The tests behind the verdict.
+    #[serde(default)]
+    pub test: Option<BlockTest>,
+    /// The other metrics of these two arms.
+    #[serde(default)]
+    pub other_metrics: Vec<MetricComparison>,
+    /// Greedy outputs compared token by token; `None` if sampled, or if nothing could be compared.
+    #[serde(default)]
+    pub lossless: Option<Lossless>,
     /// Greedy output equal to the baseline's in every pair; `None` if sampled or texts are missing.
     pub same_output: Option<bool>,
 }
 
-/// What a paired ratio says.
+/// A candidate against a baseline, on a metric beside the main one. Fields as in [`Comparison`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricComparison {
+    /// The metric.
+    pub metric: Metric,
+    /// candidate / baseline.
+    pub ratio: Option<Estimate>,
+    /// Pairs used.
+    pub pairs: u64,
+    /// The ratio in a word.
+    pub verdict: Verdict,
+    /// Why no more than that.
+    pub why: Option<String>,
+    /// With other prompts of the same kind.
+    pub other_prompts: Option<Estimate>,
+    /// The tests behind the verdict.
+    pub test: Option<BlockTest>,
+}
+
+/// Version of the JSON of [`RunComparison`].
+pub const COMPARISON_SCHEMA: u32 = 1;
+
+/// Two runs, one against the other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunComparison {
+    /// Always [`COMPARISON_SCHEMA`].
+    pub schema: u32,
+    /// The run below the line.
+    pub baseline_run: String,
+    /// The run above it.
+    pub candidate_run: String,
+    /// Coverage of every interval.
+    pub confidence: f64,
+    /// What a reader has to know before the numbers.
+    pub notes: Vec<String>,
+    /// One entry a pair of arms.
+    pub arms: Vec<ArmComparison>,
+}
+
+/// One arm of a run against an arm of another. Blocks are not paired; `pairs` of its metrics counts prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArmComparison {
+    /// Label of the baseline run's arm.
+    pub baseline: String,
+    /// Label of the candidate run's arm.
+    pub candidate: String,
+    /// Why there are no ratios; empty where there are.
+    pub not_comparable: Vec<String>,
+    /// One entry a metric.
+    pub metrics: Vec<MetricComparison>,
+    /// Greedy outputs compared token by token, one a prompt.
+    pub lossless: Option<Lossless>,
+}
+
+/// Tests on one log ratio a block.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BlockTest {
+    /// Blocks.
+    pub blocks: u64,
+    /// Scatter of their log ratios; `None` where blocks are not paired.
+    pub block_sd: Option<f64>,
+    /// Student's t test, two-sided.
+    pub p_value: Option<f64>,
+    /// The same, adjusted for all metrics of the comparison (Holm). The verdict asks for this one.
+    pub p_holm: Option<f64>,
+    /// Wilcoxon's signed-rank test (rank-sum test where blocks are not paired). Stands beside the verdict.
+    pub p_ranks: Option<f64>,
+    /// The smallest value `p_ranks` could have had with so many blocks.
+    pub smallest_p_ranks: Option<f64>,
+    /// The margin of equivalence, as a share.
+    pub margin: f64,
+    /// The noise floor, as a share; `None`: no A/A run was made on this machine.
+    pub noise_floor: Option<f64>,
+    /// The smallest effect these blocks find in 80 % of runs, as a share.
+    pub detectable: Option<f64>,
+}
+
+/// What a ratio says: more throughput is faster, and so is less time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The interval lies above 1.
+    /// The interval lies on the faster side of 1.
     Faster,
-    /// The interval lies below 1.
+    /// The interval lies on the slower side of 1.
     Slower,
-    /// The interval holds 1.
+    /// The interval lies within the margin of 1: a difference nobody would act on.
+    Equivalent,
+    /// The interval holds 1, or what it claims is refused.
     NotResolved,
     /// There is no interval: an arm is invalid, skipped, or has too few pairs.
     NotComparable,

@@ -1,4 +1,4 @@
-//! A run directory: `manifest.json`, `rows.jsonl`, and `report/` once it is reported.
+//! A run directory: `manifest.json`, `rows.jsonl`, `environment.jsonl`, and `report/` once it is reported.
 //!
 //! The manifest is replaced as a whole (written beside, then renamed), so a reader never sees half of one.
 
@@ -53,6 +53,12 @@ impl RunDir {
     #[must_use]
     pub fn rows(&self) -> PathBuf {
         self.root.join("rows.jsonl")
+    }
+
+    /// Path of `environment.jsonl`.
+    #[must_use]
+    pub fn environment(&self) -> PathBuf {
+        self.root.join("environment.jsonl")
     }
 
     /// Path of `report/`.

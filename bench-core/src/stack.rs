@@ -65,6 +65,8 @@ pub enum Ahead {
 pub struct CounterReading {
     /// Speculation since the process started.
     pub spec: Option<SpecCounts>,
+    /// Prompt tokens that came from a cache, since the process started.
+    pub cached_tokens: Option<u64>,
     /// When the process that answered began, as it words it: another value means that it was restarted, be it in
     /// silence.
     pub process_started: Option<String>,
@@ -235,6 +237,10 @@ pub enum SpecSource {
 /// Key of the draft head in force among the details of an MTP arm: `centroid 32 of 2048` (of 2048 centroids, the tokens
 /// of the nearest 32 are scored) or `dense`.
 pub const DRAFT_HEAD_DETAIL: &str = "draft head";
+
+/// Key among a greedy request's `stack_timings`: one number an output token, how far its logit (or log probability,
+/// which is the same distance) was above the runner-up's. See [`crate::audit`].
+pub const TOP2_MARGINS: &str = "top2_margins";
 
 /// The configuration in force, read back. Everything that cannot be read is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

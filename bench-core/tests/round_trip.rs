@@ -4,11 +4,12 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use bench_core::client::{ClientPass, ClientRecord, Lateness};
+use bench_core::environment::parse_environment;
 use bench_core::jsonl::parse_rows;
 use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
-    Route, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind,
-    SynthTiny, SyntheticRates, WeightType, Workload,
+    Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
+    StackKind, SynthTiny, SyntheticRates, WeightType, Workload,
 };
 use bench_core::record::{
     ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
@@ -223,11 +224,9 @@ fn spec() -> impl Strategy<Value = SpecDecode> {
 fn workload() -> impl Strategy<Value = Workload> {
     let prompt = (any::<String>(), any::<String>(), any::<Option<String>>(), any::<String>())
         .prop_map(|(id, category, system, text)| PromptSpec { id, category, system, text });
-    (vec(prompt, 1..4), nonzero(), any::<bool>()).prop_map(|(prompts, max_tokens, ignore_eos)| Workload {
-        prompts,
-        max_tokens,
-        ignore_eos,
-    })
+    (vec(prompt, 1..4), nonzero(), any::<bool>(), any::<bool>()).prop_map(
+        |(prompts, max_tokens, ignore_eos, salted)| Workload { prompts, max_tokens, ignore_eos, salted },
+    )
 }
 
 fn sampling() -> impl Strategy<Value = SamplingParams> {
@@ -257,8 +256,11 @@ fn preset() -> impl Strategy<Value = Preset> {
             device,
         },
     );
-    let run = (nonzero(), any::<u32>(), nonzero(), any::<u64>(), any::<u32>(), 0.0_f64..1.0).prop_map(
-        |(blocks, warmup_requests, concurrency, request_timeout_ms, max_restarts, min_acceptance)| {
+    let order = prop_oneof![Just(RunOrder::Abba), Just(RunOrder::Random)];
+    let ends = (order, 1_u32..6, 0.0_f64..1.0);
+    let run = (nonzero(), any::<u32>(), nonzero(), any::<u64>(), any::<u32>(), 0.0_f64..1.0, ends).prop_map(
+        |(blocks, warmup_requests, concurrency, request_timeout_ms, max_restarts, min_acceptance, ends)| {
+            let (order, max_looks, margin) = ends;
             RunParams {
                 blocks,
                 warmup_requests,
@@ -266,6 +268,10 @@ fn preset() -> impl Strategy<Value = Preset> {
                 request_timeout_ms,
                 max_restarts,
                 min_acceptance,
+                order,
+                max_looks,
+                throughput_margin: margin,
+                ttft_margin: margin,
             }
         },
     );
@@ -363,6 +369,7 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
                 peak_memory_bytes: Some(end.unix_ms),
             }),
             arms,
+            noise_floor: None,
         },
     )
 }
@@ -398,6 +405,8 @@ proptest! {
             prop_assert!(read.rows.is_empty());
         }
         prop_assert!(parse_manifest(&bytes).is_err());
+        let read = parse_environment(&bytes);
+        prop_assert!(read.head.is_none() && read.samples.is_empty());
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Make the report again, from one run or from several of the same preset
     Report(ReportArgs),
+    /// Compare two runs that were not interleaved: intervals, tests, verdicts, outputs
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
     /// The shipped presets
     #[command(subcommand)]
     Presets(PresetsCommand),
@@ -59,6 +62,7 @@ Examples:
   bench run quickstart
   bench run quickstart --stack native --set run.blocks=10 --set workload.max_tokens=200
   bench run my-pair.toml --out runs/today
+  bench run quickstart --aa --set run.blocks=10
   bench run my-pair.toml --stack llama-server --at llama-server=http://127.0.0.1:8080
   bench run my-pair.toml --stack vllm --at vllm/none=http://127.0.0.1:8000 --at vllm/mtp-3=http://127.0.0.1:8001
 
@@ -80,12 +84,53 @@ pub(crate) struct RunArgs {
     /// Change a value of the preset: `run.blocks=10`, `variants.mtp-3.draft_max=2`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
+    /// Measure the baseline against itself: what this machine shows as a difference where there is none. Later runs of
+    /// the same experiment refuse claims below it
+    #[arg(long)]
+    pub(crate) aa: bool,
     /// Print report.json instead of the table
     #[arg(long)]
     pub(crate) json: bool,
     /// Only measure: `bench report DIR` makes the report, and judges
     #[arg(long, conflicts_with = "json")]
     pub(crate) no_report: bool,
+}
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  bench compare bench-runs/yesterday bench-runs/today
+  bench compare f16 q8 --allow serving
+  bench compare run-a run-b --arms native/none=native/mtp-3 --json
+
+Arms of one run are compared by its own report, which is the better experiment: they were interleaved.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    /// Directory of the run below the line
+    #[arg(value_name = "RUN_A")]
+    pub(crate) baseline: PathBuf,
+    /// Directory of the run above the line
+    #[arg(value_name = "RUN_B")]
+    pub(crate) candidate: PathBuf,
+    /// Compare this arm of the first run with that of the second (repeatable). Default: arms of equal labels
+    #[arg(long, value_name = "A=B")]
+    pub(crate) arms: Vec<String>,
+    /// The runs may differ in this (repeatable); the table says so
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) allow: Vec<AllowArg>,
+    /// Print JSON instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum AllowArg {
+    /// Other machines
+    Machine,
+    /// Other model files
+    Models,
+    /// Another KV type, context, number of threads, device or route
+    Serving,
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -119,10 +164,13 @@ pub(crate) struct ServeArgs {
     /// Most tokens of a sequence, prompt and output
     #[arg(long, value_name = "TOKENS", default_value = "4096")]
     pub(crate) context: NonZeroUsize,
-    /// How keys and values are stored
+    /// How keys and values are stored: f32 on the CPU only; bf16 and turbo2 to 4 on a GPU only
     #[arg(long, value_enum, default_value_t = KvTypeArg::F16)]
     pub(crate) kv_type: KvTypeArg,
-    /// Threads that compute. Default: as many as the machine has
+    /// Where the models run
+    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+    pub(crate) device: DeviceArg,
+    /// Threads that compute on the CPU. Default: as many as the machine has
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Address to listen on
@@ -223,8 +271,20 @@ pub(crate) enum SpecMethod {
 pub(crate) enum KvTypeArg {
     F32,
     F16,
+    Bf16,
     #[value(name = "q8_0")]
     Q8_0,
+    Turbo2,
+    Turbo3,
+    Turbo4,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DeviceArg {
+    /// The GPU if there is one that can be used, else the CPU
+    Auto,
+    Cpu,
+    Gpu,
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,8 +5,10 @@
 
 mod args;
 mod commands;
+mod environment;
 mod failure;
 mod models;
+mod noise;
 mod places;
 mod progress;
 mod readback;

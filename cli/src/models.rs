@@ -185,7 +185,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> Result<String, Failure> {
 }
 
 /// `BENCH_CACHE_DIR`, or `bench-runs/models` in the current directory.
-fn cache_dir() -> PathBuf {
+pub(crate) fn cache_dir() -> PathBuf {
     std::env::var_os("BENCH_CACHE_DIR").map_or_else(|| PathBuf::from("bench-runs/models"), PathBuf::from)
 }
 

@@ -69,6 +69,9 @@ impl Observer for Progress {
                 self.say(&format!("block {} of {blocks} done", block + 1));
             }
             RunEvent::BlockFinished { .. } => {}
+            RunEvent::Settled { blocks } => {
+                self.say(&format!("every comparison is settled after {blocks} blocks: the run ends early"));
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use bench_core::report::{ArmReport, Comparison, Estimate, Report, Verdict};
+use bench_core::truth::TruthVerdict;
 
 /// Aligned columns, two spaces apart, no header; a cell may hold styles.
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
@@ -36,8 +37,24 @@ pub(crate) fn report_table(report: &Report) -> String {
     for arm in &report.arms {
         lines.extend(remarks(arm).iter().map(|line| format!("{}: {line}", arm.label)));
     }
-    lines.extend(report.notes.iter().cloned());
+    lines.extend(truth(report));
+    lines.extend(defects(report));
+    lines.extend(report.method_notes.iter().chain(&report.notes).cloned());
     text + &lines.join("\n") + "\n"
+}
+
+/// Outputs that differ where no near tie explains it: speculation that is not lossless.
+fn defects(report: &Report) -> Vec<String> {
+    let audits = report.comparisons.iter().filter_map(|c| Some((c, c.lossless.as_ref()?)));
+    audits
+        .filter(|(_, audit)| audit.defect > 0)
+        .map(|(comparison, audit)| {
+            format!(
+                "{}: output differs from {}'s without a near tie in {} of {} requests: not lossless",
+                comparison.candidate, comparison.baseline, audit.defect, audit.requests
+            )
+        })
+        .collect()
 }
 
 fn how_to_read(report: &Report) -> String {
@@ -89,6 +106,28 @@ fn skipped_stacks(report: &Report) -> Vec<String> {
     lines
 }
 
+/// How the truth rules ended, and each broken one that no arm's reasons tell.
+fn truth(report: &Report) -> Vec<String> {
+    if report.truth.is_empty() {
+        return Vec::new();
+    }
+    let of = |verdict| report.truth.iter().filter(move |check| check.verdict == verdict);
+    let names = |verdict| of(verdict).map(|check| check.rule.name()).collect::<Vec<_>>().join(", ");
+    let (broken, unknown) = (names(TruthVerdict::Broken), names(TruthVerdict::Unknown));
+    let listed = |word: &str, names: &str| {
+        if names.is_empty() { String::new() } else { format!("; {word}: {names}") }
+    };
+    let mut lines = vec![format!(
+        "Truth rules: {} held{}{}.",
+        of(TruthVerdict::Held).count(),
+        listed("broken", &broken),
+        listed("unknown", &unknown)
+    )];
+    let told = of(TruthVerdict::Broken).filter(|check| !check.sets_aside());
+    lines.extend(told.map(|check| format!("{}: {}", check.rule.name(), check.evidence)));
+    lines
+}
+
 /// What has to be said of an arm below the table.
 fn remarks(arm: &ArmReport) -> Vec<String> {
     let mut lines: Vec<String> = arm.invalid_reasons.iter().map(|why| format!("invalid: {why}")).collect();
@@ -111,18 +150,25 @@ fn comparison_of<'a>(report: &'a Report, arm: &ArmReport) -> Option<&'a Comparis
 
 fn comparison_cell(comparison: &Comparison) -> String {
     let ratio = comparison.ratio.map_or_else(unknown, |e| interval(e, 2, "x"));
-    let (word, colour) = match comparison.verdict {
+    let why = comparison.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    format!("{ratio} {}{why}", verdict(comparison.verdict))
+}
+
+/// The verdict as a coloured word.
+pub(crate) fn verdict(verdict: Verdict) -> String {
+    let (word, colour) = match verdict {
         Verdict::Faster => ("faster", Some(AnsiColor::Green)),
         Verdict::Slower => ("slower", Some(AnsiColor::Red)),
+        Verdict::Equivalent => ("equivalent", None),
         Verdict::NotResolved => ("not resolved", None),
         Verdict::NotComparable => ("not comparable", Some(AnsiColor::Yellow)),
     };
     let style = Style::new().fg_color(colour.map(Into::into));
-    format!("{ratio} {style}{word}{style:#}")
+    format!("{style}{word}{style:#}")
 }
 
 /// `812 [790, 830]`, or the point alone where there is no interval.
-fn interval(estimate: Estimate, digits: usize, unit: &str) -> String {
+pub(crate) fn interval(estimate: Estimate, digits: usize, unit: &str) -> String {
     let point = estimate.point;
     match (estimate.low, estimate.high) {
         (Some(low), Some(high)) => format!("{point:.digits$}{unit} [{low:.digits$}, {high:.digits$}]"),
@@ -130,7 +176,8 @@ fn interval(estimate: Estimate, digits: usize, unit: &str) -> String {
     }
 }
 
-fn unknown() -> String {
+/// What nobody told.
+pub(crate) fn unknown() -> String {
     "?".to_owned()
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Crate, ours it may import (features included), heavy dependencies it may have.
 const ALLOWED: &[(&str, &[&str], &[&str])] = &[
-    ("bench-core", &[], &[]),
+    ("bench-core", &[], &["sysinfo", "libloading"]),
     ("bench-engine", &[], &["cudarc"]),
     ("bench-presets", &["bench-core"], &["toml"]),
     ("bench-adapters", &["bench-core", "bench-engine"], &["reqwest", "axum"]),
@@ -31,6 +31,8 @@ const OWNED: &[&str] = &[
     "reqwest",
     "axum",
     "cudarc",
+    "sysinfo",
+    "libloading",
     "clap",
     "indicatif",
     "toml",

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use bench_core::jsonl::read_rows;
 use bench_core::report::{ArmReport, Report};
+use bench_core::stack::TOP2_MARGINS;
 use common::{bench, text};
 
 /// Runs a preset into `run` of a fresh directory, expects success, and reads the report back.
@@ -45,7 +46,16 @@ fn the_native_engine_is_measured_with_and_without_speculation() {
     let rows = read_rows(&dir.path().join("run/rows.jsonl")).unwrap().rows;
     let measured =
         rows.iter().filter(|row| row.arm == mtp.label && row.phase == bench_core::record::Phase::Measured);
-    let drafted: u64 = measured.map(|row| row.spec.as_ref().unwrap().drafted).sum();
+    let measured: Vec<_> = measured.collect();
+    // Every greedy token has the distance of its two best logits, by which an audit tells ties from defects.
+    for row in &measured {
+        let margins = row.stack_timings.as_ref().unwrap()[TOP2_MARGINS].as_array().unwrap();
+        assert_eq!(margins.len(), row.token_ids.as_ref().unwrap().len());
+        assert!(margins.iter().all(|margin| margin.as_f64().unwrap() >= 0.0));
+    }
+    let audit = comparison.lossless.as_ref().unwrap();
+    assert_eq!((audit.requests, audit.identical), (10, 10));
+    let drafted: u64 = measured.iter().map(|row| row.spec.as_ref().unwrap().drafted).sum();
     assert_eq!(mtp.drafted, Some(drafted));
 }
 

@@ -3,16 +3,19 @@
 //   out[c] = sum_s 2^(m_s - M) o_s[c] / sum_s 2^(m_s - M) l_s,  M = max_s m_s;  0 where a column sees nothing
 //
 // grid (columns = q_rows * heads, groups of 128 output dimensions); block 512: 32 lanes of 4 dimensions times 16 shares
-// of the splits (at most 1024); static shared memory 12.4 KB. part_out [splits][columns][width], part_stat [splits][columns], out [columns][head_dim].
+// of the splits (at most 1024); static shared memory 12.4 KB. part_out [splits][columns][width], part_stat [splits][columns], out [columns][head_dim],
+// or as activations.cuh where head_dim is a multiple of 32.
 // Serves every row of the table.
 
 #include "attention_common.cuh"
+#include "activations.cuh"
 
 struct CombineArgs {
     const float* part_out;
     const float2* part_stat;
     float* out;
-    int columns, splits, width, head_dim, rotated;
+    ActivationRows x; // values absent: `out` is written, and no codes
+    int columns, splits, width, head_dim, rotated, heads;
 };
 
 constexpr int SHARES = 16, THREADS = 32 * SHARES, MOST_SPLITS = 1024, BATCH = 9;
@@ -94,5 +97,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_combine(const __
     #pragma unroll
     for (int i = 0; i < 4; ++i) x[i] *= inverse;
     if (a.rotated) rotate(x, true);
-    if (d < a.head_dim) *reinterpret_cast<float4*>(a.out + (i64)column * a.head_dim + d) = make_float4(x[0], x[1], x[2], x[3]);
+    float4 result = make_float4(x[0], x[1], x[2], x[3]);
+    u32 lanes = __ballot_sync(~0u, d < a.head_dim);
+    if (d >= a.head_dim) return;
+    if (a.x.values) store_activations(a.x, column / a.heads, column % a.heads * a.head_dim + d, result, lanes);
+    else *reinterpret_cast<float4*>(a.out + (i64)column * a.head_dim + d) = result;
 }

@@ -11,7 +11,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef long long i64;
 
-enum Format { F16 = 0, BF16 = 1, Q8_0 = 2, TURBO2 = 3, TURBO3 = 4, TURBO4 = 5 };
+enum Format { F16 = 0, BF16 = 1, Q8_0 = 2, TURBO2 = 3, TURBO3 = 4, TURBO4 = 5, F32 = 6 };
 
 struct AttentionArgs {
     const float* q;       // [q_rows][kv_heads * ratio][head_dim]
@@ -29,13 +29,14 @@ struct AttentionArgs {
     int head_dim, k_format, v_format; // read by TILE only, the others know them when compiled
     float scale_log2;     // attention scale times log2(e)
     u32 ratio_inverse;    // ceil(2^32 / ratio), 0 for ratio 1
+    int chunk;            // fewest keys of a split, whole tiles
 };
 
 #define DEVICE static __device__ __forceinline__
 #define NEG_INF __int_as_float(0xff800000)
 
 constexpr __host__ __device__ int round_up(int x, int to) { return (x + to - 1) / to * to; }
-constexpr __host__ __device__ bool is_turbo(int format) { return format >= TURBO2; }
+constexpr __host__ __device__ bool is_turbo(int format) { return format >= TURBO2 && format <= TURBO4; }
 
 // Rows: 16-bit types as they are; q8_0 [codes, head_dim rounded up to 32][f16 scale per 32]; turbo
 // [code words][high-bit words of turbo3][f16 norm per 128], head_dim rounded up to 128. All padded to 16 bytes.
@@ -48,7 +49,7 @@ constexpr __host__ __device__ int scale_offset(int format, int dim) {
     return code_bytes(format, dim) + (format == TURBO3 ? round_up(dim, 128) / 8 : 0);
 }
 constexpr __host__ __device__ int row_bytes(int format, int dim) {
-    return format <= BF16 ? 2 * dim
+    return format == F32 ? 4 * dim : format <= BF16 ? 2 * dim
         : round_up(scale_offset(format, dim) + 2 * (format == Q8_0 ? (dim + 31) / 32 : (dim + 127) / 128), 16);
 }
 // Width of a partial result: whole groups where combine has to rotate them back.
@@ -93,8 +94,22 @@ DEVICE int token_of(const AttentionArgs& a, int column) {
 struct Work {
     int first_token, last_token; // inclusive
     int first_pos, kv_end;       // position of query row 0; keys from here on do not exist
+    int seen_from;               // keys before this are seen by no column
     int begin, end;
 };
+
+// Rows of a verify step, at most: up to these, splits do not depend on how many there are.
+constexpr int VERIFY_ROWS = 8;
+
+// Keys of a split. A function of the position and not of the number of rows, so that a token's attention is summed in
+// the same order alone and in a verify step (`AttnPlan::chunk` says the same in Rust).
+DEVICE int chunk_of(const AttentionArgs& a, int first_pos, int keys) {
+    int rows = max(a.q_rows, VERIFY_ROWS), splits = gridDim.x;
+    if (splits == 1) return 1 << 30;
+    if (a.window > 0) return max(a.chunk, round_up((a.window + rows + splits - 2) / (splits - 1), keys));
+    int reach = first_pos + 1, grain = max(256, (1 << (31 - __clz(reach))) >> 3);
+    return max(a.chunk, round_up((round_up(reach, grain) + rows + splits - 1) / splits, keys));
+}
 
 DEVICE Work work_of(const AttentionArgs& a, int columns, int keys) {
     Work w;
@@ -103,13 +118,12 @@ DEVICE Work work_of(const AttentionArgs& a, int columns, int keys) {
     w.kv_end = a.state[0];
     w.first_pos = a.state[1];
     int end = max(0, min(w.kv_end, w.first_pos + w.last_token + 1));
-    int begin = a.window > 0 ? max(0, w.first_pos + w.first_token - a.window + 1) : 0;
-    begin = min(begin, end);
-    // Splits share whole tiles of keys, as evenly as that goes.
-    u32 tiles = (u32)(end - begin + keys - 1) / keys, each = tiles / gridDim.x, rest = tiles - each * gridDim.x;
-    int from = each * blockIdx.x + min(blockIdx.x, rest), to = from + each + (blockIdx.x < rest);
-    w.end = min(end, begin + to * keys);
-    w.begin = begin + from * keys;
+    w.seen_from = min(end, a.window > 0 ? max(0, w.first_pos + w.first_token - a.window + 1) : 0);
+    // Splits are whole chunks counted from position 0, and chunk c always is part c % splits of the result.
+    int chunk = chunk_of(a, w.first_pos, keys), splits = gridDim.x, first = w.seen_from / chunk;
+    i64 from = (i64)chunk * (first + ((int)blockIdx.x - first % splits + splits) % splits);
+    w.begin = (int)min((i64)end, max((i64)(w.seen_from / keys * keys), from));
+    w.end = (int)min((i64)end, from + chunk);
     return w;
 }
 

@@ -255,9 +255,9 @@ DEVICE void load_value_scales(u32 (&scale)[2], const u8* tile, int first_key, in
 
 // ---- the kernel's stages -------------------------------------------------------------------------------------------
 
-// KT rows of keys or values, from position `first`, into a slot; rows past `end` become zeros.
+// KT rows of keys or values, from position `first`, into a slot; rows outside [seen_from, end) become zeros.
 template <int FORMAT, int STRIDE>
-DEVICE void fetch(u8* slot, const u8* head, int first, int end, int cells) {
+DEVICE void fetch(u8* slot, const u8* head, int first, int seen_from, int end, int cells) {
     constexpr int CHUNKS = row_bytes(FORMAT, D) / 16;
     constexpr int COPIES = (KT * CHUNKS + THREADS - 1) / THREADS;
     int cell = first < cells ? first : first % cells;
@@ -267,7 +267,7 @@ DEVICE void fetch(u8* slot, const u8* head, int first, int end, int cells) {
         if (KT * CHUNKS % THREADS != 0 && i >= KT * CHUNKS) break;
         int row = i / CHUNKS, chunk = i % CHUNKS, at = cell + row;
         at = at >= cells ? at - cells : at;
-        bool exists = first + row < end;
+        bool exists = first + row >= seen_from && first + row < end;
         copy_async(shared_address(slot + row * STRIDE + chunk * 16),
             head + (exists ? (i64)at * row_bytes(FORMAT, D) + chunk * 16 : 0), exists);
     }
@@ -397,8 +397,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
         int first = w.begin + step / 2 * KT;
         u8* slot = ring + step % NS * SLOT;
         if (step < steps) {
-            if (step % 2 == 0) fetch<K_FORMAT, K_STRIDE>(slot, k_head, first, w.end, a.cells);
-            else fetch<V_FORMAT, V_STRIDE>(slot, v_head, first, w.end, a.cells);
+            if (step % 2 == 0) fetch<K_FORMAT, K_STRIDE>(slot, k_head, first, w.seen_from, w.end, a.cells);
+            else fetch<V_FORMAT, V_STRIDE>(slot, v_head, first, w.seen_from, w.end, a.cells);
         }
         commit();
     };

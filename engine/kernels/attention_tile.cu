@@ -21,6 +21,7 @@ DEVICE float codebook(const u32 (&table)[4], int index) {
 // Element d of a row; turbo stays rotated.
 DEVICE float element(int format, const u8* row, int dim, int d, const u32 (&table)[4]) {
     const u16* halves = reinterpret_cast<const u16*>(row);
+    if (format == F32) return reinterpret_cast<const float*>(row)[d];
     if (format == F16) return half_to_float(halves[d]);
     if (format == BF16) return __int_as_float((u32)halves[d] << 16);
     const u16* scales = reinterpret_cast<const u16*>(row + scale_offset(format, dim));
@@ -48,7 +49,7 @@ DEVICE void decode_tile(float (&to)[KEYS][MAX_DIM], int format, const u8* head, 
     for (int i = threadIdx.x; i < KEYS * width; i += THREADS) {
         int row = i / width, d = i % width;
         // A dimension that a padded row does not hold, or a key that does not exist, is 0 whatever memory says.
-        bool exists = first + row < w.end && (is_turbo(format) || d < a.head_dim);
+        bool exists = first + row >= w.seen_from && first + row < w.end && (is_turbo(format) || d < a.head_dim);
         to[row][d] = exists ? element(format, head + (i64)((first + row) % a.cells) * bytes, a.head_dim, d, table) : 0;
     }
 }

@@ -104,7 +104,11 @@ extern "C" __global__ void __launch_bounds__(128) kv_write(const __grid_constant
         float x[4];
         #pragma unroll
         for (int i = 0; i < 4; ++i) x[i] = d + i < a.head_dim ? from[d + i] : 0;
-        if (format <= BF16) {
+        if (format == F32) {
+            #pragma unroll
+            for (int i = 0; i < 4; ++i)
+                if (d + i < a.head_dim) reinterpret_cast<float*>(row)[d + i] = x[i];
+        } else if (format <= BF16) {
             #pragma unroll
             for (int i = 0; i < 4; ++i)
                 if (d + i < a.head_dim)

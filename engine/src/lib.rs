@@ -18,4 +18,4 @@ pub mod synth;
 pub mod tokenizer;
 
 pub use error::EngineError;
-pub use session::{Engine, EngineConfig, EngineInfo, Speculation};
+pub use session::{DeviceChoice, Engine, EngineConfig, EngineInfo, Speculation};

@@ -1,8 +1,11 @@
-//! Rows of weights to floats and back, for the types the engine computes with.
+//! Rows of weights to floats, and back for the types that the engine writes.
 //!
 //! Bit-equal with ggml: F16 and BF16 round to nearest even; a `Q8_0` block is one f16 scale d = amax / 127 and 32 bytes
 //! round(x / d), halves away from zero (`quantize_row_q8_0_ref`, where 1 / d is taken before d is rounded to f16).
 
+mod blocks;
+
+use blocks::Blocks;
 use half::{bf16, f16};
 
 use crate::EngineError;
@@ -18,6 +21,11 @@ pub const Q8_0_BYTES: usize = 34;
 /// # Errors
 /// A type the engine does not compute with, or sizes that do not fit.
 pub fn dequantize_row(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), EngineError> {
+    if let Some(blocks) = Blocks::of(ty) {
+        check_row(ty, bytes.len(), out.len())?;
+        blocks.dequantize(ty, bytes, out);
+        return Ok(());
+    }
     check(ty, bytes.len(), out.len())?;
     match stored(ty)? {
         Stored::F32 => each(bytes, out, f32::from_le_bytes),
@@ -92,6 +100,10 @@ fn stored(ty: GgmlType) -> Result<Stored, EngineError> {
 
 fn check(ty: GgmlType, bytes: usize, len: usize) -> Result<(), EngineError> {
     stored(ty)?;
+    check_row(ty, bytes, len)
+}
+
+fn check_row(ty: GgmlType, bytes: usize, len: usize) -> Result<(), EngineError> {
     let expected = ty.row_bytes(len as u64);
     if expected != Some(bytes as u64) {
         return Err(EngineError::InvalidArgument {
@@ -154,8 +166,10 @@ mod tests {
 
     #[test]
     fn other_types_and_sizes_are_refused() {
-        let error = dequantize_row(GgmlType::Q4K, &[0; 144], &mut [0.0; 256]).unwrap_err();
+        let error = quantize_row(GgmlType::Q4K, &[0.0; 256], &mut [0; 144]).unwrap_err();
         assert_eq!(error.to_string(), "weight type: got q4_K, expected f32, f16, bf16 or q8_0");
+        assert!(dequantize_row(GgmlType::Iq4Nl, &[0; 18], &mut [0.0; 32]).is_err());
+        assert!(dequantize_row(GgmlType::Q4K, &[0; 143], &mut [0.0; 256]).is_err());
         assert!(quantize_row(GgmlType::Q8_0, &[0.0; 31], &mut [0; 34]).is_err());
         assert!(dequantize_row(GgmlType::F16, &[0; 3], &mut [0.0; 2]).is_err());
     }

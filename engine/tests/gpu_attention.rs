@@ -13,47 +13,19 @@
 
 #[path = "gpu_attention/case.rs"]
 mod case;
+mod gpu;
 #[path = "gpu_attention/speed.rs"]
 mod speed;
 
 use std::num::NonZeroU32;
 
 use bench_engine::attention::{AttnShape, DeviceCaps, HeadDims, INSTANCES, Instance, KvFormat, Path, plan};
-use bench_engine::backend::cuda::{Device, KernelCache, driver_present, nvrtc_present};
 use bench_engine::kv_cache::turbo::TurboType;
 use case::{Case, run};
+use gpu::{device, publish};
 use serde_json::json;
 
 const TURBO3: KvFormat = KvFormat::Turbo(TurboType::Turbo3);
-
-/// The GPU, or why there is none.
-pub(crate) fn device() -> Option<Device> {
-    if !driver_present() || !nvrtc_present() {
-        println!(
-            "SKIP: driver {}, NVRTC {}",
-            if driver_present() { "found" } else { "not found" },
-            if nvrtc_present() { "found" } else { "not found" }
-        );
-        return None;
-    }
-    let cache = std::env::var_os("BENCH_KERNEL_CACHE")
-        .map_or_else(KernelCache::of_user, |folder| KernelCache::in_folder(folder.into()));
-    let cache = match std::env::var_os("BENCH_KERNEL_SOURCES") {
-        Some(folder) => cache.with_sources_from(folder.into()),
-        None => cache,
-    };
-    Some(Device::with_cache(0, cache).unwrap())
-}
-
-pub(crate) fn publish(file: &str, value: &serde_json::Value) {
-    if let Some(folder) = std::env::var_os("OUT") {
-        std::fs::write(
-            std::path::Path::new(&folder).join(file),
-            serde_json::to_string_pretty(value).unwrap() + "\n",
-        )
-        .unwrap();
-    }
-}
 
 fn quick() -> bool {
     std::env::var("BENCH_SWEEP").is_ok_and(|sweep| sweep == "quick")

@@ -2,7 +2,11 @@
 //! Needs NVRTC and no GPU. Without NVRTC it says so and passes, unless `BENCH_REQUIRE_NVRTC` is set.
 
 #![cfg(feature = "cuda")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, which clippy does not take for tests"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -12,6 +16,7 @@ use std::time::Instant;
 
 use bench_engine::attention::{HeadDims, INSTANCES, Path};
 use bench_engine::backend::cuda::{KernelSource, architecture, compile, nvrtc_present, nvrtc_version};
+use bench_engine::gguf::GgmlType;
 
 const COMPUTE: [u32; 5] = [80, 86, 89, 90, 120];
 
@@ -52,16 +57,74 @@ fn jobs() -> Vec<Job> {
                 }
             }
         }
+    }
+    jobs
+}
+
+/// The kernels that have no options: those beside attention.
+fn plain_jobs() -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for compute in COMPUTE {
         let tile = INSTANCES.iter().find(|row| row.path == Path::Tile).unwrap();
         let (k, v) = tile.formats[0];
         let plain = [
             (KernelSource::AttentionTile, tile.max_registers(), tile.shared_bytes(k, v).1),
             (KernelSource::AttentionCombine, 64, 12_416),
             (KernelSource::KvWrite, 128, 0),
+            (KernelSource::Quantize, 64, 0),
+            (KernelSource::MatmulPack, 128, 0),
+            (KernelSource::ResidualNorm, 64, 512),
+            (KernelSource::Heads, 128, 128),
+            (KernelSource::GeluMultiply, 128, 0),
+            (KernelSource::LayerInputs, 128, 128),
+            (KernelSource::Argmax, 128, 65),
+            (KernelSource::JoinRows, 128, 0),
+            (KernelSource::CentroidSelect, 64, 4096),
+            (KernelSource::RowDots, 128, 0),
         ];
         for (source, max_registers, static_shared) in plain {
             let (name, source) = (source.entry().to_owned(), source.file());
             jobs.push(Job { name, source, defines: Vec::new(), compute, max_registers, static_shared });
+        }
+        jobs.extend(matmul_jobs(compute));
+    }
+    jobs
+}
+
+/// Products and gathers, once a type of weights. Registers leave room for two blocks of the small kernel on a
+/// multiprocessor, and of the tiled one where it says so.
+fn matmul_jobs(compute: u32) -> Vec<Job> {
+    let types = [
+        GgmlType::F32,
+        GgmlType::F16,
+        GgmlType::Bf16,
+        GgmlType::Q4_0,
+        GgmlType::Q4_1,
+        GgmlType::Q5_0,
+        GgmlType::Q5_1,
+        GgmlType::Q8_0,
+        GgmlType::Q4K,
+        GgmlType::Q5K,
+        GgmlType::Q6K,
+    ];
+    let mut jobs = Vec::new();
+    for ty in types {
+        let two_blocks = [80, 90].contains(&compute)
+            && [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
+        let kernels = [
+            (KernelSource::MatmulSmall, 102, 0),
+            (KernelSource::MatmulTiled, if two_blocks { 128 } else { 255 }, 0),
+            (KernelSource::GatherRows, 64, 0),
+        ];
+        for (source, max_registers, static_shared) in kernels {
+            jobs.push(Job {
+                name: format!("{} {ty}", source.entry()),
+                source: source.file(),
+                defines: vec![format!("-DTYPE={}", ty.id()), "-DDEPTH=3".to_owned()],
+                compute,
+                max_registers,
+                static_shared,
+            });
         }
     }
     jobs
@@ -82,7 +145,7 @@ fn parse(log: &str) -> Used {
 }
 
 fn check(job: &Job) -> Result<Used, String> {
-    let source = KernelSource::ALL.into_iter().find(|source| source.file() == job.source).unwrap();
+    let source = KernelSource::ALL.iter().copied().find(|source| source.file() == job.source).unwrap();
     let label = format!("{} on {}", job.name, architecture(job.compute));
     let compiled =
         compile(source, &job.defines, &architecture(job.compute)).map_err(|e| format!("{label}: {e}"))?;
@@ -102,6 +165,15 @@ fn check(job: &Job) -> Result<Used, String> {
 
 #[test]
 fn every_row_compiles_for_every_architecture_within_its_resources() {
+    check_all(&jobs());
+}
+
+#[test]
+fn the_other_kernels_compile_for_every_architecture_within_their_resources() {
+    check_all(&plain_jobs());
+}
+
+fn check_all(jobs: &[Job]) {
     if !nvrtc_present() {
         assert!(
             std::env::var_os("BENCH_REQUIRE_NVRTC").is_none(),
@@ -112,7 +184,7 @@ fn every_row_compiles_for_every_architecture_within_its_resources() {
         );
         return;
     }
-    let (started, jobs) = (Instant::now(), jobs());
+    let started = Instant::now();
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {

@@ -12,7 +12,7 @@ use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::spec::generation::{Finish, GenerateParams, GenerateSummary};
 use bench_engine::spec::sampler::SamplingParams;
 use bench_engine::synth::tiny::{TinyPair, TinyPairFiles, planted_rule, write_tiny_pair};
-use bench_engine::{Engine, EngineConfig, EngineError, Speculation};
+use bench_engine::{DeviceChoice, Engine, EngineConfig, EngineError, Speculation};
 
 fn size(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
@@ -42,6 +42,7 @@ fn config(files: &TinyPairFiles, speculation: Speculation) -> EngineConfig {
         context_tokens: 128,
         kv_type: KvType::F16,
         threads: size(1),
+        device: DeviceChoice::Cpu,
         speculation,
     }
 }

@@ -12,6 +12,7 @@ mod raster;
 mod rows;
 mod tables;
 mod theme;
+mod truth;
 mod words;
 
 use std::path::{Path, PathBuf};

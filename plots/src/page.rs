@@ -13,6 +13,7 @@ use crate::error::PlotError;
 use crate::rows::{NARROW, WIDE, draw};
 use crate::tables;
 use crate::theme::{Theme, stack_colour};
+use crate::truth::{surroundings, truth};
 use crate::words::{date, estimate, incomparable, number, percent, verdict, within_stack};
 
 const STYLE: &str = include_str!("page.css");
@@ -41,12 +42,14 @@ pub(crate) fn page(report: &Report, charts: &[Chart]) -> Result<String, PlotErro
                     @for figure in &figures { (figure) }
                     (arms(report))
                     (across(report))
+                    (truth(report))
+                    (ground(report))
                     (configuration(report))
                     (environment(report))
                     (method(report))
                     footer {
-                        p { a href="../rows.jsonl" { "rows.jsonl" } " and " a href="../manifest.json" { "manifest.json" }
-                            " hold every request and setting this page is made from. "
+                        p { a href="../rows.jsonl" { "rows.jsonl" } ", " a href="../environment.jsonl" { "environment.jsonl" } " and " a href="../manifest.json" { "manifest.json" }
+                            " hold every request, reading and setting this page is made from. "
                             a href="report.json" { "report.json" } ", " a href="report.md" { "report.md" } " and "
                             a href="requests.parquet" { "requests.parquet" } " hold the same numbers for machines." }
                     }
@@ -109,16 +112,22 @@ fn summary(report: &Report) -> (String, String) {
         return (claim, ground);
     }
     let count = |wanted: Verdict| within_stack(report).filter(|(_, c)| c.verdict == wanted).count();
-    let (all, slower, open) =
-        (within_stack(report).count(), count(Verdict::Slower), count(Verdict::NotResolved));
+    let (all, slower) = (within_stack(report).count(), count(Verdict::Slower));
+    let (same, open) = (count(Verdict::Equivalent), count(Verdict::NotResolved));
     let claim = match (all, slower, open) {
         (0, _, _) => "One way of decoding was measured; there is nothing to compare",
+        (_, 0, 0) if same > 0 => "Speculation makes no difference that matters",
         (_, 0, 0) => "No speed-up can be stated: nothing was comparable",
-        (_, _, 0) => "Speculation made decoding slower",
-        (_, 0, _) => "No difference is resolved by these measurements",
+        (_, _, 0) if same == 0 => "Speculation made decoding slower",
+        (_, 0, _) if same == 0 => "No difference is resolved by these measurements",
         (_, _, _) => "No way of speculating is resolved to be faster",
     };
-    let parts = [(slower, "slower"), (open, "not resolved"), (all - slower - open, "not comparable")];
+    let parts = [
+        (slower, "slower"),
+        (same, "equivalent"),
+        (open, "not resolved"),
+        (all - slower - same - open, "not comparable"),
+    ];
     let parts: Vec<String> =
         parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
     let ground = format!("Of {all} comparisons: {}.", parts.join(", "));
@@ -140,8 +149,12 @@ fn sentence(report: &Report, comparison: &Comparison) -> String {
         Verdict::Faster | Verdict::Slower => {
             format!("{word} than {}: {}{output}", comparison.baseline, range.unwrap_or_default())
         }
+        Verdict::Equivalent => {
+            format!("{word} to {}: {}{output}", comparison.baseline, range.unwrap_or_default())
+        }
         Verdict::NotResolved => {
-            format!("{word} against {}: {}{output}", comparison.baseline, range.unwrap_or_default())
+            let why = comparison.why.as_ref().map_or_else(String::new, |why| format!(", {why}"));
+            format!("{word} against {}{why}: {}{output}", comparison.baseline, range.unwrap_or_default())
         }
         Verdict::NotComparable => {
             format!("{word} with {}: {}", comparison.baseline, incomparable(report, comparison))
@@ -185,7 +198,9 @@ fn figure(report: &Report, chart: &Chart) -> Result<Markup, PlotError> {
         "acceptance-by-category" => {
             html! { (tables::categories(report)) (tables::category_positions(report)) }
         }
-        _ => html! { (tables::throughput(report)) (tables::category_speed(report)) },
+        _ => {
+            html! { (tables::throughput(report)) (tables::gaps(report)) (tables::category_speed(report)) }
+        }
     };
     Ok(html! {
         figure id=(chart.name) {
@@ -225,6 +240,27 @@ fn across(report: &Report) -> Markup {
     } }
 }
 
+/// What the verdicts rest on: every metric's test, and the audit of outputs.
+fn ground(report: &Report) -> Markup {
+    let audited: Vec<_> = report
+        .comparisons
+        .iter()
+        .filter_map(|comparison| Some((comparison, comparison.lossless.as_ref()?)))
+        .collect();
+    html! {
+        @if report.comparisons.iter().any(|comparison| comparison.test.is_some()) {
+            section { h2 { "What the verdicts rest on" }
+                @for note in &report.method_notes { p { (note) "." } }
+                div.scroll { (tables::tests(report)) } }
+        }
+        @if !audited.is_empty() {
+            section { h2 { "Is it lossless?" }
+                p { "Greedy outputs token by token. Where they part, the distance of the two best logits tells a near tie                      from a defect." }
+                div.scroll { (tables::audit(&audited)) } }
+        }
+    }
+}
+
 fn configuration(report: &Report) -> Markup {
     html! {
         section {
@@ -259,7 +295,11 @@ fn environment(report: &Report) -> Markup {
         ("assistant SHA-256", report.assistant_sha256.clone().unwrap_or_else(unknown)),
         ("runs", report.run_ids.join(", ")),
     ];
-    html! { section { h2 { "Environment" } dl { @for (name, value) in facts { dt { (name) } dd { (value) } } } } }
+    html! { section {
+        h2 { "Environment" }
+        dl { @for (name, value) in facts { dt { (name) } dd { (value) } } }
+        (surroundings(report))
+    } }
 }
 
 fn method(report: &Report) -> Markup {

@@ -1,9 +1,10 @@
 //! The numbers of the charts as tables, one below each chart.
 
-use bench_core::report::{Comparison, Report, Verdict};
+use bench_core::audit::Lossless;
+use bench_core::report::{Comparison, Gaps, Report, Verdict};
 use maud::{Markup, html};
 
-use crate::words::{estimate, incomparable, percent, percents, verdict};
+use crate::words::{chance, estimate, incomparable, number, percent, percents, verdict};
 
 pub(crate) fn throughput(report: &Report) -> Markup {
     html! {
@@ -18,6 +19,24 @@ pub(crate) fn throughput(report: &Report) -> Markup {
     }
 }
 
+/// Time between chunks and between tokens; nothing for reports made before it was kept.
+pub(crate) fn gaps(report: &Report) -> Markup {
+    let cell = |gaps: Option<Gaps>, of: fn(Gaps) -> f64| {
+        gaps.map_or_else(|| "–".to_owned(), |gaps| number(of(gaps)))
+    };
+    html! { @if report.arms.iter().any(|arm| arm.inter_chunk.is_some()) {
+        table {
+            thead { tr { th { "arm" } th.n { "between chunks, ms: p50" } th.n { "p99" } th.n { "longest" } th.n { "between tokens, ms: p50" } th.n { "p99" } } }
+            tbody { @for arm in &report.arms { tr {
+                th scope="row" { (arm.label) }
+                td.n { (cell(arm.inter_chunk, |gaps| gaps.p50_ms)) } td.n { (cell(arm.inter_chunk, |gaps| gaps.p99_ms)) }
+                td.n { (cell(arm.inter_chunk, |gaps| gaps.max_ms)) }
+                td.n { (cell(arm.inter_token, |gaps| gaps.p50_ms)) } td.n { (cell(arm.inter_token, |gaps| gaps.p99_ms)) }
+            } } }
+        }
+    } }
+}
+
 pub(crate) fn comparisons(report: &Report, comparisons: Vec<&Comparison>) -> Markup {
     html! {
         table {
@@ -26,8 +45,58 @@ pub(crate) fn comparisons(report: &Report, comparisons: Vec<&Comparison>) -> Mar
                 th scope="row" { (comparison.candidate) } td { (comparison.baseline) }
                 td.n { (estimate(comparison.ratio)) } td.n { (comparison.pairs) }
                 td { (verdict(comparison.verdict))
-                    @if comparison.verdict == Verdict::NotComparable { ": " (incomparable(report, comparison)) } }
+                    @if comparison.verdict == Verdict::NotComparable { ": " (incomparable(report, comparison)) }
+                    @if let Some(why) = &comparison.why { ": " (why) } }
                 td { (comparison.same_output.map_or("–", |same| if same { "yes" } else { "no" })) }
+            } } }
+        }
+    }
+}
+
+/// Every metric of every comparison with its tests.
+pub(crate) fn tests(report: &Report) -> Markup {
+    let rows = report.comparisons.iter().flat_map(|comparison| {
+        let main = (comparison.metric.as_str(), comparison.ratio, comparison.verdict, comparison.test);
+        let others = comparison.other_metrics.iter();
+        let others = others.map(|other| {
+            ((other.metric.as_str(), other.ratio, other.verdict, other.test), other.why.as_ref())
+        });
+        std::iter::once((main, comparison.why.as_ref())).chain(others).map(move |row| (comparison, row))
+    });
+    html! {
+        table {
+            thead { tr { th { "candidate" } th { "baseline" } th { "metric" } th.n { "ratio" } th { "verdict" } th.n { "p (Holm)" } th.n { "p (ranks)" } th.n { "noise floor" } th.n { "could find" } } }
+            tbody { @for (comparison, ((metric, ratio, word, test), why)) in rows { tr {
+                th scope="row" { (comparison.candidate) } td { (comparison.baseline) } td { (metric) }
+                td.n { (estimate(ratio)) } td { (verdict(word)) @if let Some(why) = why { ": " (why) } }
+                td.n { (chance(test.and_then(|test| test.p_holm))) }
+                td.n { (chance(test.and_then(|test| test.p_ranks))) }
+                td.n { (tenths(test.and_then(|test| test.noise_floor))) }
+                td.n { (tenths(test.and_then(|test| test.detectable))) }
+            } } }
+        }
+    }
+}
+
+/// A small share: `1.3 %`.
+fn tenths(share: Option<f64>) -> String {
+    share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0))
+}
+
+/// What the audit of greedy outputs found, with the first difference.
+pub(crate) fn audit(audited: &[(&Comparison, &Lossless)]) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "candidate" } th { "baseline" } th { "same output" } th { "first difference" } } }
+            tbody { @for (comparison, lossless) in audited { tr {
+                th scope="row" { (comparison.candidate) } td { (comparison.baseline) }
+                td { (crate::words::audit(lossless)) }
+                td { @if let Some(first) = &lossless.first {
+                    (first.prompt_id) @if let Some(token) = first.divergence.token { ", token " (token) }
+                    @if let Some(margin) = first.divergence.margin { ", logits " (format!("{margin:.3}")) " apart" }
+                    ": " code { "…" (first.divergence.before) } " then "
+                    code { (first.divergence.baseline) } " or " code { (first.divergence.candidate) }
+                } }
             } } }
         }
     }

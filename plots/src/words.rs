@@ -1,5 +1,6 @@
 //! Numbers and verdicts as words, the same in charts and on the page.
 
+use bench_core::audit::Lossless;
 use bench_core::report::{ArmReport, Comparison, Estimate, Report, Verdict};
 
 /// Digits that tell: 12.3, 123, 1234.
@@ -44,6 +45,7 @@ pub(crate) fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Faster => "faster",
         Verdict::Slower => "slower",
+        Verdict::Equivalent => "equivalent",
         Verdict::NotResolved => "not resolved",
         Verdict::NotComparable => "not comparable",
     }
@@ -72,6 +74,28 @@ pub(crate) fn incomparable(report: &Report, comparison: &Comparison) -> String {
     };
     let why = culprit.invalid_reasons.first().cloned().unwrap_or_else(|| absence(culprit));
     if culprit.label == comparison.candidate { why } else { format!("{} {why}", culprit.label) }
+}
+
+/// What the audit of greedy outputs found: `15 of 15`, or what the others are taken for.
+pub(crate) fn audit(lossless: &Lossless) -> String {
+    let Lossless { requests, identical, near_tie, defect, unknown_margin, .. } = lossless;
+    let kinds = [(near_tie, "near tie"), (defect, "defect"), (unknown_margin, "unknown margin")];
+    let kinds: Vec<String> = kinds
+        .into_iter()
+        .filter(|(count, _)| **count > 0)
+        .map(|(count, kind)| format!("{count} {kind}"))
+        .collect();
+    let others = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    format!("{identical} of {requests}{others}")
+}
+
+/// A chance: `0.03`, `< 0.001`, a dash where it is unknown.
+pub(crate) fn chance(p: Option<f64>) -> String {
+    match p {
+        None => "–".to_owned(),
+        Some(p) if p < 0.001 => "< 0.001".to_owned(),
+        Some(p) => format!("{p:.3}"),
+    }
 }
 
 /// Comparisons of an arm with the first arm of its own stack, in report order.

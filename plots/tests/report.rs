@@ -77,6 +77,35 @@ fn the_page_stands_alone_and_escapes() {
 }
 
 #[test]
+fn rules_and_machine_are_on_the_page() {
+    let (_dir, files) = written();
+    let page = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(
+        page.contains("Of 3 rules 1 held, 1 are unknown, 0 do not apply, 1 are broken (0 set an arm aside).")
+    );
+    for part in [
+        "title=\"others used 9.0 % of the CPUs &amp; more\"><strong>broken</strong>",
+        "No GPU can be read: libnvidia-ml.so.1: no such &lt;file&gt;",
+        "href=\"../environment.jsonl\"",
+        "<th scope=\"row\">block 1</th><td class=\"n\">12.5</td>",
+        "<td class=\"n\">412</td>",
+        "<td class=\"n\">30.2</td><td class=\"n\">110</td>",
+        "<td class=\"n\">0.219</td>",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+
+    let mut old = support::report();
+    old.truth.clear();
+    old.environment.clear();
+    old.arms.iter_mut().for_each(|arm| arm.truth.clear());
+    let dir = tempfile::tempdir().unwrap();
+    let files = write_report(&old, dir.path()).unwrap();
+    let page = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(!page.contains("Truth rules") && !page.contains("Around run"), "a report from before the rules");
+}
+
+#[test]
 fn pictures_are_pictures() {
     let (_dir, files) = written();
     assert_eq!(files.len(), 1 + 4 * 3);

@@ -251,6 +251,13 @@ pub(crate) const FIELDS: &[Field] = &[
         "false",
         "Go on past end-of-generation tokens, so that every arm emits equally many.",
     ),
+    field(
+        "workload.salted",
+        Kind::Flag,
+        "false",
+        "Begin every request's prompt with four groups of three digits of its own, the same in every arm and equally long, \
+         so that no cache of prefixes can serve it.",
+    ),
     field("workload.prompts[].id", Kind::Label, "", "Unique name of a prompt."),
     field(
         "workload.prompts[].category",
@@ -306,6 +313,25 @@ pub(crate) const FIELDS: &[Field] = &[
         "0.01",
         "An arm whose drafts are accepted less often is invalid: something is wrong with its drafter. 0 switches it off.",
     ),
+    field(
+        "run.order",
+        Kind::OneOf(&["abba", "random"]),
+        "`abba`",
+        "How a block goes through the arms: forward and backward in turn, or shuffled anew for every block from the seed.",
+    ),
+    field(
+        "run.max_looks",
+        Kind::Whole(1, Some(5), "1 to 5"),
+        "1",
+        "How often the run looks whether every comparison is settled, the last block included, and ends early if so. More than 1 makes all intervals wider: see docs/statistics.md.",
+    ),
+    field(
+        "run.throughput_margin",
+        SHARE,
+        "0.01",
+        "A difference of throughput nobody would act on: intervals within it are called equivalent.",
+    ),
+    field("run.ttft_margin", SHARE, "0.03", "The same for the time to first token."),
 ];
 
 /// Whether a path (with `[]` for elements) is a key or a section of keys.

@@ -1,6 +1,6 @@
 //! A preset as it is written: every key optional, numbers not yet checked.
 
-use bench_core::preset::{Device, DraftHead, KvType, Route, StackKind, WeightType};
+use bench_core::preset::{Device, DraftHead, KvType, Route, RunOrder, StackKind, WeightType};
 use serde::{Deserialize, Serialize};
 
 /// The whole text. Keys and defaults are described in `fields`.
@@ -96,6 +96,7 @@ pub(crate) struct RawServing {
 pub(crate) struct RawWorkload {
     pub(crate) max_tokens: Option<i64>,
     pub(crate) ignore_eos: Option<bool>,
+    pub(crate) salted: Option<bool>,
     pub(crate) prompts: Option<Vec<RawPrompt>>,
 }
 
@@ -127,4 +128,8 @@ pub(crate) struct RawRun {
     pub(crate) request_timeout: Option<String>,
     pub(crate) max_restarts: Option<i64>,
     pub(crate) min_acceptance: Option<f64>,
+    pub(crate) order: Option<RunOrder>,
+    pub(crate) max_looks: Option<i64>,
+    pub(crate) throughput_margin: Option<f64>,
+    pub(crate) ttft_margin: Option<f64>,
 }

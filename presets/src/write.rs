@@ -42,6 +42,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
         workload: Some(RawWorkload {
             max_tokens: Some(workload.max_tokens.get().into()),
             ignore_eos: Some(workload.ignore_eos),
+            salted: Some(workload.salted),
             prompts: Some(workload.prompts.iter().map(raw_prompt).collect()),
         }),
         sampling: Some(RawSampling {
@@ -58,6 +59,10 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             request_timeout: Some(format!("{}ms", run.request_timeout_ms)),
             max_restarts: Some(run.max_restarts.into()),
             min_acceptance: Some(run.min_acceptance),
+            order: Some(run.order),
+            max_looks: Some(run.max_looks.into()),
+            throughput_margin: Some(run.throughput_margin),
+            ttft_margin: Some(run.ttft_margin),
         }),
     })
 }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
-    Route, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind,
-    SynthTiny, SyntheticRates, WeightType, Workload,
+    Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
+    StackKind, SynthTiny, SyntheticRates, WeightType, Workload,
 };
 use bench_presets::{Theme, json_schema, load, parse, reference_markdown, shipped, to_toml};
 use proptest::option;
@@ -182,14 +182,15 @@ fn workload() -> impl Strategy<Value = (Workload, Route)> {
     let texts = ("[a-z ]{1,6}x", "\\PC*[a-z]\\PC*|(?s).{0,20}y", option::of(any::<String>()));
     let prompts = proptest::collection::vec((label(), texts), 1..4);
     let route = prop_oneof![Just(Route::Completion), Just(Route::OpenAiCompletion), Just(Route::Chat)];
-    (prompts, nonzero(1000), any::<bool>(), route).prop_map(|(prompts, max_tokens, ignore_eos, route)| {
+    let flags = (any::<bool>(), any::<bool>());
+    (prompts, nonzero(1000), flags, route).prop_map(|(prompts, max_tokens, (ignore_eos, salted), route)| {
         let prompts = numbered(prompts).into_iter().map(|(id, (category, text, system))| PromptSpec {
             id,
             category,
             system: system.filter(|_| route == Route::Chat),
             text,
         });
-        (Workload { prompts: prompts.collect(), max_tokens, ignore_eos }, route)
+        (Workload { prompts: prompts.collect(), max_tokens, ignore_eos, salted }, route)
     })
 }
 
@@ -202,8 +203,11 @@ fn sampling() -> impl Strategy<Value = SamplingParams> {
 
 fn run() -> impl Strategy<Value = RunParams> {
     let counts = (nonzero(u32::MAX), any::<u32>(), nonzero(u32::MAX));
-    (counts, 1_u64..1_000_000_000, any::<u32>(), 0.0_f64..=1.0).prop_map(
-        |((blocks, warmup_requests, concurrency), request_timeout_ms, max_restarts, min_acceptance)| {
+    let order = prop_oneof![Just(RunOrder::Abba), Just(RunOrder::Random)];
+    let ends = (order, 1_u32..=5, 0.0_f64..=1.0, 0.0_f64..=1.0);
+    (counts, 1_u64..1_000_000_000, any::<u32>(), 0.0_f64..=1.0, ends).prop_map(
+        |((blocks, warmup_requests, concurrency), request_timeout_ms, max_restarts, min_acceptance, ends)| {
+            let (order, max_looks, throughput_margin, ttft_margin) = ends;
             RunParams {
                 blocks,
                 warmup_requests,
@@ -211,6 +215,10 @@ fn run() -> impl Strategy<Value = RunParams> {
                 request_timeout_ms,
                 max_restarts,
                 min_acceptance,
+                order,
+                max_looks,
+                throughput_margin,
+                ttft_margin,
             }
         },
     )

@@ -2,38 +2,52 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bench_core::environment::EnvironmentSample;
+use bench_core::noise::{NoiseFloor, is_aa, noise_key};
 use bench_core::record::{ArmManifest, ArmStatus, Phase, RequestRecord};
 use bench_core::report::{ArmReport, FailureSummary, REPORT_SCHEMA, Report};
-use bench_core::stats::BootstrapConfig;
+use bench_core::stats::{BootstrapConfig, Looks};
+use bench_core::truth::over_arms;
 
 use crate::categories::categories;
-use crate::compare::compare;
+use crate::compare::{compare, noise_entries};
 use crate::effective::effective;
 use crate::error::ResultsError;
 use crate::frame::{failure, frame, kind_name};
+use crate::gaps::{between_chunks, between_tokens};
 use crate::load::Loaded;
 use crate::samples::{
-    PromptIndex, accepted_of_drafted, completed_rows, decode_parts, extra_tokens_a_step, plus_one,
+    PromptIndex, accepted_of_drafted, completed_rows, decode_parts, e2e_parts, extra_tokens_a_step, plus_one,
     position_sums,
 };
+use crate::surroundings::{all_readings, around_arm, run_environments};
 use crate::totals::{Totals, totals};
+use crate::truth::{Facts, Finding, findings};
 use crate::validity::invalid_reasons;
 
 /// Makes the report of loaded runs.
 pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     let totals = totals(&frame(loaded)?)?;
-    let config = BootstrapConfig::default();
     let first = loaded.first();
+    let readings = all_readings(loaded);
+    let totals_of = |label: &str| totals.get(label).copied().unwrap_or_default();
+    let run = &first.preset.run;
+    // Looks are paid for by every interval, whether the run ended early or not.
+    let confidence = Looks::new(run.blocks.get(), run.max_looks).confidence();
+    let config = BootstrapConfig { confidence, ..BootstrapConfig::default() };
     let mut arms: Vec<_> = loaded
         .arms
         .iter()
-        .map(|arm| arm_report(loaded, arm, totals.get(&arm.label).copied().unwrap_or_default(), &config))
+        .map(|arm| arm_report(loaded, arm, totals_of(&arm.label), &readings, &config))
         .collect();
     let by_category: Vec<_> = arms.iter().map(|arm| categories(loaded, &arms, arm, &config)).collect();
     for (arm, categories) in arms.iter_mut().zip(by_category) {
         arm.categories = categories;
     }
+    let checks: Vec<_> = arms.iter().map(|arm| (arm.label.as_str(), &*arm.truth)).collect();
     Ok(Report {
+        truth: over_arms(&checks),
+        environment: run_environments(loaded),
         schema: REPORT_SCHEMA,
         preset: first.preset.name.clone(),
         preset_description: first.preset.description.clone(),
@@ -48,20 +62,33 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
         blocks: full_blocks(loaded),
         confidence: config.confidence,
         notes: notes(loaded),
+        method_notes: looks_note(loaded).into_iter().chain([noise_note(loaded)]).collect(),
         comparisons: compare(loaded, &arms, &config),
         arms,
     })
 }
 
-fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &BootstrapConfig) -> ArmReport {
+fn arm_report(
+    loaded: &Loaded,
+    arm: &ArmManifest,
+    totals: Totals,
+    readings: &[EnvironmentSample],
+    config: &BootstrapConfig,
+) -> ArmReport {
     let rows: Vec<_> = completed_rows(loaded, &arm.label);
     let failure_kinds = failures(loaded, arm);
     let skipped = match &arm.status {
         ArmStatus::Skipped { reason } => Some(reason.clone()),
         ArmStatus::Ready | ArmStatus::Failed { .. } => None,
     };
-    let invalid_reasons =
-        if skipped.is_some() { Vec::new() } else { invalid_reasons(loaded, arm, &totals, &failure_kinds) };
+    let surroundings = around_arm(loaded, readings, &arm.label);
+    let facts = Facts::new(loaded, arm, &totals, &surroundings);
+    let findings = if skipped.is_some() { Vec::new() } else { findings(&facts) };
+    let invalid_reasons = if skipped.is_some() {
+        Vec::new()
+    } else {
+        invalid_reasons(loaded, arm, &totals, &failure_kinds, &findings)
+    };
     let prompts = PromptIndex::new(loaded);
     let ratio = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| prompts.ratio(&rows, parts, config);
     let over_prompts = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| {
@@ -80,14 +107,13 @@ fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &Boots
         invalid_reasons,
         skipped,
         tokens_per_s: ratio(&decode_parts),
-        e2e_tokens_per_s: ratio(&|row| {
-            let tokens = f64::from(row.output.tokens?);
-            Some((tokens * 1e9, row.timing.last_token_ns? as f64))
-        }),
+        e2e_tokens_per_s: ratio(&e2e_parts),
         ttft_ms: median(&|row| Some(row.timing.first_token_ns? as f64 / 1e6)),
         tpot_ms: median(&|row| {
             row.decode_span().map(|span| span.span_ns as f64 / f64::from(span.tokens) / 1e6)
         }),
+        inter_chunk: between_chunks(&rows),
+        inter_token: between_tokens(&rows),
         output_tokens: totals.output_tokens,
         prompt_tokens: totals.prompt_tokens,
         drafted: totals.drafted,
@@ -101,7 +127,22 @@ fn arm_report(loaded: &Loaded, arm: &ArmManifest, totals: Totals, config: &Boots
         // They need to know which arms are valid.
         categories: Vec::new(),
         effective: effective(arm, &rows),
+        truth: findings.iter().map(Finding::check).collect(),
+        joules_per_token: joules_per_token(&facts),
+        environment: surroundings.span.clone(),
     }
+}
+
+/// Energy of all visible GPUs during the arm's passes, by the tokens that came of them. What was spent on requests that
+/// failed is inside.
+fn joules_per_token(facts: &Facts<'_>) -> Option<f64> {
+    if facts.is_on_cpu() || facts.is_elsewhere() {
+        return None;
+    }
+    let gpus = &facts.surroundings.span.as_ref()?.gpus;
+    let tokens = facts.totals.output_tokens.filter(|&tokens| tokens > 0)?;
+    let joules: f64 = gpus.iter().map(|gpu| gpu.energy_j).sum::<Option<f64>>()?;
+    (!gpus.is_empty()).then(|| joules / tokens as f64)
 }
 
 /// Requests that did not complete, and set-ups that failed, by kind in order of appearance. Warm-up is not counted.
@@ -140,4 +181,59 @@ fn notes(loaded: &Loaded) -> Vec<String> {
         .collect();
     notes.extend(loaded.notes.iter().cloned());
     notes
+}
+
+/// What a run that may end early has to say of it.
+fn looks_note(loaded: &Loaded) -> Option<String> {
+    let run = &loaded.first().preset.run;
+    let asked = run.blocks.get();
+    let done = full_blocks(loaded);
+    let ended = loaded.manifests.iter().all(|run| run.end.is_some_and(|end| !end.interrupted));
+    (run.max_looks > 1).then(|| {
+        let stopped = if loaded.manifests.len() == 1 && ended && done < asked {
+            format!("; ended after block {done} of {asked}, all comparisons settled")
+        } else {
+            String::new()
+        };
+        let confidence = Looks::new(asked, run.max_looks).confidence() * 100.0;
+        format!(
+            "up to {} looks were allowed, so intervals are of {confidence:.1} % to be right in 95 % of runs{stopped}",
+            run.max_looks
+        )
+    })
+}
+
+/// Whether small differences can be told from the machine's own.
+fn noise_note(loaded: &Loaded) -> String {
+    if is_aa(&loaded.first().preset) {
+        return "an A/A run: both arms are the same, and every difference is noise".to_owned();
+    }
+    match loaded.noise_floor() {
+        Some(floor) => format!("noise floor of this machine from the A/A run {}", floor.run_id),
+        None => {
+            "no noise floor is known for this machine and experiment: measure it with `bench run PRESET --aa`"
+                .to_owned()
+        }
+    }
+}
+
+/// What an A/A run shows of its machine; `None` of another run, and where too few blocks were measured or an arm is
+/// invalid.
+///
+/// # Errors
+///
+/// Only where the experiment cannot be hashed.
+pub fn noise_floor(loaded: &Loaded, report: &Report) -> Result<Option<NoiseFloor>, ResultsError> {
+    let run = loaded.first();
+    let entries = noise_entries(loaded, &report.arms);
+    if !is_aa(&run.preset) || entries.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(NoiseFloor {
+        key: noise_key(&run.host, &run.preset)?,
+        run_id: run.run_id.clone(),
+        started_unix_ms: run.started_unix_ms,
+        suite_version: run.suite_version.clone(),
+        entries,
+    }))
 }

@@ -1,16 +1,22 @@
 //! Who is compared with whom, and what the pairs say.
 //!
 //! Within a stack, every variant with the first one: what does speculation bring? Across stacks, every variant with
-//! the same variant of the first stack: which stack is faster? Nothing else is a fair pair.
+//! the same variant of the first stack: which stack is faster? Nothing else is a fair pair. How a verdict comes about
+//! is told in docs/statistics.md.
 
 use std::collections::BTreeMap;
 
-use bench_core::record::RequestRecord;
-use bench_core::report::{ArmReport, Comparison, Estimate, Verdict};
-use bench_core::stats::{BootstrapConfig, PairSample, paired_ratio, verdict};
+use bench_core::audit::Lossless;
+use bench_core::noise::{NoiseEntry, NoiseFloor};
+use bench_core::record::{ArmManifest, RequestRecord};
+use bench_core::report::{ArmReport, BlockTest, Comparison, Estimate, MetricComparison};
+use bench_core::stats::{
+    BootstrapConfig, Evidence, LogPair, Metric, PairSample, PairedRatio, Power, block_test, holm,
+    paired_log_ratio, paired_ratio, signed_rank, verdict,
+};
 
 use crate::load::Loaded;
-use crate::samples::{PromptIndex, completed_rows, decode_parts};
+use crate::samples::{PromptIndex, completed_rows, decode_parts, metric_value};
 
 /// All comparisons, in report order: first within stacks, then across them.
 pub(crate) fn compare(loaded: &Loaded, arms: &[ArmReport], config: &BootstrapConfig) -> Vec<Comparison> {
@@ -21,6 +27,26 @@ pub(crate) fn compare(loaded: &Loaded, arms: &[ArmReport], config: &BootstrapCon
             Some(comparison(loaded, report_of(baseline)?, report_of(candidate)?, config))
         })
         .collect()
+}
+
+/// What an A/A run shows of the machine: every arm `.../b` against its `.../a`. Empty where an arm is invalid or has too
+/// few blocks.
+pub(crate) fn noise_entries(loaded: &Loaded, arms: &[ArmReport]) -> Vec<NoiseEntry> {
+    let valid = |arm: &&ArmManifest| arms.iter().any(|report| report.label == arm.label && report.valid);
+    let mut entries = Vec::new();
+    for (baseline, candidate) in pairs(loaded) {
+        let both = [baseline, candidate].map(|label| loaded.arms.iter().find(|arm| arm.label == label));
+        let [Some(a), Some(b)] = both.map(|arm| arm.filter(valid)) else { continue };
+        if a.stack != b.stack {
+            continue;
+        }
+        let matched = matched(loaded, &a.label, &b.label);
+        entries.extend(Metric::ALL.into_iter().filter_map(|metric| {
+            let paired = paired(loaded, &matched, metric, &BootstrapConfig::default())?;
+            NoiseEntry::new(a.stack, metric, &paired)
+        }));
+    }
+    entries
 }
 
 /// Labels (baseline, candidate).
@@ -52,18 +78,127 @@ fn comparison(
     let samples: Vec<_> = matched.iter().filter_map(|(a, b)| pair_sample(a, b, prompts.of(a))).collect();
     // The ratio of an invalid arm would be quoted without its reasons.
     let comparable = baseline.valid && candidate.valid;
-    let estimated = paired_ratio(&samples, config).filter(|_| comparable);
-    let ratio = estimated.map(|(ratio, _)| ratio);
+    let mut metrics = compared_metrics(loaded, (baseline, candidate), &matched, config);
+    let main = metrics.remove(0);
     let greedy = loaded.first().preset.sampling.temperature <= 0.0;
+    let lossless = greedy.then(|| lossless(&matched)).filter(|audit| audit.requests > 0);
     Comparison {
         baseline: baseline.label.clone(),
         candidate: candidate.label.clone(),
-        metric: "tokens_per_s".to_owned(),
-        ratio,
-        pairs: samples.len() as u64,
-        verdict: if comparable { verdict(ratio.as_ref()) } else { Verdict::NotComparable },
+        metric: main.metric.as_str().to_owned(),
+        ratio: main.ratio,
+        pairs: main.pairs,
+        verdict: main.verdict,
+        why: main.why,
+        other_prompts: main.other_prompts,
+        ratio_of_sums: paired_ratio(&samples, config).filter(|_| comparable).map(|(ratio, _)| ratio),
+        test: main.test,
+        other_metrics: metrics,
         same_output: if greedy { same_output(&matched) } else { None },
+        lossless,
     }
+}
+
+/// One entry a metric, in the order of [`Metric::ALL`].
+fn compared_metrics(
+    loaded: &Loaded,
+    (baseline, candidate): (&ArmReport, &ArmReport),
+    matched: &[(&RequestRecord, &RequestRecord)],
+    config: &BootstrapConfig,
+) -> Vec<MetricComparison> {
+    let comparable = baseline.valid && candidate.valid;
+    let paired = Metric::ALL.map(|metric| paired(loaded, matched, metric, config));
+    let p_values: Vec<Option<f64>> =
+        paired.iter().map(|paired| block_test(&paired.as_ref()?.block_logs).filter(|_| comparable)).collect();
+    let adjusted = holm_of_known(&p_values);
+    let floor = noise_floor(loaded, baseline, candidate);
+    let run = &loaded.first().preset.run;
+    let describe = |((metric, paired), (p_value, p_holm)): ((Metric, Option<PairedRatio>), _)| {
+        let pairs = paired.as_ref().map_or(0, |paired| paired.pairs);
+        let paired = paired.filter(|_| comparable);
+        let (margin, noise_floor) = (run.margin(metric), floor(metric));
+        let (verdict, why) = verdict(&Evidence {
+            ratio: paired.as_ref().map(|paired| paired.ratio),
+            p_adjusted: p_holm,
+            alpha: 1.0 - config.confidence,
+            margin,
+            noise_floor,
+            more_is_faster: metric.more_is_faster(),
+        });
+        MetricComparison {
+            metric,
+            ratio: paired.as_ref().map(|paired| paired.ratio),
+            pairs,
+            verdict,
+            why,
+            other_prompts: paired.as_ref().map(|paired| paired.other_prompts),
+            test: paired.map(|paired| tests(&paired, (p_value, p_holm), (margin, noise_floor), config)),
+        }
+    };
+    Metric::ALL.into_iter().zip(paired).zip(p_values.into_iter().zip(adjusted)).map(describe).collect()
+}
+
+fn tests(
+    paired: &PairedRatio,
+    (p_value, p_holm): (Option<f64>, Option<f64>),
+    (margin, noise_floor): (f64, Option<f64>),
+    config: &BootstrapConfig,
+) -> BlockTest {
+    let ranks = signed_rank(&paired.block_logs);
+    let power = Power { alpha: 1.0 - config.confidence, ..Power::default() };
+    let blocks = u32::try_from(paired.block_logs.len()).unwrap_or(u32::MAX);
+    let block_sd = paired.block_sd();
+    BlockTest {
+        blocks: blocks.into(),
+        block_sd,
+        p_value,
+        p_holm,
+        p_ranks: ranks.map(|test| test.p_value),
+        smallest_p_ranks: ranks.map(|test| test.smallest_p),
+        margin,
+        noise_floor,
+        detectable: block_sd.and_then(|sd| power.detectable(sd, blocks)),
+    }
+}
+
+/// Holm's adjustment over the values that are there.
+pub(crate) fn holm_of_known(p_values: &[Option<f64>]) -> Vec<Option<f64>> {
+    let known: Vec<f64> = p_values.iter().copied().flatten().collect();
+    let mut adjusted = holm(&known).into_iter();
+    p_values.iter().map(|p| p.and_then(|_| adjusted.next())).collect()
+}
+
+/// The larger of the two arms' floors; of two stacks both have to be known.
+fn noise_floor(
+    loaded: &Loaded,
+    baseline: &ArmReport,
+    candidate: &ArmReport,
+) -> impl Fn(Metric) -> Option<f64> {
+    let floor: Option<&NoiseFloor> = loaded.noise_floor();
+    let stacks = [baseline.stack, candidate.stack];
+    move |metric| {
+        let [a, b] = stacks.map(|stack| floor.and_then(|floor| floor.of(stack, metric)));
+        Some(a?.max(b?))
+    }
+}
+
+fn paired(
+    loaded: &Loaded,
+    matched: &[(&RequestRecord, &RequestRecord)],
+    metric: Metric,
+    config: &BootstrapConfig,
+) -> Option<PairedRatio> {
+    let prompts = PromptIndex::new(loaded);
+    let pair = |(a, b): &(&RequestRecord, &RequestRecord)| {
+        LogPair::new(a.block, prompts.of(a), metric_value(a, metric)?, metric_value(b, metric)?)
+    };
+    paired_log_ratio(&matched.iter().filter_map(pair).collect::<Vec<_>>(), config)
+}
+
+fn lossless(matched: &[(&RequestRecord, &RequestRecord)]) -> Lossless {
+    let mut audit = Lossless::default();
+    matched.iter().for_each(|(a, b)| audit.add(a, b));
+    audit
 }
 
 /// The paired ratio on the prompts of one category; `None` if an arm is invalid, as in [`compare`].
@@ -77,11 +212,9 @@ pub(crate) fn category_ratio(
     if !(baseline.valid && candidate.valid) {
         return None;
     }
-    let prompts = PromptIndex::new(loaded);
-    let matched = matched(loaded, &baseline.label, &candidate.label);
-    let of_category = matched.iter().filter(|(a, _)| a.category == category);
-    let samples: Vec<_> = of_category.filter_map(|(a, b)| pair_sample(a, b, prompts.of(a))).collect();
-    paired_ratio(&samples, config).map(|(ratio, _)| ratio)
+    let mut matched = matched(loaded, &baseline.label, &candidate.label);
+    matched.retain(|(a, _)| a.category == category);
+    paired(loaded, &matched, Metric::TokensPerS, config).map(|paired| paired.ratio)
 }
 
 /// Completed requests of both arms for the same prompt in the same block.
@@ -107,12 +240,7 @@ fn pair_sample(a: &RequestRecord, b: &RequestRecord, prompt: u32) -> Option<Pair
 
 /// Token ids decide where both arms tell them, else the text. `None` without a pair, or if some pair has neither.
 fn same_output(matched: &[(&RequestRecord, &RequestRecord)]) -> Option<bool> {
-    let same = |(a, b): &(&RequestRecord, &RequestRecord)| match (&a.token_ids, &b.token_ids) {
-        (Some(a), Some(b)) => Some(a == b),
-        (Some(_), None) | (None, Some(_)) | (None, None) => {
-            (!a.text.is_empty() && !b.text.is_empty()).then(|| a.text == b.text)
-        }
-    };
-    let each: Option<Vec<bool>> = matched.iter().map(same).collect();
-    each.filter(|each| !each.is_empty()).map(|each| each.into_iter().all(|same| same))
+    let audit = lossless(matched);
+    (audit.requests > 0 && audit.requests == matched.len() as u64)
+        .then_some(audit.identical == audit.requests)
 }

@@ -28,6 +28,12 @@ pub enum ResultsError {
         /// What differs, and how.
         what: String,
     },
+    /// Two runs that may not be compared.
+    #[error("these runs cannot be compared: {}", reasons.join("; "))]
+    Incomparable {
+        /// Everything that stands in the way.
+        reasons: Vec<String>,
+    },
     /// A row names an arm or a run that its manifest does not have.
     #[error("`{root}`: row {request_index} belongs to {what}, which the manifest does not have", root = root.display())]
     Stray {
@@ -64,6 +70,10 @@ impl ResultsError {
             Self::Rows(error) => error.hint(),
             Self::Unlike { .. } => Some(
                 "only repetitions of one preset on one machine are one sample; report each run alone"
+                    .to_owned(),
+            ),
+            Self::Incomparable { .. } => Some(
+                "two runs answer a question only if they differ in nothing but what is asked about"
                     .to_owned(),
             ),
             Self::Stray { .. } => {

@@ -5,20 +5,26 @@
 //! the formulas of `docs/metrics.md`, so equal rows give an equal report; what is unknown stays `None`.
 
 mod aggregate;
+mod between;
 mod categories;
 mod client;
 mod compare;
 mod effective;
 mod error;
 mod frame;
+mod gaps;
 mod load;
 mod markdown;
 mod samples;
+mod surroundings;
 mod totals;
+mod truth;
+mod truth_table;
 mod validity;
 mod write;
 
-pub use self::aggregate::aggregate;
+pub use self::aggregate::{aggregate, noise_floor};
+pub use self::between::{Allowed, compare_runs};
 pub use self::error::ResultsError;
 pub use self::load::{Loaded, load};
-pub use self::write::{report_json, write_files};
+pub use self::write::{comparison_json, report_json, write_files};

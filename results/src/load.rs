@@ -1,14 +1,17 @@
 //! Reads runs and decides whether they are repetitions of one experiment.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
+use bench_core::environment::{EnvironmentRead, read_environment};
+use bench_core::noise::NoiseFloor;
 use bench_core::record::{ArmManifest, ArmStatus, HostInfo, RequestRecord, RunManifest};
 use bench_core::run_dir::RunDir;
 
 use crate::error::ResultsError;
 
 /// One or more runs of the same preset on the same machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Loaded {
     /// In the order given; at least one.
     pub(crate) manifests: Vec<RunManifest>,
@@ -18,9 +21,32 @@ pub struct Loaded {
     pub(crate) rows: Vec<RequestRecord>,
     /// What a reader has to be told: a torn last line.
     pub(crate) notes: Vec<String>,
+    /// The readings of the machine, one entry a run, in the order of the manifests; `None` for a run without.
+    pub(crate) environments: Vec<Option<EnvironmentRead>>,
 }
 
 impl Loaded {
+    /// The noise floor that the first run knew, or was told by [`Self::or_noise_floor`].
+    pub(crate) fn noise_floor(&self) -> Option<&NoiseFloor> {
+        self.first().noise_floor.as_ref()
+    }
+
+    /// Tells a noise floor to a run that was made before one was known. The caller sees to it that it is of this machine
+    /// and experiment ([`bench_core::noise::noise_key`]).
+    #[must_use]
+    pub fn or_noise_floor(mut self, floor: Option<NoiseFloor>) -> Self {
+        if self.first().noise_floor.is_none() {
+            self.manifests[0].noise_floor = floor;
+        }
+        self
+    }
+
+    /// The manifest of the first run: what all runs have in common can be read from it.
+    #[must_use]
+    pub fn manifest(&self) -> &RunManifest {
+        self.first()
+    }
+
     /// The first run: what all have in common is read from it.
     pub(crate) fn first(&self) -> &RunManifest {
         &self.manifests[0]
@@ -33,7 +59,7 @@ impl Loaded {
 /// differ in preset, machine or version of the suite.
 pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
     let Some(first) = runs.first() else { return Err(ResultsError::NoRuns) };
-    let mut loaded = Loaded { manifests: Vec::new(), arms: Vec::new(), rows: Vec::new(), notes: Vec::new() };
+    let mut loaded = Loaded::default();
     for root in runs {
         add(&mut loaded, first, root)?;
     }
@@ -60,9 +86,25 @@ fn add(loaded: &mut Loaded, first: &Path, root: &Path) -> Result<(), ResultsErro
         row.block = row.block.saturating_add(blocks_before);
         loaded.rows.push(row);
     }
+    loaded.environments.push(environment(&dir, &mut loaded.notes));
     merge_arms(&mut loaded.arms, &manifest.arms);
     loaded.manifests.push(manifest);
     Ok(())
+}
+
+/// The readings of the machine. They are evidence beside the rows: without them the rows are whole.
+fn environment(dir: &RunDir, notes: &mut Vec<String>) -> Option<EnvironmentRead> {
+    let path = dir.environment();
+    match read_environment(&path) {
+        Ok(read) => Some(read),
+        // Runs from before it was recorded have none, and their rules say so.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            notes
+                .push(format!("{} cannot be read ({error}): the machine's state is unknown", path.display()));
+            None
+        }
+    }
 }
 
 /// An arm that was measured in one run and skipped in another was measured.

@@ -2,7 +2,12 @@
 
 use std::fmt::Write;
 
-use bench_core::report::{ArmReport, CategoryReport, Comparison, Estimate, PositionReport, Report, Verdict};
+use bench_core::audit::FirstDivergence;
+use bench_core::report::{
+    ArmReport, CategoryReport, Comparison, Estimate, Gaps, PositionReport, Report, Verdict,
+};
+
+use crate::truth_table::{write_environment, write_truth};
 
 /// The whole report as a document.
 pub(crate) fn markdown(report: &Report) -> Result<String, std::fmt::Error> {
@@ -32,8 +37,13 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     for comparison in &report.comparisons {
         writeln!(text, "{}", comparison_row(comparison))?;
     }
+    write_gaps(text, report)?;
+    write_tests(text, report)?;
+    write_audits(text, report)?;
     write_categories(text, report)?;
     write_remarks(text, report)?;
+    write_truth(text, report)?;
+    write_environment(text, report)?;
     let percent = report.confidence * 100.0;
     writeln!(
         text,
@@ -44,6 +54,108 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
         report.preset_sha256.chars().take(12).collect::<String>(),
         report.host.cpu.as_deref().unwrap_or("unknown CPU"),
     )
+}
+
+/// The two gaps side by side, so that none is taken for the other.
+fn write_gaps(text: &mut String, report: &Report) -> std::fmt::Result {
+    if report.arms.iter().all(|arm| arm.inter_chunk.is_none()) {
+        return Ok(());
+    }
+    writeln!(text, "\n| arm | between chunks ms: p50 | p99 | max | between tokens ms: p50 | p99 | mean |")?;
+    writeln!(text, "|---|--:|--:|--:|--:|--:|--:|")?;
+    for arm in report.arms.iter().filter(|arm| arm.skipped.is_none()) {
+        let cell = |gaps: Option<Gaps>, of: fn(Gaps) -> f64| {
+            gaps.map_or_else(unknown, |gaps| format!("{:.3}", of(gaps)))
+        };
+        let (chunk, token) = (arm.inter_chunk, arm.inter_token);
+        let cells = [
+            cell(chunk, |gaps| gaps.p50_ms),
+            cell(chunk, |gaps| gaps.p99_ms),
+            cell(chunk, |gaps| gaps.max_ms),
+            cell(token, |gaps| gaps.p50_ms),
+            cell(token, |gaps| gaps.p99_ms),
+            cell(token, |gaps| gaps.mean_ms),
+        ];
+        writeln!(text, "| `{}` | {} |", arm.label, cells.join(" | "))?;
+    }
+    Ok(())
+}
+
+/// Every metric of every comparison, with what its verdict rests on.
+fn write_tests(text: &mut String, report: &Report) -> std::fmt::Result {
+    if report.comparisons.iter().all(|comparison| comparison.test.is_none()) {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\n| candidate | baseline | metric | ratio | verdict | p (Holm) | p (ranks) | could find |"
+    )?;
+    writeln!(text, "|---|---|---|--:|---|--:|--:|--:|")?;
+    for comparison in &report.comparisons {
+        let word = |verdict, why: &Option<String>| verdict_with(verdict, why.as_deref());
+        let main = (comparison.metric.as_str(), comparison.ratio, word(comparison.verdict, &comparison.why));
+        let others = comparison
+            .other_metrics
+            .iter()
+            .map(|other| ((other.metric.as_str(), other.ratio, word(other.verdict, &other.why)), other.test));
+        for ((metric, ratio, verdict), test) in std::iter::once((main, comparison.test)).chain(others) {
+            writeln!(
+                text,
+                "| `{}` | `{}` | {metric} | {} | {} | {} | {} | {} |",
+                comparison.candidate,
+                comparison.baseline,
+                cell(ratio, 3),
+                verdict,
+                chance(test.and_then(|test| test.p_holm)),
+                chance(test.and_then(|test| test.p_ranks)),
+                test.and_then(|test| test.detectable)
+                    .map_or_else(unknown, |share| format!("{:.1} %", share * 100.0)),
+            )?;
+        }
+    }
+    writeln!(text)?;
+    for note in &report.method_notes {
+        writeln!(text, "* {}", one_line(note))?;
+    }
+    Ok(())
+}
+
+/// Greedy outputs compared token by token.
+fn write_audits(text: &mut String, report: &Report) -> std::fmt::Result {
+    let mut audited = report.comparisons.iter().filter_map(|c| Some((c, c.lossless.as_ref()?))).peekable();
+    if audited.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\n| candidate | baseline | outputs | identical | near tie | defect | unknown margin | first difference |"
+    )?;
+    writeln!(text, "|---|---|--:|--:|--:|--:|--:|---|")?;
+    for (comparison, audit) in audited {
+        let first = audit.first.as_ref().map_or_else(String::new, first_difference);
+        writeln!(
+            text,
+            "| `{}` | `{}` | {} | {} | {} | {} | {} | {first} |",
+            comparison.candidate,
+            comparison.baseline,
+            audit.requests,
+            audit.identical,
+            audit.near_tie,
+            audit.defect,
+            audit.unknown_margin
+        )?;
+    }
+    Ok(())
+}
+
+fn first_difference(first: &FirstDivergence) -> String {
+    let found = &first.divergence;
+    let token = found.token.map_or_else(String::new, |token| format!(", token {token}"));
+    let margin = found.margin.map_or_else(String::new, |margin| format!(", logits {margin:.3} apart"));
+    // A text of a model must break neither the table nor the code span it stands in.
+    let quoted = |text: &str| format!("`{}`", one_line(text).replace('|', "¦").replace('`', "'"));
+    let (before, one, other) = (quoted(&found.before), quoted(&found.baseline), quoted(&found.candidate));
+    format!("`{}`{token}{margin}: {before} then {one} or {other}", first.prompt_id)
 }
 
 fn write_categories(text: &mut String, report: &Report) -> std::fmt::Result {
@@ -127,6 +239,15 @@ fn by_position(positions: Option<&[PositionReport]>) -> String {
     positions.map_or_else(unknown, |positions| positions.iter().map(word).collect::<Vec<_>>().join(", "))
 }
 
+/// `0.031`, or that it is below what three digits show.
+fn chance(p: Option<f64>) -> String {
+    match p {
+        None => unknown(),
+        Some(p) if p < 0.001 => "< 0.001".to_owned(),
+        Some(p) => format!("{p:.3}"),
+    }
+}
+
 fn percent(share: Estimate) -> Estimate {
     let times = |value: f64| value * 100.0;
     Estimate { point: times(share.point), low: share.low.map(times), high: share.high.map(times) }
@@ -136,13 +257,24 @@ fn unknown() -> String {
     "?".to_owned()
 }
 
-fn comparison_row(comparison: &Comparison) -> String {
-    let verdict = match comparison.verdict {
+/// The word, and why it is no more than that.
+fn verdict_with(verdict: Verdict, why: Option<&str>) -> String {
+    let why = why.map_or_else(String::new, |why| format!(": {}", one_line(why)));
+    verdict_word(verdict).to_owned() + &why
+}
+
+fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
         Verdict::Faster => "faster",
         Verdict::Slower => "slower",
+        Verdict::Equivalent => "equivalent",
         Verdict::NotResolved => "not resolved",
         Verdict::NotComparable => "not comparable",
-    };
+    }
+}
+
+fn comparison_row(comparison: &Comparison) -> String {
+    let verdict = verdict_with(comparison.verdict, comparison.why.as_deref());
     let same = comparison.same_output.map_or("unknown", |same| if same { "yes" } else { "no" });
     format!(
         "| `{}` | `{}` | {} | {} | {verdict} | {same} |",
@@ -164,6 +296,6 @@ fn cell(estimate: Option<Estimate>, digits: usize) -> String {
 }
 
 /// A message of a foreign program must not break the list it stands in.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

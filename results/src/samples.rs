@@ -6,7 +6,7 @@ use bench_core::record::{Phase, RequestRecord};
 use bench_core::report::Estimate;
 use bench_core::stack::SpecCounts;
 use bench_core::stats::{
-    BootstrapConfig, Clustered, Sample, estimate_median, estimate_ratio, estimate_ratio_over_prompts,
+    BootstrapConfig, Clustered, Metric, Sample, estimate_median, estimate_ratio, estimate_ratio_over_prompts,
 };
 
 use crate::load::Loaded;
@@ -82,6 +82,20 @@ impl<'a> PromptIndex<'a> {
 /// them in any order has the same last digit.
 pub(crate) fn decode_parts(row: &RequestRecord) -> Option<(f64, f64)> {
     row.decode_span().map(|span| (f64::from(span.tokens) * 1e9, span.span_ns as f64))
+}
+
+/// One request's value of a metric; `None` where it was not measured.
+pub(crate) fn metric_value(row: &RequestRecord, metric: Metric) -> Option<f64> {
+    match metric {
+        Metric::TokensPerS => decode_parts(row).map(|(tokens, span)| tokens / span),
+        Metric::E2eTokensPerS => e2e_parts(row).map(|(tokens, span)| tokens / span),
+        Metric::TtftMs => row.timing.first_token_ns.map(|ns| ns as f64 / 1e6),
+    }
+}
+
+/// Output tokens and the time from send to last token, scaled as [`decode_parts`].
+pub(crate) fn e2e_parts(row: &RequestRecord) -> Option<(f64, f64)> {
+    Some((f64::from(row.output.tokens?) * 1e9, row.timing.last_token_ns? as f64))
 }
 
 /// Accepted and drafted tokens.

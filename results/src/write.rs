@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use bench_core::report::Report;
+use bench_core::report::{Report, RunComparison};
 use polars_io::parquet::write::ParquetWriter;
 
 use crate::error::ResultsError;
@@ -13,9 +13,12 @@ use crate::markdown::markdown;
 
 /// The report as indented JSON, with a newline at its end.
 pub fn report_json(report: &Report) -> Result<String, ResultsError> {
-    let mut json = serde_json::to_string_pretty(report)?;
-    json.push('\n');
-    Ok(json)
+    Ok(serde_json::to_string_pretty(report)? + "\n")
+}
+
+/// The comparison of two runs, likewise.
+pub fn comparison_json(comparison: &RunComparison) -> Result<String, ResultsError> {
+    Ok(serde_json::to_string_pretty(comparison)? + "\n")
 }
 
 /// Writes `report.json`, `report.md` and `requests.parquet` into `out`, which is made if it is missing.

@@ -162,7 +162,8 @@ pub(crate) async fn counters(server: &Server, prefix: &str) -> Result<CounterRea
     let spec = prometheus::spec_counts(&samples(&text)?, "llamacpp:");
     let spec = spec.or_else(|| log_facts::spec_counts(&server.log()?));
     let started = head.get(STARTED_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok(CounterReading { spec, process_started: started })
+    // Each answer counts its own cached tokens.
+    Ok(CounterReading { spec, cached_tokens: None, process_started: started })
 }
 
 /// How many tokens a llama.cpp server makes of a text.

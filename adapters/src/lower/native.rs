@@ -3,7 +3,7 @@
 use bench_core::stack::StackError;
 use bench_engine::model::DraftHead;
 use bench_engine::spec::accept::AcceptanceRule;
-use bench_engine::{EngineConfig, Speculation};
+use bench_engine::{DeviceChoice, EngineConfig, Speculation};
 
 use crate::arm::ConnectRequest;
 
@@ -19,14 +19,19 @@ pub fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, StackError> 
 /// All of it in one line.
 #[must_use]
 pub fn line(config: &EngineConfig) -> String {
-    let EngineConfig { target, assistant, context_tokens, kv_type, threads, speculation } = config;
+    let EngineConfig { target, assistant, context_tokens, kv_type, threads, speculation, device } = config;
     let mut facts = vec![format!("target {}", target.display())];
     if let (Speculation::Mtp { .. }, Some(path)) = (speculation, assistant) {
         facts.push(format!("assistant {}", path.display()));
     }
     facts.push(format!("context {context_tokens}"));
-    facts.push(format!("KV {kv_type:?}"));
+    facts.push(format!("KV {}", kv_type.name()));
     facts.push(format!("threads {threads}"));
+    match device {
+        DeviceChoice::Auto => {}
+        DeviceChoice::Cpu => facts.push("on the CPU".to_owned()),
+        DeviceChoice::Gpu(ordinal) => facts.push(format!("on GPU {ordinal}")),
+    }
     facts.push(format!("speculation {speculation}"));
     if let Speculation::Mtp { acceptance, draft_head, .. } = speculation {
         if let AcceptanceRule::Synthetic(rates) = acceptance {

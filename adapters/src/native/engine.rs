@@ -6,20 +6,18 @@ use std::sync::Arc;
 use bench_core::preset::{self, SpecDecode, StackKind};
 use bench_core::stack::{DRAFT_HEAD_DETAIL, Prompt, StackError, StackInfo};
 use bench_engine::kv_cache::KvType;
+use bench_engine::kv_cache::turbo::TurboType;
 use bench_engine::model::DraftHead;
 use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
 use bench_engine::tokenizer::{TextDecoder, Tokenizer};
-use bench_engine::{Engine, EngineConfig, EngineError, EngineInfo, Speculation};
+use bench_engine::{DeviceChoice, Engine, EngineConfig, EngineError, EngineInfo, Speculation};
 
 use super::{Decode, Generate, Loaded, engine_error, failed};
 use crate::arm::ConnectRequest;
 
 /// The engine's words for an arm.
 pub(crate) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, StackError> {
-    if request.serving.device == preset::Device::Gpu {
-        return Err(unsupported("run on a GPU: this build computes on the CPU"));
-    }
     let size = |n: std::num::NonZeroU32| {
         n.try_into().map_err(|error| failed(format!("{n} is more than this machine's sizes hold: {error}")))
     };
@@ -54,6 +52,11 @@ pub(crate) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, Stack
         kv_type: kv_type(request.serving.kv_type)?,
         threads: size(request.serving.threads)?,
         speculation,
+        device: match request.serving.device {
+            preset::Device::Auto => DeviceChoice::Auto,
+            preset::Device::Cpu => DeviceChoice::Cpu,
+            preset::Device::Gpu => DeviceChoice::Gpu(0),
+        },
     })
 }
 
@@ -61,15 +64,14 @@ fn kv_type(asked: preset::KvType) -> Result<KvType, StackError> {
     match asked {
         preset::KvType::F32 => Ok(KvType::F32),
         preset::KvType::F16 => Ok(KvType::F16),
+        preset::KvType::Bf16 => Ok(KvType::Bf16),
         preset::KvType::Q8_0 => Ok(KvType::Q8_0),
-        preset::KvType::Bf16
-        | preset::KvType::Q4_0
-        | preset::KvType::Turbo2
-        | preset::KvType::Turbo3
-        | preset::KvType::Turbo4 => Err(unsupported(&format!(
-            "keep its KV cache as {}: on the CPU it has f32, f16 and q8_0",
-            asked.as_str()
-        ))),
+        preset::KvType::Turbo2 => Ok(KvType::Turbo(TurboType::Turbo2)),
+        preset::KvType::Turbo3 => Ok(KvType::Turbo(TurboType::Turbo3)),
+        preset::KvType::Turbo4 => Ok(KvType::Turbo(TurboType::Turbo4)),
+        preset::KvType::Q4_0 => Err(unsupported(
+            "keep its KV cache as q4_0: it has f32, f16 and q8_0 on the CPU, f16, bf16, q8_0 and turbo2 to 4 on a GPU",
+        )),
     }
 }
 
@@ -94,11 +96,14 @@ fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
         ("model.n_params", info.parameters.to_string()),
         ("model.weight_types", info.weight_types.clone()),
         ("model.weight_bytes", info.weight_bytes.to_string()),
-        ("kernels", info.kernels.to_owned()),
+        ("kernels", info.kernels.clone()),
         ("speculation", info.speculation.clone()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();
+    details.extend(info.step_bytes.map(|bytes| ("model.step_bytes".to_owned(), bytes.to_string())));
+    let routes = info.attention_routes.iter().enumerate();
+    details.extend(routes.map(|(i, route)| (format!("attention.{i}"), route.clone())));
     details.extend(info.draft_head.clone().map(|head| (DRAFT_HEAD_DETAIL.to_owned(), head)));
     let assistant = config.assistant.as_ref().map(|path| format!(" assistant {}", path.display()));
     let method = match config.speculation {
@@ -106,21 +111,16 @@ fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
         Speculation::Mtp { .. } => "mtp",
         Speculation::Ngram { .. } => "ngram",
     };
-    let kv_type = match info.kv_type {
-        KvType::F32 => preset::KvType::F32,
-        KvType::F16 => preset::KvType::F16,
-        KvType::Q8_0 => preset::KvType::Q8_0,
-    };
     StackInfo {
         kind: StackKind::Native,
         build: Some(format!("{} ({})", env!("CARGO_PKG_VERSION"), info.kernels)),
         model: Some(info.model_name.clone().unwrap_or_else(|| config.target.display().to_string())),
         speculation: Some(method.to_owned()),
-        kv_type: Some(kv_type.as_str().to_owned()),
+        kv_type: Some(info.kv_type.name().to_owned()),
         context_tokens: u32::try_from(info.context_tokens).ok(),
         threads: u32::try_from(info.threads).ok(),
         draft_max: u32::try_from(config.speculation.draft_max()).ok().filter(|&drafts| drafts > 0),
-        device: Some("cpu".to_owned()),
+        device: Some(info.device.clone()),
         target_sha256: None,
         assistant_sha256: None,
         recipe: format!("in process: target {}{}", config.target.display(), assistant.unwrap_or_default()),

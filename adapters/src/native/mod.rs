@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bench_core::stack::{
     CounterReading, EventStream, FinishReason, GenerateRequest, Prompt, Readback, Revival, SpecCounts,
-    SpecSource, Stack, StackError, StackInfo, StreamEvent, Usage,
+    SpecSource, Stack, StackError, StackInfo, StreamEvent, TOP2_MARGINS, Usage,
 };
 use bench_engine::EngineError;
 use bench_engine::spec::generation::{Finish, GenerateParams, GenerateSummary, SpecTotals, StepEvent};
@@ -225,12 +225,18 @@ fn spec_counts(totals: SpecTotals) -> Option<SpecCounts> {
 }
 
 fn timings(summary: &GenerateSummary) -> Value {
-    json!({
+    let mut timings = json!({
         "prefill_ns": summary.prefill_ns,
         "draft_ns": summary.draft_ns,
         "verify_ns": summary.verify_ns,
         "sample_ns": summary.sample_ns,
-    })
+    });
+    if !summary.top2_margins.is_empty() {
+        // Four digits: a row holds one an output token, and near ties are told apart at a quarter.
+        let round = |margin: &f32| (f64::from(*margin) * 1e4).round() / 1e4;
+        timings[TOP2_MARGINS] = summary.top2_margins.iter().map(round).collect();
+    }
+    timings
 }
 
 #[async_trait]

@@ -68,6 +68,7 @@ impl Generate for Counting {
             output_tokens: emitted,
             finish,
             totals,
+            top2_margins: vec![0.25, 1.0],
             prefill_ns: 1,
             draft_ns: 2,
             verify_ns: 3,
@@ -144,6 +145,7 @@ async fn a_request_is_opened_answered_in_rounds_and_finished_with_its_counts() {
     assert_eq!((spec.drafted, spec.accepted, spec.verify_steps), (6, 2, Some(2)));
     assert_eq!(spec.source, SpecSource::Engine);
     assert_eq!(stack_timings.as_ref().unwrap()["verify_ns"], 3);
+    assert_eq!(stack_timings.as_ref().unwrap()[TOP2_MARGINS], serde_json::json!([0.25, 1.0]));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
 
+use bench_engine::DeviceChoice;
 use bench_engine::kv_cache::KvType;
 
 use super::*;
@@ -14,6 +15,7 @@ fn config() -> ServeConfig {
         context_tokens: 8,
         kv_type: KvType::F16,
         threads: NonZeroUsize::MIN,
+        device: DeviceChoice::Cpu,
         speculation: Speculation::None,
     };
     let api_key = ApiKey::new("secret".to_owned());

@@ -111,6 +111,7 @@ impl Stack for Vllm {
         let samples = samples(&text)?;
         Ok(CounterReading {
             spec: prometheus::spec_counts(&samples, "vllm:"),
+            cached_tokens: prometheus::cached_tokens(&samples),
             process_started: prometheus::process_start(&samples),
         })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::looks::Watch;
 use super::request::{Identity, Job, Measured, measure};
 use super::seed::request_seed;
 use super::{Observer, RunEvent, RunPlan, RunSummary, RunnableArm};
@@ -42,6 +43,7 @@ pub(super) struct RunState<'a> {
     done: u64,
     failures: u64,
     arms: Vec<ArmState>,
+    watch: Watch,
 }
 
 /// What is remembered of an arm from request to request.
@@ -86,6 +88,7 @@ impl<'a> RunState<'a> {
             done: 0,
             failures: 0,
             arms: vec![ArmState::default(); arm_count],
+            watch: Watch::new(run),
         }
     }
 
@@ -130,6 +133,18 @@ impl<'a> RunState<'a> {
     pub(super) fn block_finished(&mut self, block: u32) {
         let blocks = self.plan.preset.run.blocks.get();
         self.observer.on_event(&RunEvent::BlockFinished { block, blocks });
+    }
+
+    /// Whether the run looks at itself after this block, and finds every comparison settled. What was not sent is then
+    /// no longer owed.
+    pub(super) fn is_settled(&mut self, block: u32) -> bool {
+        let blocks = block + 1;
+        let is_settled = self.watch.is_settled(blocks);
+        if is_settled {
+            self.total = self.done;
+            self.observer.on_event(&RunEvent::Settled { blocks });
+        }
+        is_settled
     }
 
     pub(super) fn summary(&self) -> RunSummary {
@@ -248,6 +263,7 @@ impl<'a> RunState<'a> {
             return None;
         }
         self.failures += u64::from(is_failure(&record.outcome));
+        self.watch.note(record);
         if let Some(span) = record.decode_span() {
             arm.tokens += u64::from(span.tokens);
             arm.span_ns += span.span_ns;

@@ -5,7 +5,7 @@
 //! A block is one pass of every arm over all prompts. Arms never overlap. Even blocks go through the arms forward,
 //! odd blocks backward (A B B A): a machine that drifts evenly, by heat or by a neighbour's load, then gives every
 //! arm the same mean position in time, so the drift cancels in a comparison of arms instead of looking like an
-//! effect of one. Within a pass the prompts keep their order, so a pair (block, prompt) meets the same history in
+//! effect of one. With `run.order = "random"` every block shuffles its arms anew, from the seed. Within a pass the prompts keep their order, so a pair (block, prompt) meets the same history in
 //! every arm.
 //!
 //! # What is kept
@@ -17,12 +17,17 @@
 //! A stack that died is started again, up to the preset's limit, and warmed up again, since a cold server is another
 //! measurement; beyond the limit its arm is given up, and every request it still owes is a row that says so.
 //!
+//! A run may look at its own results at blocks that the preset fixes (`run.max_looks`), and end once every comparison is
+//! settled; the report pays for the looks with wider intervals.
+//!
 //! Requests run as tasks of their own, so that storing one row never delays the reading of another stream. This
 //! module prints nothing: an [`Observer`] is told.
 
 mod closed_loop;
 mod collect;
 mod counters;
+mod looks;
+mod order;
 mod request;
 mod seed;
 
@@ -36,6 +41,7 @@ pub use self::request::setup_row;
 pub use self::seed::request_seed;
 
 use self::closed_loop::{Pass, PassEnd, RunState};
+use self::order::arms_of_block;
 use crate::jsonl::{RowError, RowSink};
 use crate::preset::Preset;
 use crate::record::{Phase, RequestRecord};
@@ -142,6 +148,11 @@ pub enum RunEvent<'a> {
         /// Blocks in all.
         blocks: u32,
     },
+    /// Every comparison is settled: the run ends before its last block.
+    Settled {
+        /// Blocks measured.
+        blocks: u32,
+    },
 }
 
 /// Runs the plan. Does not start or stop stacks.
@@ -163,19 +174,24 @@ pub async fn run(
         }
         if pass.ends_block {
             state.block_finished(pass.block);
+            if state.is_settled(pass.block) {
+                break;
+            }
         }
     }
     Ok(state.summary())
 }
 
-/// All passes in order: warm-up of every arm, then the blocks, A B B A.
+/// All passes in order: warm-up of every arm, then the blocks.
 fn passes(preset: &Preset, arm_count: usize) -> impl Iterator<Item = Pass> + use<> {
     let warmup = (preset.run.warmup_requests > 0)
         .then(|| (0..arm_count).map(|arm| Pass { arm, phase: Phase::Warmup, block: 0, ends_block: false }));
     let blocks = 0..preset.run.blocks.get();
+    let (order, seed) = (preset.run.order, preset.sampling.seed);
     let measured = blocks.flat_map(move |block| {
-        (0..arm_count).map(move |position| Pass {
-            arm: if block % 2 == 0 { position } else { arm_count - 1 - position },
+        let arms = arms_of_block(order, seed, block, arm_count);
+        arms.into_iter().enumerate().map(move |(position, arm)| Pass {
+            arm,
             phase: Phase::Measured,
             block,
             ends_block: position + 1 == arm_count,

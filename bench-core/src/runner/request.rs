@@ -90,6 +90,9 @@ pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
     };
     let merged = merge_counts(record.spec.take(), delta);
     (record.spec, record.spec_disputed) = (merged.counts, merged.disputed);
+    let cached_tokens = || after.cached_tokens?.checked_sub(before.cached_tokens?);
+    // The answer's own count is of this request for certain; the counters' is while nothing else runs.
+    record.usage.cached_tokens = record.usage.cached_tokens.or_else(|| u32::try_from(cached_tokens()?).ok());
     let seen = [known_process.as_ref(), before.process_started.as_ref(), after.process_started.as_ref()];
     let mut seen: Vec<_> = seen.into_iter().flatten().collect();
     seen.dedup();

@@ -9,7 +9,7 @@ use super::*;
 use crate::jsonl::RowError;
 use crate::record::Outcome;
 use crate::stack::{
-    CounterReading, Death, FailureKind, FinishReason, Revival, SpecCounts, SpecSource, StackError,
+    CounterReading, Death, FailureKind, FinishReason, Revival, SpecCounts, SpecSource, StackError, Usage,
 };
 use crate::testing::{Script, ScriptedStack, Step, preset};
 
@@ -135,7 +135,7 @@ async fn a_stamp_that_lies_is_a_failure_and_never_a_negative_time() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_counts_stay_unknown() {
-    let usage = crate::stack::Usage::default();
+    let usage = Usage::default();
     let finish = Step::Finish { reason: FinishReason::Stop, usage, spec: None };
     let row = run_one(Script::new().text("abc").step(finish)).await;
     assert_eq!(row.output.tokens, None);
@@ -226,7 +226,7 @@ async fn counters_fill_in_what_the_response_leaves_out() {
     preset.run.blocks = NonZeroU32::new(2).unwrap();
     let metrics = |drafted, accepted, positions: &[u64]| {
         let spec = counts(drafted, accepted, Some(positions.to_vec()), SpecSource::MetricsDelta);
-        Ok(CounterReading { spec: Some(spec), process_started: None })
+        Ok(CounterReading { spec: Some(spec), ..CounterReading::default() })
     };
     let told = Script::new()
         .tokens(&[1])
@@ -274,6 +274,7 @@ async fn the_observer_sees_progress_in_order() {
                 RunEvent::Restarted { arm, restarts, limit } => format!("{arm} restarted {restarts}/{limit}"),
                 RunEvent::ArmGivenUp { arm, why } => format!("{arm} given up: {why}"),
                 RunEvent::BlockFinished { block, blocks } => format!("block {block} of {blocks}"),
+                RunEvent::Settled { blocks } => format!("settled after {blocks}"),
             });
         }
     }
@@ -326,7 +327,7 @@ async fn a_run_can_be_a_task_of_its_own() {
 async fn counters_are_not_read_after_a_request_that_may_still_run() {
     let metrics = |drafted| {
         let spec = counts(drafted, 0, None, SpecSource::MetricsDelta);
-        Ok(CounterReading { spec: Some(spec), process_started: None })
+        Ok(CounterReading { spec: Some(spec), ..CounterReading::default() })
     };
     let (hang, fine) = (Script::new().step(Step::Hang), Script::new().tokens(&[1]).wait_ms(1).finish(1));
     let stack =
@@ -462,9 +463,26 @@ async fn a_server_that_cannot_be_started_again_ends_its_arm() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn counters_tell_of_caches_where_answers_do_not() {
+    let silent = |cached_tokens| {
+        let usage = Usage { prompt_tokens: Some(9), cached_tokens, output_tokens: Some(1) };
+        Script::new().tokens(&[1]).step(Step::Finish { reason: FinishReason::Length, usage, spec: None })
+    };
+    let reading = |cached_tokens| Ok(CounterReading { cached_tokens, ..CounterReading::default() });
+    let readings = [Some(8), Some(8), Some(8), Some(24), Some(24), Some(40), None, Some(40)];
+    let stack = ScriptedStack::new(vec![silent(None), silent(None), silent(Some(5)), silent(None)])
+        .with_counters(readings.map(reading).to_vec());
+    let ran =
+        run_preset(&restartable(2, 0, 3), &[arm("a", &Arc::new(stack))], &CancellationToken::new()).await;
+    let cached: Vec<_> = ran.rows.iter().map(|row| row.usage.cached_tokens).collect();
+    assert_eq!(cached, [Some(0), Some(16), Some(5), None], "the answer's own count goes before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_process_that_changes_behind_our_back_is_noticed() {
-    let reading =
-        |started: &str| Ok(CounterReading { spec: None, process_started: Some(started.to_owned()) });
+    let reading = |started: &str| {
+        Ok(CounterReading { process_started: Some(started.to_owned()), ..CounterReading::default() })
+    };
     let stack = ScriptedStack::new(vec![Script::steady(1, 1, 2)])
         .with_counters(["1", "1", "2", "2", "2", "3", "3", "3"].map(reading).to_vec());
     let stack = Arc::new(stack);
@@ -486,4 +504,33 @@ async fn the_text_is_counted_again_and_the_request_is_hashed() {
         ran.rows.iter().map(|row| row.request_sha256.clone()).collect();
     assert_eq!(hashes.len(), 4, "prompt and seed are in it");
     assert!(hashes.iter().all(Option::is_some));
+}
+
+/// Blocks that were measured of 12, at most, of two arms of one stack whose requests take these times a token.
+async fn blocks_until_settled(max_looks: u32, millis: impl Fn(u32) -> [u64; 2]) -> (u32, RunSummary) {
+    let mut preset = preset();
+    preset.run.blocks = NonZeroU32::new(12).unwrap();
+    preset.run.max_looks = max_looks;
+    preset.workload.prompts.truncate(1);
+    let of_arm =
+        |arm: usize| scripted((0..12).map(|block| Script::steady(1, millis(block)[arm], 2)).collect());
+    let (a, b) = (of_arm(0), of_arm(1));
+    let arms = [arm("native/a", &a), arm("native/b", &b)];
+    let ran = run_preset(&preset, &arms, &CancellationToken::new()).await;
+    assert_eq!(ran.rows.len() as u64, ran.summary.rows);
+    (u32::try_from(ran.rows.len()).unwrap() / 2, ran.summary)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_at_the_first_look_that_settles_all() {
+    // Twice as fast, block by block a little different.
+    let clear = |block: u32| [100 + u64::from(block % 3), 50 + u64::from(block % 2)];
+    let (blocks, summary) = blocks_until_settled(2, clear).await;
+    assert_eq!((blocks, summary.interrupted), (6, false), "looks after 6 and 12 blocks");
+    assert_eq!(blocks_until_settled(1, clear).await.0, 12, "no look was allowed");
+    // Faster and slower in turn: never settled.
+    let open = |block: u32| if block.is_multiple_of(2) { [100, 50] } else { [50, 100] };
+    assert_eq!(blocks_until_settled(3, open).await.0, 12);
+    // The same all the time: settled as equivalent.
+    assert_eq!(blocks_until_settled(2, |_| [100, 100]).await.0, 6);
 }

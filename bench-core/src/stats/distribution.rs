@@ -43,6 +43,11 @@ fn student_within_angle(theta: f64, freedom: u32) -> f64 {
     if odd { 2.0 / PI * (theta + sine * sum) } else { sine * sum }
 }
 
+/// P(|T| < t) of Student's t, `t` at least 0, `freedom` at least 1.
+pub(super) fn student_within(t: f64, freedom: u32) -> f64 {
+    student_within_angle((t / f64::from(freedom).sqrt()).atan(), freedom).clamp(0.0, 1.0)
+}
+
 /// The t with P(|T| < t) = `confidence`.
 pub(super) fn student_quantile_within(confidence: f64, freedom: u32) -> f64 {
     let theta = bisect(0.0, FRAC_PI_2, |theta| student_within_angle(theta, freedom) < confidence);
@@ -83,6 +88,7 @@ mod tests {
         ] {
             let got = student_quantile_within(confidence, freedom);
             assert!((got - expected).abs() < 5e-5, "freedom {freedom}: {got}");
+            assert!((student_within(got, freedom) - confidence).abs() < 1e-9);
         }
     }
 }

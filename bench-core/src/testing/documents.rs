@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+use crate::environment::{EnvironmentSample, Moment};
 use crate::preset::{
-    DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, Device, KvType, ModelSource, PRESET_SCHEMA, Preset,
-    PromptSpec, Route, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
-    StackKind, SynthTiny, WeightType, Workload,
+    DEFAULT_MAX_LOOKS, DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, DEFAULT_THROUGHPUT_MARGIN,
+    DEFAULT_TTFT_MARGIN, Device, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunOrder,
+    RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny,
+    WeightType, Workload,
 };
 use crate::record::{
     ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
@@ -41,6 +43,7 @@ pub fn preset() -> Preset {
             prompts: ["a", "b"].map(prompt).to_vec(),
             max_tokens: NonZeroU32::MIN.saturating_add(7),
             ignore_eos: true,
+            salted: false,
         },
         sampling: SamplingParams { temperature: 0.0, top_k: None, top_p: None, min_p: None, seed: 42 },
         run: RunParams {
@@ -50,6 +53,10 @@ pub fn preset() -> Preset {
             request_timeout_ms: 1000,
             max_restarts: DEFAULT_MAX_RESTARTS,
             min_acceptance: DEFAULT_MIN_ACCEPTANCE,
+            order: RunOrder::Abba,
+            max_looks: DEFAULT_MAX_LOOKS,
+            throughput_margin: DEFAULT_THROUGHPUT_MARGIN,
+            ttft_margin: DEFAULT_TTFT_MARGIN,
         },
     }
 }
@@ -145,6 +152,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         host: host(),
         arms: vec![arm],
         client: None,
+        noise_floor: None,
     }
 }
 
@@ -179,5 +187,26 @@ pub fn stack_info() -> StackInfo {
         assistant_sha256: None,
         recipe: "scripted".to_owned(),
         details: BTreeMap::new(),
+    }
+}
+
+/// A reading of a machine that tells nothing.
+#[must_use]
+pub fn environment_sample(at_unix_ms: u64, moment: Moment) -> EnvironmentSample {
+    EnvironmentSample {
+        at_unix_ms,
+        moment,
+        cpu: None,
+        ours_cpu_ms: None,
+        ours_memory_bytes: None,
+        cpu_mhz: None,
+        load_1m: None,
+        memory_available_bytes: None,
+        context_switches: None,
+        ours_preempted: None,
+        pressure: None,
+        group_pressure: None,
+        group_throttled_us: None,
+        gpus: None,
     }
 }

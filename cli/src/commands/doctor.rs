@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use bench_core::host;
 use bench_core::preset::StackKind;
 use bench_core::record::HostInfo;
+use bench_engine::session::{GpuInfo, GpuState, gpu_state};
 
 use crate::failure::Failure;
 use crate::table;
@@ -14,6 +15,7 @@ use crate::table;
 pub(crate) fn doctor() -> Result<ExitCode, Failure> {
     let mut text = table::columns(&machine(&host::read_host()));
     text.push('\n');
+    text.push_str(&gpus(&gpu_state()));
     for kind in StackKind::ALL {
         text.push_str(&stack(kind));
     }
@@ -43,15 +45,43 @@ fn machine(host: &HostInfo) -> Vec<[String; 2]> {
     ]
 }
 
+/// What our own engine finds to compute on.
+fn gpus(state: &GpuState) -> String {
+    match state {
+        GpuState::Ready { gpus, nvrtc } => {
+            let line = |gpu: &GpuInfo| {
+                let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+                let (major, minor) = (gpu.compute / 10, gpu.compute % 10);
+                found(&format!(
+                    "gpu: {}, compute capability {major}.{minor}, {:.1} of {:.1} GiB free, NVRTC {}.{}",
+                    gpu.name,
+                    gib(gpu.free_bytes),
+                    gib(gpu.memory_bytes),
+                    nvrtc.0,
+                    nvrtc.1
+                ))
+            };
+            gpus.iter().map(line).collect()
+        }
+        GpuState::Missing { what, hint } => missing(&format!("gpu: {what}"), hint.as_deref()),
+    }
+}
+
 /// `ok` or `missing` with the fix.
 fn stack(kind: StackKind) -> String {
-    let style = |colour: AnsiColor| Style::new().fg_color(Some(colour.into())).bold();
-    let (good, bad) = (style(AnsiColor::Green), style(AnsiColor::Yellow));
     match bench_adapters::availability(kind) {
-        Ok(found) => format!("{good}ok{good:#}       {kind}: {found}\n"),
-        Err(error) => {
-            let hint = error.hint().map_or_else(String::new, |hint| format!("         {hint}\n"));
-            format!("{bad}missing{bad:#}  {error}\n{hint}")
-        }
+        Ok(place) => found(&format!("{kind}: {place}")),
+        Err(error) => missing(&error.to_string(), error.hint().as_deref()),
     }
+}
+
+fn found(what: &str) -> String {
+    let good = Style::new().fg_color(Some(AnsiColor::Green.into())).bold();
+    format!("{good}ok{good:#}       {what}\n")
+}
+
+fn missing(what: &str, hint: Option<&str>) -> String {
+    let bad = Style::new().fg_color(Some(AnsiColor::Yellow.into())).bold();
+    let hint = hint.map_or_else(String::new, |hint| format!("         {hint}\n"));
+    format!("{bad}missing{bad:#}  {what}\n{hint}")
 }

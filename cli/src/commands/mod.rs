@@ -1,5 +1,6 @@
 //! One module a command.
 
+mod compare;
 mod doctor;
 mod lower;
 mod mock;
@@ -19,6 +20,7 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Report(args) => report::report(&args),
+        Command::Compare(args) => compare::compare(&args),
         Command::Presets(command) => presets::presets(&command),
         Command::Model(command) => model::model(&command),
         Command::Serve(args) => serve::serve(&args),

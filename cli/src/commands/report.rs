@@ -4,11 +4,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bench_core::noise::is_aa;
 use bench_core::report::Report;
 use bench_core::run_dir::RunDir;
 
 use crate::args::ReportArgs;
 use crate::failure::Failure;
+use crate::noise;
 use crate::table;
 
 pub(crate) fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
@@ -22,6 +24,14 @@ pub(crate) fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
 /// Makes the report of these runs and writes every form of it into `out`.
 pub(crate) fn write_report(runs: &[PathBuf], out: &Path) -> Result<Report, Failure> {
     let loaded = bench_results::load(runs)?;
+    let run = loaded.manifest();
+    let floor = if is_aa(&run.preset) {
+        None
+    } else {
+        // For a run that began before its machine's noise was measured.
+        noise::known(&run.host, &run.preset)?
+    };
+    let loaded = loaded.or_noise_floor(floor);
     let report = bench_results::aggregate(&loaded)?;
     bench_results::write_files(&loaded, &report, out)?;
     bench_plots::write_report(&report, out)?;

@@ -3,23 +3,29 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bench_adapters::{ConnectRequest, ModelPaths};
 use bench_core::client::{ClientWatch, Watched};
 use bench_core::clock;
 use bench_core::host;
 use bench_core::jsonl::{RowSink, RowWriter};
+use bench_core::noise::{aa_preset, is_aa};
 use bench_core::preset::{HfModels, ModelSource, Preset, SpecDecode, StackChoice, StackKind};
 use bench_core::record::{ArmManifest, ArmStatus, RECORD_SCHEMA, RunEnd, RunManifest};
+use bench_core::report::Report;
 use bench_core::run_dir::{RunDir, json_sha256, preset_sha256};
 use bench_core::runner::{self, RunPlan, RunSummary, RunnableArm};
-use bench_core::stack::{StackError, StackInfo};
+use bench_core::salt::Salted;
+use bench_core::stack::{Stack, StackError, StackInfo};
 use tokio_util::sync::CancellationToken;
 
 use super::report;
 use crate::args::RunArgs;
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::models;
+use crate::noise;
 use crate::places::Places;
 use crate::progress::Progress;
 use crate::readback;
@@ -35,6 +41,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut preset = bench_presets::load(&args.preset, &args.overrides)?;
     if !args.stacks.is_empty() {
         preset.stacks = args.stacks.iter().map(|&kind| chosen(&preset, kind)).collect();
+    }
+    if args.aa {
+        preset = aa_preset(preset);
     }
     let places = Places::parse(&args.places, &preset)?;
     for orphan in bench_adapters::sweep_orphans() {
@@ -63,11 +72,42 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let written = report::write_report(std::slice::from_ref(&root), &dir.report())?;
     report::print(&written, args.json)?;
     report::say_where(&dir.report());
+    if args.aa {
+        publish_noise(&root, &written)?;
+    }
     if summary.interrupted {
         say(&format!("stopped by Ctrl-C; {} rows are kept in {}", summary.rows, dir.rows().display()));
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(report::exit_code(&written))
+}
+
+/// Keeps what an A/A run found, and tells it.
+fn publish_noise(root: &Path, report: &Report) -> Result<(), Failure> {
+    let loaded = bench_results::load(&[root.to_owned()])?;
+    let Some(floor) = bench_results::noise_floor(&loaded, report)? else {
+        say("no noise floor: both arms have to be valid, with at least 5 blocks");
+        return Ok(());
+    };
+    for entry in &floor.entries {
+        let needed = entry.needed.iter().map(|needed| {
+            let blocks = needed.blocks.map_or_else(|| "too many".to_owned(), |blocks| blocks.to_string());
+            format!("{:.0} %: {blocks}", needed.effect * 100.0)
+        });
+        say(&format!(
+            "noise floor of {}, {}: {:.2} %; blocks that find an effect in 80 % of runs: {}",
+            entry.stack,
+            entry.metric,
+            entry.floor * 100.0,
+            needed.collect::<Vec<_>>().join(", ")
+        ));
+    }
+    let kept = noise::publish(&floor, root)?;
+    say(&format!(
+        "kept in {}: later runs of this experiment on this machine refuse claims below it",
+        kept.display()
+    ));
+    Ok(())
 }
 
 /// A stack from the command line has to be there; how it is launched is the preset's word.
@@ -98,6 +138,7 @@ fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
     let started_unix_ms = clock::unix_ms();
     let sha = preset_sha256(&preset)
         .map_err(|e| Failure::with_hint(format!("cannot hash the preset: {e}"), "this is a bug"))?;
+    let host = host::read_host();
     Ok(RunManifest {
         schema: RECORD_SCHEMA,
         run_id: clock::new_run_id(started_unix_ms),
@@ -108,7 +149,8 @@ fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
         preset_sha256: sha,
         target_sha256: None,
         assistant_sha256: None,
-        host: host::read_host(),
+        noise_floor: if is_aa(&preset) { None } else { noise::known(&host, &preset)? },
+        host,
         arms: Vec::new(),
         client: None,
         preset,
@@ -127,19 +169,22 @@ async fn measure(
     places: &Places,
 ) -> Result<RunSummary, Failure> {
     let cancel = cancel_on_ctrl_c();
+    let environment = Environment::start(dir);
     let mut rows = dir.row_writer()?;
     let arms = connect_arms(manifest, dir, (paths, places), &mut rows, &cancel).await?;
     dir.write_manifest(manifest)?;
 
     let set_up_rows = rows.rows();
     let mut progress = Progress::new();
+    let mut observer = environment.observe(&mut progress);
     let plan =
         RunPlan { run_id: &manifest.run_id, preset: &manifest.preset, first_request_index: set_up_rows };
     let mut client = ClientWatch::start();
-    let mut observer = Watched { watch: &mut client, inner: &mut progress };
+    let mut observer = Watched { watch: &mut client, inner: &mut observer };
     let outcome = runner::run(plan, &arms, &mut rows, &mut observer, &cancel).await;
     progress.finish();
     let client = client.finish();
+    environment.stop();
     for arm in &arms {
         if let Err(error) = arm.stack.shutdown().await {
             say(&format!("{}: did not stop cleanly: {error}", arm.label));
@@ -209,6 +254,7 @@ async fn connect_arms(
                     readback::hash_loaded(&mut info);
                     readback::say_differences(manifest, &arm, &info);
                     arm.info = Some(info);
+                    let stack = salted_if(preset.workload.salted, stack);
                     ready.push(RunnableArm { label, stack });
                 }
                 Err(StackError::NotInstalled { detail, .. }) if !choice.required => {
@@ -230,7 +276,7 @@ async fn connect_arms(
     Ok(ready)
 }
 
-type Connected = (std::sync::Arc<dyn bench_core::stack::Stack>, StackInfo);
+type Connected = (Arc<dyn Stack>, StackInfo);
 
 async fn connect(request: &ConnectRequest<'_>) -> Result<Connected, StackError> {
     let stack = bench_adapters::connect(request).await?;
@@ -242,6 +288,10 @@ async fn connect(request: &ConnectRequest<'_>) -> Result<Connected, StackError> 
             Err(error)
         }
     }
+}
+
+fn salted_if(salted: bool, stack: Arc<dyn Stack>) -> Arc<dyn Stack> {
+    if salted { Arc::new(Salted::new(stack)) } else { stack }
 }
 
 /// Everything that decides what a stack does, prompts excepted.

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use bench_adapters::serve::{ApiKey, ServeConfig, Server};
 use bench_engine::kv_cache::KvType;
+use bench_engine::kv_cache::turbo::TurboType;
 use bench_engine::model::DraftHead;
 use bench_engine::spec::accept::AcceptanceRule;
-use bench_engine::{EngineConfig, Speculation};
+use bench_engine::{DeviceChoice, EngineConfig, Speculation};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{KvTypeArg, ServeArgs, SpecMethod};
+use crate::args::{DeviceArg, KvTypeArg, ServeArgs, SpecMethod};
 use crate::failure::Failure;
 
 /// Holds the key; its value is never printed, so it is no argument.
@@ -72,6 +73,10 @@ fn config(args: &ServeArgs) -> ServeConfig {
         KvTypeArg::F32 => KvType::F32,
         KvTypeArg::F16 => KvType::F16,
         KvTypeArg::Q8_0 => KvType::Q8_0,
+        KvTypeArg::Bf16 => KvType::Bf16,
+        KvTypeArg::Turbo2 => KvType::Turbo(TurboType::Turbo2),
+        KvTypeArg::Turbo3 => KvType::Turbo(TurboType::Turbo3),
+        KvTypeArg::Turbo4 => KvType::Turbo(TurboType::Turbo4),
     };
     let all_threads = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     ServeConfig {
@@ -81,6 +86,11 @@ fn config(args: &ServeArgs) -> ServeConfig {
             context_tokens: args.context.get(),
             kv_type,
             threads: args.threads.unwrap_or_else(all_threads),
+            device: match args.device {
+                DeviceArg::Auto => DeviceChoice::Auto,
+                DeviceArg::Cpu => DeviceChoice::Cpu,
+                DeviceArg::Gpu => DeviceChoice::Gpu(0),
+            },
             speculation,
         },
         host: args.host,

@@ -82,11 +82,11 @@ const F16_MIXED: &[(KvFormat, KvFormat)] = &[(F16, Q8_0)];
 const F16_TURBO: &[(KvFormat, KvFormat)] = &[(F16, T3), (F16, T4), (F16, T4A)];
 
 /// Every pair, for the path that takes them all.
-static EVERY_PAIR: [(KvFormat, KvFormat); 49] = {
-    let mut pairs = [(F16, F16); 49];
+static EVERY_PAIR: [(KvFormat, KvFormat); 64] = {
+    let mut pairs = [(F16, F16); 64];
     let mut i = 0;
-    while i < 49 {
-        pairs[i] = (KvFormat::ALL[i / 7], KvFormat::ALL[i % 7]);
+    while i < 64 {
+        pairs[i] = (KvFormat::ALL[i / 8], KvFormat::ALL[i % 8]);
         i += 1;
     }
     pairs
@@ -209,7 +209,7 @@ impl Instance {
             |format: KvFormat| u32::try_from(format.row_bytes(dim as usize) / 16).unwrap_or(u32::MAX);
         // Rows lie apart so that no bank is met twice: see the kernel.
         let k_chunks = match k {
-            KvFormat::F16 | KvFormat::Bf16 => chunks(k) | 1,
+            KvFormat::F32 | KvFormat::F16 | KvFormat::Bf16 => chunks(k) | 1,
             KvFormat::Q8_0 | KvFormat::Turbo(_) => chunks(k) + (6 - chunks(k) % 4) % 4,
         };
         let slot = self.keys * 16 * k_chunks.max(chunks(v) | 1);

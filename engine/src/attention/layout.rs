@@ -13,6 +13,8 @@ use crate::kv_cache::turbo::{self, Codes, GROUP, TurboType};
 /// How keys or values lie in the GPU's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KvFormat {
+    /// 4 bytes a value, for comparisons: only the path that takes everything reads it.
+    F32,
     /// 2 bytes a value.
     F16,
     /// 2 bytes a value.
@@ -25,7 +27,8 @@ pub enum KvFormat {
 
 impl KvFormat {
     /// Every format.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::F32,
         Self::F16,
         Self::Bf16,
         Self::Q8_0,
@@ -39,6 +42,7 @@ impl KvFormat {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::Q8_0 => "q8_0",
@@ -53,6 +57,7 @@ impl KvFormat {
     #[must_use]
     pub const fn code(self) -> u32 {
         match self {
+            Self::F32 => 6,
             Self::F16 => 0,
             Self::Bf16 => 1,
             Self::Q8_0 => 2,
@@ -72,7 +77,7 @@ impl KvFormat {
     #[must_use]
     pub const fn padded(self, head_dim: usize) -> usize {
         match self {
-            Self::F16 | Self::Bf16 => head_dim,
+            Self::F32 | Self::F16 | Self::Bf16 => head_dim,
             Self::Q8_0 => head_dim.next_multiple_of(32),
             Self::Turbo(_) => head_dim.next_multiple_of(GROUP),
         }
@@ -82,6 +87,7 @@ impl KvFormat {
     const fn scale_offset(self, head_dim: usize) -> usize {
         let values = self.padded(head_dim);
         match self {
+            Self::F32 => 4 * values,
             Self::F16 | Self::Bf16 => 2 * values,
             Self::Q8_0 => values,
             Self::Turbo(ty) => values * ty.code_bits() / 8,
@@ -92,7 +98,7 @@ impl KvFormat {
     #[must_use]
     pub const fn row_bytes(self, head_dim: usize) -> usize {
         let scales = match self {
-            Self::F16 | Self::Bf16 => 0,
+            Self::F32 | Self::F16 | Self::Bf16 => 0,
             Self::Q8_0 => self.padded(head_dim) / 32,
             Self::Turbo(_) => self.padded(head_dim) / GROUP,
         };
@@ -124,6 +130,11 @@ impl KvFormat {
         padded.resize(self.padded(dim), 0.0);
         let scales = self.scale_offset(dim);
         match self {
+            Self::F32 => {
+                for (to, value) in row.as_chunks_mut::<4>().0.iter_mut().zip(&padded) {
+                    *to = value.to_le_bytes();
+                }
+            }
             Self::F16 => put_all(&mut row, padded.iter().map(|x| f16::from_f32(*x).to_bits())),
             Self::Bf16 => put_all(&mut row, padded.iter().map(|x| bf16::from_f32(*x).to_bits())),
             Self::Q8_0 => {
@@ -154,6 +165,7 @@ impl KvFormat {
         let scales = self.scale_offset(head_dim);
         let bits = |at: usize| u16::from_le_bytes([row[at], row[at + 1]]);
         let mut values: Vec<f32> = match self {
+            Self::F32 => row.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
             Self::F16 => (0..head_dim).map(|d| f16::from_bits(bits(2 * d)).to_f32()).collect(),
             Self::Bf16 => (0..head_dim).map(|d| bf16::from_bits(bits(2 * d)).to_f32()).collect(),
             Self::Q8_0 => (0..head_dim)
@@ -257,6 +269,7 @@ mod tests {
                 let error =
                     squares(&mut x.iter().zip(&y).map(|(a, b)| a - b)) / squares(&mut x.iter().copied());
                 let bound = match format {
+                    KvFormat::F32 => 1e-30,
                     KvFormat::F16 => 1e-6,
                     KvFormat::Bf16 => 1e-5,
                     KvFormat::Q8_0 => 1e-4,
@@ -284,7 +297,7 @@ mod tests {
     #[test]
     fn bytes_of_rows_at_gemmas_head_dims() {
         let bytes = |dim| KvFormat::ALL.map(|f| f.row_bytes(dim));
-        assert_eq!(bytes(512), [1024, 1024, 544, 144, 208, 272, 272]);
-        assert_eq!(bytes(256), [512, 512, 272, 80, 112, 144, 144]);
+        assert_eq!(bytes(512), [2048, 1024, 1024, 544, 144, 208, 272, 272]);
+        assert_eq!(bytes(256), [1024, 512, 512, 272, 80, 112, 144, 144]);
     }
 }

@@ -14,5 +14,5 @@ mod shape;
 pub use instances::{HeadDims, INSTANCES, Instance, Path, markdown};
 pub use layout::KvFormat;
 pub use oracle::{OracleInput, attention_f64};
-pub use plan::{AttnPlan, Exclusion, Rule, Unsupported, plan, plan_among};
+pub use plan::{AttnPlan, Exclusion, Rule, Unsupported, VERIFY_ROWS, plan, plan_among, plan_verify};
 pub use shape::{AttnShape, DeviceCaps, ShapeError};

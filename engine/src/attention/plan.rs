@@ -12,6 +12,9 @@ use super::{AttnShape, DeviceCaps, INSTANCES, Instance, Path};
 /// Most splits of one call: what combine goes through for every column.
 const MAX_SPLITS: u32 = 1024;
 
+/// Rows of a verify step, at most: up to these, a row's attention has the same bits however many rows there are.
+pub const VERIFY_ROWS: u32 = 8;
+
 /// An admitted kernel with its grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttnPlan {
@@ -84,6 +87,21 @@ pub fn plan(shape: &AttnShape, caps: &DeviceCaps) -> Result<AttnPlan, Unsupporte
     plan_among(shape, caps, |_| true)
 }
 
+/// The plan of decode and verify steps: one kernel and one division of the keys for 1 to [`VERIFY_ROWS`] rows, so that
+/// a token's attention is the same alone and in a verify step. `shape.q_rows` is not looked at.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_verify(
+    shape: &AttnShape,
+    caps: &DeviceCaps,
+    allowed: impl Fn(&Instance) -> bool,
+) -> Result<AttnPlan, Unsupported> {
+    let shape = AttnShape { q_rows: VERIFY_ROWS, ..*shape };
+    // A wider tile would be chosen or not by the number of rows, and sums scores in another order.
+    plan_among(&shape, caps, |row| row.columns <= 16 && allowed(row))
+}
+
 /// [`plan`] among the rows that `allowed` lets pass: without those whose self-check failed, say.
 ///
 /// # Errors
@@ -144,7 +162,8 @@ fn splits(row: &Instance, shape: &AttnShape, caps: &DeviceCaps) -> u32 {
     let by_memory = caps.shared_per_multiprocessor / (dynamic + fixed + 1024);
     let blocks = caps.multiprocessors * by_memory.clamp(1, row.blocks);
     let others = shape.kv_heads * shape.columns().div_ceil(row.columns);
-    let longest = shape.keys().div_ceil(row.keys.max(32));
+    // A window begins and ends inside a chunk.
+    let longest = shape.keys().div_ceil(row.keys.max(32)) + u32::from(shape.window.is_some());
     (blocks / others).clamp(1, longest.clamp(1, MAX_SPLITS))
 }
 
@@ -173,10 +192,34 @@ impl AttnPlan {
         Self { splits: splits.clamp(1, MAX_SPLITS), ..self }
     }
 
-    /// Blocks: splits, tiles of columns, KV heads.
+    /// Blocks for `rows` rows: splits, tiles of columns, KV heads.
     #[must_use]
-    pub const fn grid(&self) -> [u32; 3] {
-        [self.splits, self.shape.columns().div_ceil(self.instance.columns), self.shape.kv_heads]
+    pub const fn grid(&self, rows: u32) -> [u32; 3] {
+        let columns = rows * self.shape.gqa_ratio();
+        [self.splits, columns.div_ceil(self.instance.columns), self.shape.kv_heads]
+    }
+
+    /// Fewest keys of a split.
+    #[must_use]
+    pub fn least_chunk(&self) -> u32 {
+        self.instance.keys.max(32)
+    }
+
+    /// Keys of a split where the first row stands at `first_pos`, as the kernels compute it (`chunk_of` in
+    /// `attention_common.cuh`). Rows of one call that would have different chunks alone have different bits alone.
+    #[must_use]
+    pub fn chunk(&self, first_pos: u32) -> u32 {
+        let (rows, splits, keys) = (self.shape.q_rows.max(VERIFY_ROWS), self.splits, self.instance.keys);
+        let reach = match (splits, self.shape.window) {
+            (1, _) => return 1 << 30,
+            (_, Some(window)) => (window.get() + rows - 1).div_ceil(splits - 1),
+            (_, None) => {
+                let reach = first_pos + 1;
+                let grain = (1 << reach.ilog2() >> 3).max(256);
+                (reach.next_multiple_of(grain) + rows).div_ceil(splits)
+            }
+        };
+        reach.next_multiple_of(keys).max(self.least_chunk())
     }
 
     /// Width of a partial result: whole groups where the output has to be rotated back.
@@ -293,6 +336,31 @@ mod tests {
         assert_eq!(splits(1, None), 1);
         assert_eq!(splits(64, None), 2);
         assert_eq!(splits(1 << 20, None), 132);
-        assert_eq!(splits(1 << 20, std::num::NonZeroU32::new(512)), 16);
+        assert_eq!(splits(1 << 20, std::num::NonZeroU32::new(512)), 17);
+    }
+
+    /// Every key a step needs lies in one of its chunks, and no two chunks of it are the same part.
+    #[test]
+    fn chunks_hold_all_keys_of_a_step() {
+        let caps = DeviceCaps::typical(90);
+        for window in [None, std::num::NonZeroU32::new(512), std::num::NonZeroU32::new(1000)] {
+            let plan = plan_verify(&AttnShape { window, cells: 1 << 17, ..SHAPE }, &caps, |_| true).unwrap();
+            for first_pos in (0..131_000).step_by(997) {
+                for rows in 1..=VERIFY_ROWS {
+                    let chunk = plan.chunk(first_pos);
+                    let from = window.map_or(0, |w| (first_pos + 1).saturating_sub(w.get()));
+                    let last = (first_pos + rows - 1) / chunk;
+                    assert!(last - from / chunk < plan.splits(), "{first_pos} {rows} {window:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_change_seldom() {
+        let shape = AttnShape { cells: 1 << 17, ..SHAPE };
+        let plan = plan_verify(&shape, &DeviceCaps::typical(90), |_| true).unwrap();
+        let changes = (1..131_072).filter(|p| plan.chunk(*p) != plan.chunk(p - 1)).count();
+        assert!(changes < 60, "{changes} changes");
     }
 }

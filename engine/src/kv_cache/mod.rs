@@ -12,29 +12,54 @@ pub mod turbo;
 
 pub use layer::LayerCache;
 
+use self::turbo::TurboType;
 use crate::EngineError;
+use crate::attention::KvFormat;
 use crate::backend::cpu::Element;
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KvType {
-    /// 4 bytes a value.
+    /// 4 bytes a value; for comparisons on a GPU, where it is slow.
     F32,
     /// 2 bytes a value.
     F16,
+    /// 2 bytes a value; on a GPU only.
+    Bf16,
     /// 34 bytes for 32 values.
     Q8_0,
+    /// Rotated groups of 128 with a codebook; on a GPU only.
+    Turbo(TurboType),
 }
 
 impl KvType {
-    /// The element layout of a cache row.
+    /// The element layout of a cache row in memory of the host; `None` for what only a GPU has.
     #[must_use]
-    pub const fn element(self) -> Element {
+    pub const fn element(self) -> Option<Element> {
         match self {
-            Self::F32 => Element::F32,
-            Self::F16 => Element::F16,
-            Self::Q8_0 => Element::Q8_0,
+            Self::F32 => Some(Element::F32),
+            Self::F16 => Some(Element::F16),
+            Self::Q8_0 => Some(Element::Q8_0),
+            Self::Bf16 | Self::Turbo(_) => None,
         }
+    }
+
+    /// The layout of a cache row on a GPU.
+    #[must_use]
+    pub const fn format(self) -> KvFormat {
+        match self {
+            Self::F32 => KvFormat::F32,
+            Self::F16 => KvFormat::F16,
+            Self::Bf16 => KvFormat::Bf16,
+            Self::Q8_0 => KvFormat::Q8_0,
+            Self::Turbo(ty) => KvFormat::Turbo(ty),
+        }
+    }
+
+    /// As in presets and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.format().name()
     }
 }
 
@@ -93,12 +118,12 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// Bytes that [`Self::new`] will allocate; `None` when that is beyond any address space.
+    /// Bytes that [`Self::new`] will allocate; `None` when that is beyond any address space, or the type is a GPU's.
     #[must_use]
     pub fn bytes(layers: &[Option<KvShape>], kv_type: KvType, limits: &KvLimits) -> Option<usize> {
         layers.iter().flatten().try_fold(0_usize, |sum, shape| {
             let rows = limits.cells(shape.kind).checked_mul(shape.kv_heads)?;
-            let bytes = rows.checked_mul(kv_type.element().row_bytes(shape.head_dim))?.checked_mul(2)?;
+            let bytes = rows.checked_mul(kv_type.element()?.row_bytes(shape.head_dim))?.checked_mul(2)?;
             sum.checked_add(bytes)
         })
     }
@@ -106,10 +131,17 @@ impl KvCache {
     /// Empty caches; `None` stands for a layer that reads another layer's.
     ///
     /// # Errors
-    /// [`EngineError::OutOfMemory`].
+    /// [`EngineError::OutOfMemory`]; [`EngineError::InvalidArgument`] for a type that only a GPU has.
     pub fn new(layers: &[Option<KvShape>], kv_type: KvType, limits: KvLimits) -> Result<Self, EngineError> {
+        let Some(element) = kv_type.element() else {
+            return Err(EngineError::InvalidArgument {
+                what: "kv_type",
+                got: format!("{} on the CPU", kv_type.name()),
+                expected: "f32, f16 or q8_0 there".to_owned(),
+            });
+        };
         let build = |shape: &Option<KvShape>| {
-            shape.map(|s| LayerCache::new(s, kv_type.element(), limits.cells(s.kind))).transpose()
+            shape.map(|s| LayerCache::new(s, element, limits.cells(s.kind))).transpose()
         };
         let layers = layers.iter().map(build).collect::<Result<_, _>>()?;
         let ring = vec![usize::MAX; limits.cells(AttentionKind::Sliding)];

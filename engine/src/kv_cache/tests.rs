@@ -80,7 +80,7 @@ proptest! {
                 continue;
             }
             let (k, v): (Vec<_>, Vec<_>) = history.iter().cloned().unzip();
-            let mut naive = LayerCache::new(shapes[2].expect("full"), kind.element(), 60).expect("small");
+            let mut naive = LayerCache::new(shapes[2].expect("full"), kind.element().expect("the CPU's"), 60).expect("small");
             naive.write(Isa::detect(), 0, &k.concat(), &v.concat());
             let len = history.len();
             let window = len.saturating_sub(LIMITS.window)..len;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::config::{AssistantConfig, bad_model};
 use super::layer::{Layer, Positions, Scratch, ScratchSize, project};
 use super::target::{CpuTarget, probe_memory};
-use super::weights::{LayerExtras, LayerWeights, Loader, Matrix};
+use super::weights::{LayerExtras, LayerWeights, Loader, Matrix, Tensors};
 use crate::EngineError;
 use crate::backend::cpu::{Cpu, Input, Job, Q8Buffer, matmul_rows, rms_norm};
 use crate::gguf::Gguf;
@@ -17,7 +17,10 @@ use crate::kv_cache::AttentionKind;
 use crate::spec::Target;
 
 /// Centroids whose tokens are scored, unless there are fewer.
-const CENTROIDS_KEPT: usize = 32;
+pub(super) const CENTROIDS_KEPT: usize = 32;
+
+/// The tensor of the centroids, `[count][hidden]`.
+pub(super) const CENTROIDS: &str = "masked_embd_centroids.weight";
 
 /// Where the query of a draft step stands, n being the number of cached tokens. It sees the cache `0..n` from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -251,9 +254,19 @@ impl Assistant {
     }
 }
 
-impl CentroidHead {
-    fn load(loader: &Loader<'_>, hidden: usize, vocab: usize) -> Result<Option<Self>, EngineError> {
-        let (centroids_name, order_name) = ("masked_embd_centroids.weight", "masked_embd_ordering");
+/// Which tokens each centroid stands for.
+#[derive(Debug)]
+pub(super) struct CentroidOrder {
+    /// Centroids.
+    pub(super) count: usize,
+    /// `[count][vocab / count]` of token ids, each once.
+    pub(super) order: Vec<u32>,
+}
+
+impl CentroidOrder {
+    /// The order of a file that has centroids.
+    pub(super) fn load(loader: &Loader<'_>, vocab: usize) -> Result<Option<Self>, EngineError> {
+        let (centroids_name, order_name) = (CENTROIDS, "masked_embd_ordering");
         let order = match loader.optional_ids(order_name, vocab)? {
             Some(order) => Some(order),
             None => loader.optional_ids("masked_embd_ordering.weight", vocab)?,
@@ -295,7 +308,16 @@ impl CentroidHead {
                 }
             }
         }
-        let centroids = loader.matrix(centroids_name, hidden, count)?;
+        Ok(Some(Self { count, order }))
+    }
+}
+
+impl CentroidHead {
+    fn load(loader: &Loader<'_>, hidden: usize, vocab: usize) -> Result<Option<Self>, EngineError> {
+        let Some(CentroidOrder { count, order }) = CentroidOrder::load(loader, vocab)? else {
+            return Ok(None);
+        };
+        let centroids = loader.matrix(CENTROIDS, hidden, count)?;
         Ok(Some(Self { centroids, order, scores: vec![0.0; count], ranking: Vec::with_capacity(count) }))
     }
 

@@ -6,6 +6,8 @@
 
 mod assistant;
 mod config;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod layer;
 mod mtp;
 mod rope;
@@ -14,5 +16,7 @@ mod weights;
 
 pub use assistant::{Assistant, DraftHead, DraftPosition};
 pub use config::{AssistantConfig, DecoderConfig, LayerConfig, TargetConfig};
+#[cfg(feature = "cuda")]
+pub use gpu::{CudaAssistant, CudaLoadOptions, CudaMtpProposer, CudaTarget};
 pub use mtp::MtpProposer;
 pub use target::{CpuTarget, LoadOptions, MemoryPlan};

@@ -15,14 +15,8 @@ pub(super) struct Rope {
 
 impl Rope {
     /// For heads of `head_dim`; `factors` is `[head_dim / 2]`, or none for 1 everywhere.
-    #[expect(clippy::cast_possible_truncation, reason = "frequencies are computed in f64 and used in f32")]
     pub(super) fn new(head_dim: usize, base: f32, factors: Option<&[f32]>, max_rows: usize) -> Self {
-        let frequency = |j: usize| {
-            let exponent = -2.0 * j as f64 / head_dim as f64;
-            let factor = factors.map_or(1.0, |f| f64::from(f[j]));
-            (f64::from(base).powf(exponent) / factor) as f32
-        };
-        let inverse_frequencies = (0..head_dim / 2).map(frequency).collect();
+        let inverse_frequencies = inverse_frequencies(head_dim, base, factors);
         Self { inverse_frequencies, turns: Vec::with_capacity(max_rows * head_dim / 2) }
     }
 
@@ -51,6 +45,17 @@ impl Rope {
             }
         }
     }
+}
+
+/// `[head_dim / 2]`: angle of a position for each pair; `factors` alike, or none for 1 everywhere.
+#[expect(clippy::cast_possible_truncation, reason = "frequencies are computed in f64 and used in f32")]
+pub(super) fn inverse_frequencies(head_dim: usize, base: f32, factors: Option<&[f32]>) -> Vec<f32> {
+    let frequency = |j: usize| {
+        let exponent = -2.0 * j as f64 / head_dim as f64;
+        let factor = factors.map_or(1.0, |f| f64::from(f[j]));
+        (f64::from(base).powf(exponent) / factor) as f32
+    };
+    (0..head_dim / 2).map(frequency).collect()
 }
 
 #[cfg(test)]

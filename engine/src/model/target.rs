@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::config::TargetConfig;
 use super::layer::{Layer, PleRows, Positions, Scratch, ScratchSize, embed, project};
-use super::weights::{LayerExtras, LayerWeights, Loader, Matrix};
+use super::weights::{LayerExtras, LayerWeights, Loader, Matrix, Tensors};
 use crate::EngineError;
 use crate::backend::cpu::{Cpu, Isa, Job, Pool, Q8_BLOCK, Q8Buffer, rms_norm, rms_norm_in_place};
 use crate::gguf::Gguf;
 use crate::kv_cache::{AttentionKind, KvCache, KvLimits, KvType};
+use crate::spec::sampler::margin;
 use crate::spec::{LogitRows, Target};
 
 /// Rows of a prefill chunk: enough to use the weights well, few enough to stay in the caches.
@@ -127,6 +128,13 @@ impl LoadOptions {
         check("context_tokens", self.context_tokens, config.context_length)?;
         check("threads", self.threads, 1024)?;
         check("max_verify_rows", self.max_verify_rows, self.context_tokens)?;
+        if self.kv_type.element().is_none() {
+            return Err(EngineError::InvalidArgument {
+                what: "kv_type",
+                got: format!("{} on the CPU", self.kv_type.name()),
+                expected: "f32, f16 or q8_0 there, or a GPU".to_owned(),
+            });
+        }
         let odd = config.decoder.layers.iter().find(|l| l.head_dim % Q8_BLOCK != 0);
         match (self.kv_type, odd) {
             (KvType::Q8_0, Some(layer)) => Err(EngineError::InvalidArgument {
@@ -405,6 +413,10 @@ impl Target for CpuTarget {
         assert!(row < self.buffers.rows, "row {row} of {}", self.buffers.rows);
         let vocab = self.vocab_size();
         &self.buffers.logits[row * vocab..(row + 1) * vocab]
+    }
+
+    fn margin(&self, row: usize, chosen: u32) -> Option<f32> {
+        margin(self.logits(row), chosen)
     }
 
     fn truncate(&mut self, len: usize) {

@@ -35,6 +35,7 @@ impl Matrix {
 }
 
 /// Finds and checks tensors.
+#[derive(Debug)]
 pub(super) struct Loader<'a> {
     file: &'a Arc<Gguf>,
 }
@@ -44,36 +45,22 @@ impl<'a> Loader<'a> {
         Self { file }
     }
 
-    fn tensor(&self, name: &str, dims: &[usize]) -> Result<TensorView<'_>, EngineError> {
+    /// A tensor of these dimensions.
+    pub(super) fn tensor(&self, name: &str, dims: &[usize]) -> Result<TensorView<'a>, EngineError> {
         self.optional(name, dims)?.ok_or_else(|| {
             bad_model(format!("tensor `{name}`"), "nothing", &format!("a tensor of shape {dims:?}"))
                 .hint_with("the file is incomplete or was made for another architecture")
         })
     }
 
-    fn optional(&self, name: &str, dims: &[usize]) -> Result<Option<TensorView<'_>>, EngineError> {
+    /// A tensor that may be absent.
+    pub(super) fn optional(&self, name: &str, dims: &[usize]) -> Result<Option<TensorView<'a>>, EngineError> {
         let Some(tensor) = self.file.tensor(name) else { return Ok(None) };
         if tensor.dims.iter().map(|d| usize::try_from(*d).ok()).eq(dims.iter().map(|d| Some(*d))) {
             return Ok(Some(tensor));
         }
         let got = format!("shape {:?}", tensor.dims);
         Err(bad_model(format!("tensor `{name}`"), got, &format!("shape {dims:?}")))
-    }
-
-    /// A matrix of `rows` rows of `cols`.
-    pub(super) fn matrix(&self, name: &str, cols: usize, rows: usize) -> Result<Matrix, EngineError> {
-        let tensor = self.tensor(name, &[cols, rows])?;
-        self.view(name, &tensor, cols, rows)
-    }
-
-    /// A matrix that may be absent.
-    pub(super) fn optional_matrix(
-        &self,
-        name: &str,
-        cols: usize,
-        rows: usize,
-    ) -> Result<Option<Matrix>, EngineError> {
-        self.optional(name, &[cols, rows])?.map(|tensor| self.view(name, &tensor, cols, rows)).transpose()
     }
 
     fn view(
@@ -95,18 +82,6 @@ impl<'a> Loader<'a> {
             return Err(bad_model(format!("size of tensor `{name}`"), tensor.data.len(), &expected));
         }
         Ok(Matrix { file: Arc::clone(self.file), range, element, rows, cols })
-    }
-
-    /// A one-dimensional tensor, copied.
-    pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, EngineError> {
-        let tensor = self.tensor(name, &[len])?;
-        widen(name, &tensor, len)
-    }
-
-    /// A single number that may be absent.
-    pub(super) fn optional_scalar(&self, name: &str) -> Result<Option<f32>, EngineError> {
-        let Some(tensor) = self.optional(name, &[1])? else { return Ok(None) };
-        Ok(widen(name, &tensor, 1)?.first().copied())
     }
 
     /// Integers of a tensor of `len` entries that may be absent.
@@ -137,6 +112,29 @@ impl<'a> Loader<'a> {
     }
 }
 
+impl Tensors for Loader<'_> {
+    type Matrix = Matrix;
+
+    fn matrix(&self, name: &str, cols: usize, rows: usize) -> Result<Matrix, EngineError> {
+        let tensor = self.tensor(name, &[cols, rows])?;
+        self.view(name, &tensor, cols, rows)
+    }
+
+    fn optional_matrix(&self, name: &str, cols: usize, rows: usize) -> Result<Option<Matrix>, EngineError> {
+        self.optional(name, &[cols, rows])?.map(|tensor| self.view(name, &tensor, cols, rows)).transpose()
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, EngineError> {
+        let tensor = self.tensor(name, &[len])?;
+        widen(name, &tensor, len)
+    }
+
+    fn optional_scalar(&self, name: &str) -> Result<Option<f32>, EngineError> {
+        let Some(tensor) = self.optional(name, &[1])? else { return Ok(None) };
+        Ok(widen(name, &tensor, 1)?.first().copied())
+    }
+}
+
 fn element_of(name: &str, ty: GgmlType) -> Result<Element, EngineError> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other types are refused alike")]
     match ty {
@@ -161,39 +159,62 @@ fn widen(name: &str, tensor: &TensorView<'_>, len: usize) -> Result<Vec<f32>, En
     Ok(values)
 }
 
+/// Where the tensors of a model come from, and as what: each backend has matrices of its own.
+pub(super) trait Tensors {
+    /// A matrix as products take it.
+    type Matrix;
+
+    /// A matrix of `rows` rows of `cols`.
+    fn matrix(&self, name: &str, cols: usize, rows: usize) -> Result<Self::Matrix, EngineError>;
+
+    /// A matrix that may be absent.
+    fn optional_matrix(
+        &self,
+        name: &str,
+        cols: usize,
+        rows: usize,
+    ) -> Result<Option<Self::Matrix>, EngineError>;
+
+    /// A one-dimensional tensor.
+    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, EngineError>;
+
+    /// A single number that may be absent.
+    fn optional_scalar(&self, name: &str) -> Result<Option<f32>, EngineError>;
+}
+
 /// Weights of one layer. An assistant's layers have no `kv` and no `ple`.
 #[derive(Debug)]
-pub(super) struct LayerWeights {
+pub(super) struct LayerWeights<M = Matrix> {
     pub(super) attn_norm: Vec<f32>,
-    pub(super) q: Matrix,
+    pub(super) q: M,
     pub(super) q_norm: Vec<f32>,
-    pub(super) kv: Option<KvWeights>,
-    pub(super) attn_output: Matrix,
+    pub(super) kv: Option<KvWeights<M>>,
+    pub(super) attn_output: M,
     pub(super) post_attention_norm: Vec<f32>,
     pub(super) ffn_norm: Vec<f32>,
-    pub(super) gate: Matrix,
-    pub(super) up: Matrix,
-    pub(super) down: Matrix,
+    pub(super) gate: M,
+    pub(super) up: M,
+    pub(super) down: M,
     pub(super) post_ffw_norm: Vec<f32>,
-    pub(super) ple: Option<PleWeights>,
+    pub(super) ple: Option<PleWeights<M>>,
     /// Factor of the whole residual stream after the layer.
     pub(super) output_scale: f32,
 }
 
 /// Projections of a layer that has keys and values of its own.
 #[derive(Debug)]
-pub(super) struct KvWeights {
-    pub(super) k: Matrix,
+pub(super) struct KvWeights<M = Matrix> {
+    pub(super) k: M,
     /// Absent where values are the keys before norm and rotation.
-    pub(super) v: Option<Matrix>,
+    pub(super) v: Option<M>,
     pub(super) k_norm: Vec<f32>,
 }
 
 /// The gate through which per-layer embeddings enter.
 #[derive(Debug)]
-pub(super) struct PleWeights {
-    pub(super) gate: Matrix,
-    pub(super) proj: Matrix,
+pub(super) struct PleWeights<M = Matrix> {
+    pub(super) gate: M,
+    pub(super) proj: M,
     pub(super) norm: Vec<f32>,
 }
 
@@ -208,9 +229,9 @@ pub(super) struct LayerExtras {
     pub(super) scale_required: bool,
 }
 
-impl LayerWeights {
+impl<M> LayerWeights<M> {
     pub(super) fn load(
-        loader: &Loader<'_>,
+        loader: &impl Tensors<Matrix = M>,
         index: usize,
         decoder: &DecoderConfig,
         extras: LayerExtras,
@@ -252,8 +273,12 @@ impl LayerWeights {
     }
 }
 
-impl KvWeights {
-    fn load(loader: &Loader<'_>, index: usize, decoder: &DecoderConfig) -> Result<Self, EngineError> {
+impl<M> KvWeights<M> {
+    fn load(
+        loader: &impl Tensors<Matrix = M>,
+        index: usize,
+        decoder: &DecoderConfig,
+    ) -> Result<Self, EngineError> {
         let LayerConfig { kind, head_dim, kv_heads, .. } = decoder.layers[index];
         let name = |part: &str| format!("blk.{index}.{part}.weight");
         let (hidden, width) = (decoder.hidden_size, kv_heads * head_dim);

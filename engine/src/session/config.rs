@@ -22,6 +22,20 @@ pub struct EngineConfig {
     pub threads: NonZeroUsize,
     /// How drafts are made.
     pub speculation: Speculation,
+    /// Where the models run.
+    pub device: DeviceChoice,
+}
+
+/// Where the models run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// On the first GPU if there is one that can be used, else on the CPU.
+    #[default]
+    Auto,
+    /// On the CPU.
+    Cpu,
+    /// On this GPU, counted from 0; an error if that cannot be.
+    Gpu(usize),
 }
 
 /// How drafts are made.

@@ -32,8 +32,14 @@ pub struct EngineInfo {
     pub speculation: String,
     /// The assistant's head in force, in words: `centroid 32 of 2048` or `dense`; `None` without an assistant.
     pub draft_head: Option<String>,
-    /// Row kernels in use: `avx2` or `scalar`.
-    pub kernels: &'static str,
+    /// Row kernels in use: `avx2` or `scalar` on the CPU, `cuda sm_90a` on a GPU.
+    pub kernels: String,
+    /// `cpu`, or the GPU's name.
+    pub device: String,
+    /// Bytes of weights that one decode step reads, where the backend counts them.
+    pub step_bytes: Option<u64>,
+    /// The attention kernels in force, a line a kind of layer; empty on the CPU, which has one.
+    pub attention_routes: Vec<String>,
 }
 
 /// Sums over a file's tensors.

@@ -4,34 +4,29 @@
 //! equal counts. Starts no thread of its own besides the backend's workers and does not know what its timings are used
 //! for.
 
+mod backend;
 mod config;
+mod gpus;
 mod info;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-pub use config::{EngineConfig, Speculation};
+pub use config::{DeviceChoice, EngineConfig, Speculation};
+pub use gpus::{GpuInfo, GpuState, gpu_state};
 pub use info::EngineInfo;
 
 use crate::EngineError;
-use crate::backend::cpu::Isa;
 use crate::chat::{ChatMessage, ChatTemplate};
 use crate::gguf::Gguf;
-use crate::model::{Assistant, CpuTarget, DraftPosition, LoadOptions, MtpProposer};
-use crate::spec::Proposer;
-use crate::spec::driver::{Drafting, Driver};
 use crate::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
-use crate::spec::ngram::NgramProposer;
 use crate::tokenizer::Tokenizer;
+use backend::{Backend, Running};
 use info::Inventory;
-
-/// A drafter for the CPU target.
-type CpuProposer = Box<dyn Proposer<CpuTarget> + Send>;
 
 /// A loaded model, ready to generate.
 pub struct Engine {
-    target: CpuTarget,
-    proposer: Option<CpuProposer>,
+    backend: Backend,
     speculation: Speculation,
     tokenizer: Arc<Tokenizer>,
     /// Absent where the file has none: raw text still works.
@@ -46,6 +41,15 @@ impl Engine {
     /// [`EngineError::MissingAssistant`] for MTP without an assistant file; what is wrong with a file or does not fit
     /// into memory; [`EngineError::InvalidArgument`] for sizes that make no sense.
     pub fn load(config: &EngineConfig) -> Result<Self, EngineError> {
+        Self::load_with(config, &mut |_| ())
+    }
+
+    /// [`Self::load`], telling the bytes of weights that are on the device by now; on the CPU, where weights stay in the
+    /// file, nothing is told.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(config: &EngineConfig, progress: &mut dyn FnMut(usize)) -> Result<Self, EngineError> {
         let speculation = config.speculation.clone();
         let rows = speculation.draft_max() + 1;
         if rows > config.context_tokens {
@@ -56,21 +60,13 @@ impl Engine {
             });
         }
         let gguf = Arc::new(Gguf::open(&config.target)?);
-        let options = LoadOptions {
-            context_tokens: config.context_tokens,
-            kv_type: config.kv_type,
-            threads: config.threads.get(),
-            max_verify_rows: rows,
-        };
         let in_target = |error: EngineError| error.in_file(&config.target);
         // The model first: a file of another architecture is called that, not one with a strange tokenizer.
-        let target = CpuTarget::load(Arc::clone(&gguf), &options).map_err(in_target)?;
+        let backend = Backend::load(config, &gguf, progress)?;
         let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf).map_err(in_target)?);
         let chat = ChatTemplate::from_gguf(&gguf).map_err(in_target)?.map(Arc::new);
-        let assistant = load_assistant(config, &target)?;
-        let info = describe(config, &gguf, &target, assistant.as_ref())?;
-        let proposer = make_proposer(&speculation, assistant.map(|(assistant, _)| assistant))?;
-        Ok(Self { target, proposer, speculation, tokenizer, chat, info })
+        let info = describe(config, &gguf, backend.describe())?;
+        Ok(Self { backend, speculation, tokenizer, chat, info })
     }
 
     /// What is really in force.
@@ -122,13 +118,8 @@ impl Engine {
         params: &GenerateParams,
         on_step: &mut dyn FnMut(&StepEvent<'_>) -> ControlFlow<()>,
     ) -> Result<GenerateSummary, EngineError> {
-        let Self { target, proposer, speculation, tokenizer, .. } = self;
-        let drafting = proposer.as_mut().map(|proposer| Drafting {
-            proposer: &mut **proposer,
-            draft_max: speculation.draft_max(),
-            acceptance: speculation.acceptance(),
-        });
-        Driver { target, drafting, eog: tokenizer.eog() }.generate(prompt, params, on_step)
+        let Self { backend, speculation, tokenizer, .. } = self;
+        backend.generate(speculation, tokenizer.eog(), prompt, params, on_step)
     }
 }
 
@@ -138,55 +129,24 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// The assistant, only where it will draft.
-fn load_assistant(
-    config: &EngineConfig,
-    target: &CpuTarget,
-) -> Result<Option<(Assistant, Inventory)>, EngineError> {
-    let Speculation::Mtp { draft_head, .. } = config.speculation else { return Ok(None) };
-    let Some(path) = config.assistant.as_deref() else {
-        return Err(EngineError::MissingAssistant { target: config.target.clone() });
-    };
-    let gguf = Arc::new(Gguf::open(path)?);
-    let inventory = Inventory::of(&gguf);
-    let assistant = Assistant::load(&gguf, target, draft_head).map_err(|error| error.in_file(path))?;
-    Ok(Some((assistant, inventory)))
-}
-
-fn make_proposer(
-    speculation: &Speculation,
-    assistant: Option<Assistant>,
-) -> Result<Option<CpuProposer>, EngineError> {
-    Ok(match speculation {
-        Speculation::None => None,
-        Speculation::Mtp { .. } => assistant
-            .map(|assistant| -> CpuProposer { Box::new(MtpProposer::new(assistant, DraftPosition::AtN)) }),
-        Speculation::Ngram { ngram_min, ngram_max, .. } => {
-            Some(Box::new(NgramProposer::new(*ngram_min, *ngram_max)?))
-        }
-    })
-}
-
-fn describe(
-    config: &EngineConfig,
-    gguf: &Gguf,
-    target: &CpuTarget,
-    assistant: Option<&(Assistant, Inventory)>,
-) -> Result<EngineInfo, EngineError> {
+fn describe(config: &EngineConfig, gguf: &Gguf, running: Running) -> Result<EngineInfo, EngineError> {
     let inventory = Inventory::of(gguf);
     Ok(EngineInfo {
         architecture: gguf.architecture()?.to_owned(),
         model_name: gguf.opt_str("general.name")?.map(str::to_owned),
-        layers: target.config().decoder.layers.len(),
+        layers: running.layers,
         parameters: inventory.parameters,
         weight_types: inventory.types,
         weight_bytes: inventory.bytes,
-        assistant_weight_bytes: assistant.map(|(_, inventory)| inventory.bytes),
+        assistant_weight_bytes: running.assistant_weight_bytes,
         kv_type: config.kv_type,
         threads: config.threads.get(),
         context_tokens: config.context_tokens,
         speculation: config.speculation.to_string(),
-        draft_head: assistant.map(|(assistant, _)| assistant.draft_head()),
-        kernels: Isa::detect().name(),
+        draft_head: running.draft_head,
+        kernels: running.kernels,
+        device: running.device,
+        step_bytes: running.step_bytes,
+        attention_routes: running.attention_routes,
     })
 }

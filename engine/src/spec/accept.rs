@@ -18,7 +18,7 @@
 //! unless acceptance is synthetic.
 
 use super::proposer::Draft;
-use super::sampler::{Sampler, argmax};
+use super::sampler::Sampler;
 use crate::EngineError;
 
 /// How drafts are accepted when tokens are sampled; greedy requests compare argmax whatever this says.
@@ -46,9 +46,12 @@ pub struct Verdict {
 /// Accepts while a draft is the argmax of its row.
 ///
 /// # Errors
-/// [`EngineError::BadLogit`].
-pub fn greedy<'l>(drafts: &[u32], row: impl Fn(usize) -> &'l [f32]) -> Result<Verdict, EngineError> {
-    first_difference(drafts, |i| argmax(row(i)))
+/// Those of `argmax`.
+pub fn greedy(
+    drafts: &[u32],
+    argmax: impl FnMut(usize) -> Result<u32, EngineError>,
+) -> Result<Verdict, EngineError> {
+    first_difference(drafts, argmax)
 }
 
 /// Accepts while a draft is what the target draws from its row. `probs` is scratch.
@@ -99,26 +102,19 @@ pub fn rejection<'l>(
     Ok(Verdict { accepted, next: sampler.draw(probs)? })
 }
 
-/// Accepts by coin flips. What comes after the accepted drafts is the target's own choice by their last row, so that the
-/// work is that of any round; the text is not the target's, except where nothing is accepted. `probs` is scratch.
+/// Accepts by coin flips. What comes after the accepted drafts is the target's own choice by their last row (`choose`),
+/// so that the work is that of any round; the text is not the target's, except where nothing is accepted.
 ///
 /// # Errors
-/// [`EngineError::BadLogit`].
-pub fn synthetic<'l>(
+/// Those of `choose`.
+pub fn synthetic(
     drafts: &[u32],
     rates: &[f64],
-    row: impl Fn(usize) -> &'l [f32],
     sampler: &mut Sampler,
-    probs: &mut Vec<f32>,
+    choose: impl FnOnce(usize, &mut Sampler) -> Result<u32, EngineError>,
 ) -> Result<Verdict, EngineError> {
     let accepted = rates.iter().take(drafts.len()).take_while(|&&rate| sampler.uniform() < rate).count();
-    let next = if sampler.params().is_greedy() {
-        argmax(row(accepted))?
-    } else {
-        sampler.distribution(row(accepted), probs)?;
-        sampler.draw(probs)?
-    };
-    Ok(Verdict { accepted, next })
+    Ok(Verdict { accepted, next: choose(accepted, sampler)? })
 }
 
 /// Lets the target choose row after row until it disagrees with the drafts or they are used up.

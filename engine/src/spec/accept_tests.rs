@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use proptest::prelude::*;
 
 use super::*;
-use crate::spec::sampler::SamplingParams;
+use crate::spec::sampler::{SamplingParams, argmax};
 
 const VOCAB: usize = 5;
 
@@ -16,7 +16,7 @@ fn sampler(seed: u64) -> Sampler {
 fn check_greedy(drafts: &[u32], argmaxes: &[u32], expected: (usize, u32)) {
     let rows: Vec<Vec<f32>> =
         argmaxes.iter().map(|&a| (0..10).map(|id| if id == a { 2.0 } else { 0.5 }).collect()).collect();
-    let verdict = greedy(drafts, |i| &rows[i]).unwrap();
+    let verdict = greedy(drafts, |i| argmax(&rows[i])).unwrap();
     assert_eq!((verdict.accepted, verdict.next), expected);
 }
 
@@ -35,8 +35,8 @@ fn greedy_gives_the_bonus_token_when_every_draft_stands() {
 #[test]
 fn no_row_behind_a_rejection_is_looked_at() {
     let rows = [vec![0.0, 1.0], vec![f32::NAN, 0.0]];
-    assert_eq!(greedy(&[0], |i| &rows[i]).unwrap(), Verdict { accepted: 0, next: 1 });
-    assert!(matches!(greedy(&[1], |i| &rows[i]), Err(EngineError::BadLogit { id: 0, .. })));
+    assert_eq!(greedy(&[0], |i| argmax(&rows[i])).unwrap(), Verdict { accepted: 0, next: 1 });
+    assert!(matches!(greedy(&[1], |i| argmax(&rows[i])), Err(EngineError::BadLogit { id: 0, .. })));
 }
 
 #[test]
@@ -83,7 +83,7 @@ proptest! {
         let row = |i: usize| rows[i].as_slice();
         let draft = Draft { tokens: drafts.clone(), probs: Vec::new() };
         for verdict in [
-            greedy(&drafts, row).unwrap(),
+            greedy(&drafts, |i| argmax(row(i))).unwrap(),
             sample_and_compare(&drafts, row, &mut sampler, &mut probs).unwrap(),
             rejection(&draft, row, &mut sampler, &mut probs).unwrap(),
         ] {
@@ -266,7 +266,11 @@ fn synthetic_acceptance_has_the_rates_it_is_given() {
     let mut reached = [0u32; 3];
     for _ in 0..SAMPLES {
         let rates = [0.8, 0.625, 0.0];
-        let verdict = synthetic(&[0, 1, 2], &rates, |_| &TARGET[VOCAB], &mut sampler, &mut probs).unwrap();
+        let verdict = synthetic(&[0, 1, 2], &rates, &mut sampler, |_, sampler| {
+            sampler.distribution(&TARGET[VOCAB], &mut probs)?;
+            sampler.draw(&probs)
+        })
+        .unwrap();
         reached[..verdict.accepted].iter_mut().for_each(|n| *n += 1);
     }
     for (count, rate) in reached.into_iter().zip([0.8, 0.5, 0.0]) {
@@ -280,10 +284,10 @@ fn synthetic_acceptance_has_the_rates_it_is_given() {
 fn without_synthetic_acceptance_greedy_output_is_the_target_s() {
     let mut sampler = Sampler::new(&SamplingParams::greedy()).unwrap();
     let row = [0.0, 3.0, 1.0];
-    let verdict = synthetic(&[2, 2], &[0.0, 0.0], |_| &row, &mut sampler, &mut Vec::new()).unwrap();
+    let verdict = synthetic(&[2, 2], &[0.0, 0.0], &mut sampler, |_, _| argmax(&row)).unwrap();
     assert_eq!(verdict, Verdict { accepted: 0, next: 1 });
-    let all = synthetic(&[2, 2], &[1.0, 1.0], |_| &row, &mut sampler, &mut Vec::new()).unwrap();
+    let all = synthetic(&[2, 2], &[1.0, 1.0], &mut sampler, |_, _| argmax(&row)).unwrap();
     assert_eq!(all, Verdict { accepted: 2, next: 1 });
-    let short = synthetic(&[2, 2], &[1.0], |_| &row, &mut sampler, &mut Vec::new()).unwrap();
+    let short = synthetic(&[2, 2], &[1.0], &mut sampler, |_, _| argmax(&row)).unwrap();
     assert_eq!(short.accepted, 1, "positions without a rate never stand");
 }

@@ -76,6 +76,7 @@ impl<T: Target + ?Sized> Driver<'_, T> {
             draft: Draft::default(),
             hidden_row: 0,
             totals: SpecTotals::new(draft_max),
+            top2_margins: Vec::new(),
             prefill: Duration::ZERO,
             spent: Spent::default(),
             on_step,
@@ -133,6 +134,8 @@ struct Run<'r, 'd, T: ?Sized> {
     /// Row of the target's last pass that chose the last token.
     hidden_row: usize,
     totals: SpecTotals,
+    /// Greedy only: see [`GenerateSummary::top2_margins`].
+    top2_margins: Vec<f32>,
     prefill: Duration,
     spent: Spent,
     on_step: &'r mut dyn FnMut(&StepEvent<'_>) -> ControlFlow<()>,
@@ -159,7 +162,7 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
         self.target.forward(&self.tokens, LogitRows::Last)?;
         self.prefill = start.elapsed();
         let mut spent = Spent::default();
-        let verdict = timed(&mut spent.sample, || self.judge())?;
+        let verdict = timed(&mut spent.sample, || self.decide())?;
         Ok(self.emit(verdict, spent))
     }
 
@@ -168,7 +171,7 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
         let mut spent = Spent::default();
         timed(&mut spent.draft, || self.propose())?;
         timed(&mut spent.verify, || self.verify())?;
-        let verdict = timed(&mut spent.sample, || self.judge())?;
+        let verdict = timed(&mut spent.sample, || self.decide())?;
         // The cache keeps the token the round began with and the accepted drafts.
         self.target.truncate(self.tokens.len() + verdict.accepted);
         self.hidden_row = verdict.accepted;
@@ -218,22 +221,46 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
         result
     }
 
+    /// Decides over the drafts, and notes how clearly greedy tokens were chosen where that costs next to nothing.
+    fn decide(&mut self) -> Result<Verdict, EngineError> {
+        let verdict = self.judge()?;
+        let rule = self.drafting.as_ref().map(|s| &s.acceptance);
+        if self.params.sampling.is_greedy() && !matches!(rule, Some(AcceptanceRule::Synthetic(_))) {
+            let emitted = self.draft.tokens[..verdict.accepted].iter().chain([&verdict.next]);
+            for (row, &token) in emitted.enumerate() {
+                self.top2_margins.extend(self.target.margin(row, token));
+            }
+        }
+        Ok(verdict)
+    }
+
     /// Decides over the drafts by the rows of the target's last pass.
     fn judge(&mut self) -> Result<Verdict, EngineError> {
         let Self { target, draft, sampler, probs, .. } = self;
-        let row = |i| target.logits(i);
         let rule = self.drafting.as_ref().map_or(&AcceptanceRule::SampleAndCompare, |s| &s.acceptance);
+        let greedy = self.params.sampling.is_greedy();
         match rule {
-            AcceptanceRule::Synthetic(rates) => accept::synthetic(&draft.tokens, rates, row, sampler, probs),
-            AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection
-                if self.params.sampling.is_greedy() =>
-            {
-                accept::greedy(&draft.tokens, row)
+            AcceptanceRule::Synthetic(rates) => {
+                accept::synthetic(&draft.tokens, rates, sampler, |row, sampler| {
+                    if greedy {
+                        return target.argmax(row);
+                    }
+                    target.fetch_logits()?;
+                    sampler.distribution(target.logits(row), probs)?;
+                    sampler.draw(probs)
+                })
+            }
+            AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection if greedy => {
+                accept::greedy(&draft.tokens, |row| target.argmax(row))
             }
             AcceptanceRule::SampleAndCompare => {
-                accept::sample_and_compare(&draft.tokens, row, sampler, probs)
+                target.fetch_logits()?;
+                accept::sample_and_compare(&draft.tokens, |row| target.logits(row), sampler, probs)
             }
-            AcceptanceRule::Rejection => accept::rejection(draft, row, sampler, probs),
+            AcceptanceRule::Rejection => {
+                target.fetch_logits()?;
+                accept::rejection(draft, |row| target.logits(row), sampler, probs)
+            }
         }
     }
 
@@ -279,12 +306,15 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
         self.tokens.len() - self.prompt_tokens
     }
 
-    fn summary(self, finish: Finish) -> GenerateSummary {
+    fn summary(mut self, finish: Finish) -> GenerateSummary {
+        // What stood behind an end-of-generation token was not emitted.
+        self.top2_margins.truncate(self.output_tokens());
         GenerateSummary {
             prompt_tokens: self.prompt_tokens,
             output_tokens: self.output_tokens(),
             finish,
             totals: self.totals,
+            top2_margins: self.top2_margins,
             prefill_ns: nanos(self.prefill),
             draft_ns: nanos(self.spent.draft),
             verify_ns: nanos(self.spent.verify),

@@ -92,7 +92,7 @@ pub enum Finish {
 }
 
 /// What a generation came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GenerateSummary {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
@@ -102,6 +102,10 @@ pub struct GenerateSummary {
     pub finish: Finish,
     /// Counts of speculation.
     pub totals: SpecTotals,
+    /// Greedy only, one an emitted token: how far its logit was above the runner-up's. Where two greedy outputs differ,
+    /// it tells a near tie from a defect. Empty where tokens were sampled or accepted by coin flips, and where the target
+    /// does not tell ([`super::target::Target::margin`]).
+    pub top2_margins: Vec<f32>,
     /// Time of the target's forward pass over the prompt.
     pub prefill_ns: u64,
     /// Time in the proposer, all rounds.

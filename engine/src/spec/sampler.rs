@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng};
 use super::select::{self, Candidate};
 use crate::EngineError;
 
-pub use super::select::argmax;
+pub use super::select::{argmax, margin};
 
 /// How tokens are chosen.
 #[derive(Debug, Clone, PartialEq)]

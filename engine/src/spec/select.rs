@@ -26,8 +26,27 @@ impl Candidate {
 /// [`EngineError::BadLogit`] if any logit is NaN or +inf, or if all are -inf;
 /// [`EngineError::InvalidArgument`] if there are none.
 pub fn argmax(logits: &[f32]) -> Result<u32, EngineError> {
+    let (max, any_nan) = largest(logits);
+    if any_nan || !max.is_finite() {
+        return Err(bad_logit(logits));
+    }
+    let id = logits.iter().position(|&x| x >= max).unwrap_or(0);
+    Ok(as_id(id))
+}
+
+/// How far the logit of `chosen` is above all others; infinite where it is the only one left. Equal to the difference
+/// of the two tokens' log probabilities, since softmax moves both alike. `None` for an id outside the vocabulary.
+pub fn margin(logits: &[f32], chosen: u32) -> Option<f32> {
+    let chosen = usize::try_from(chosen).ok()?;
+    let own = *logits.get(chosen)?;
+    let (before, after) = (largest(&logits[..chosen]).0, largest(&logits[chosen + 1..]).0);
+    Some(own - before.max(after))
+}
+
+/// The largest value, -inf of none, and whether any is NaN.
+fn largest(logits: &[f32]) -> (f32, bool) {
     const LANES: usize = 16;
-    // Lane-wise so that the compiler can vectorise; the position is searched once, in a second pass.
+    // Lane-wise so that the compiler can vectorise; a position is searched in a second pass.
     let mut best = [f32::NEG_INFINITY; LANES];
     let mut nan = [false; LANES];
     let chunks = logits.chunks_exact(LANES);
@@ -40,12 +59,7 @@ pub fn argmax(logits: &[f32]) -> Result<u32, EngineError> {
         }
     }
     let max = best.iter().chain(tail).fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
-    let any_nan = nan.contains(&true) || tail.iter().any(|x| x.is_nan());
-    if any_nan || !max.is_finite() {
-        return Err(bad_logit(logits));
-    }
-    let id = logits.iter().position(|&x| x >= max).unwrap_or(0);
-    Ok(as_id(id))
+    (max, nan.contains(&true) || tail.iter().any(|x| x.is_nan()))
 }
 
 /// Says which logit cannot be worked with.
@@ -155,6 +169,15 @@ mod tests {
         many[98] = 5.0;
         assert_eq!(argmax(&many).unwrap(), 37);
         assert_eq!(argmax(&[f32::NEG_INFINITY, -1e30]).unwrap(), 1);
+    }
+
+    #[test]
+    fn the_margin_is_to_the_best_of_the_others() {
+        assert_eq!(margin(&[1.0, 3.5, 3.0, 2.0], 1), Some(0.5));
+        assert_eq!(margin(&[1.0, 3.0, 3.0], 1), Some(0.0));
+        assert_eq!(margin(&[1.0, 3.0, 3.0], 0), Some(-2.0), "not the largest");
+        assert_eq!(margin(&[2.0], 0), Some(f32::INFINITY));
+        assert_eq!(margin(&[2.0], 1), None);
     }
 
     #[test]

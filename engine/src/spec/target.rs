@@ -1,5 +1,6 @@
 //! What the driver needs of a target model and its caches.
 
+use super::sampler::argmax;
 use crate::EngineError;
 
 /// Rows of a forward pass whose logits are wanted.
@@ -37,9 +38,33 @@ pub trait Target {
     /// [`EngineError::ContextFull`], [`EngineError::UnknownToken`]; nothing was appended then.
     fn forward(&mut self, tokens: &[u32], rows: LogitRows) -> Result<(), EngineError>;
 
-    /// Logits `[vocab_size]` of a row of the last [`Target::forward`] (softcap applied, before temperature). With
-    /// [`LogitRows::Last`] only row 0 exists, and it is the last token's.
+    /// The id of the largest logit of a row, the lowest on ties: all that greedy decoding needs, and less to bring from
+    /// a device than a row.
+    ///
+    /// # Errors
+    /// [`EngineError::BadLogit`] if there is none, or what the device fails with.
+    fn argmax(&mut self, row: usize) -> Result<u32, EngineError> {
+        self.fetch_logits()?;
+        argmax(self.logits(row))
+    }
+
+    /// Brings the logits of the last [`Target::forward`] to where [`Target::logits`] reads them.
+    ///
+    /// # Errors
+    /// What the device fails with.
+    fn fetch_logits(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// Logits `[vocab_size]` of a row of the last [`Target::forward`] (softcap applied, before temperature), after
+    /// [`Target::fetch_logits`]. With [`LogitRows::Last`] only row 0 exists, and it is the last token's.
     fn logits(&self, row: usize) -> &[f32];
+
+    /// How far the logit of `chosen` is above all others of its row; `None` where the row would have to be brought from a
+    /// device for it, and for an id outside the vocabulary.
+    fn margin(&self, _row: usize, _chosen: u32) -> Option<f32> {
+        None
+    }
 
     /// Forgets every token at position `len` and later.
     fn truncate(&mut self, len: usize);

@@ -3,7 +3,7 @@
 use bench_engine::attention::{
     AttnPlan, AttnShape, DeviceCaps, Instance, KvFormat, OracleInput, attention_f64, plan_among,
 };
-use bench_engine::backend::cuda::{Attention, AttentionBuffers, Device, KvRows, KvWriter};
+use bench_engine::backend::cuda::{Attention, AttentionBuffers, AttentionOutput, Device, KvRows, KvWriter};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -60,8 +60,14 @@ pub(crate) fn output(device: &Device, case: &Case) -> (Vec<f32>, Vec<f64>) {
     // What is not written stays NaN and shows.
     let mut out = device.upload("output", &vec![f32::NAN; q.len()]).unwrap();
     let attention = Attention::new(device, case.plan, 1.0).unwrap();
-    let buffers = AttentionBuffers { q: &q_device, k: &k_device, v: &v_device, state: &state, out: &mut out };
-    attention.launch(device, buffers).unwrap();
+    let buffers = AttentionBuffers {
+        q: &q_device,
+        k: &k_device,
+        v: &v_device,
+        state: &state,
+        out: AttentionOutput::Values(&mut out),
+    };
+    attention.launch(device, shape.q_rows, buffers).unwrap();
     let got = device.download(&out).unwrap();
     let expected = attention_f64(&OracleInput {
         q: &q,

@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 
 use bench_engine::attention::{AttnPlan, AttnShape, INSTANCES, KvFormat, Path, plan, plan_among};
-use bench_engine::backend::cuda::{Attention, AttentionBuffers, Buffer, Device};
+use bench_engine::backend::cuda::{Attention, AttentionBuffers, AttentionOutput, Buffer, Device};
 use bench_engine::kv_cache::turbo::TurboType;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -106,7 +106,11 @@ fn one(
         .capture(|| {
             (0..LAUNCHES).try_for_each(|i| {
                 let (k, v) = &caches[i % caches.len()];
-                attention.launch(device, AttentionBuffers { q: &q, k, v, state: &state, out: &mut out })
+                attention.launch(
+                    device,
+                    shape.q_rows,
+                    AttentionBuffers { q: &q, k, v, state: &state, out: AttentionOutput::Values(&mut out) },
+                )
             })
         })
         .unwrap();

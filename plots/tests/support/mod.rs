@@ -2,12 +2,14 @@
 
 use std::num::NonZeroU32;
 
+use bench_core::environment::{EnvironmentHead, GpuHost, GpuSpan, Span};
 use bench_core::preset::{AcceptanceRule, DraftHead, SpecDecode, StackKind};
 use bench_core::report::{
-    ArmReport, CategoryReport, Comparison, Estimate, FailureSummary, PositionReport, REPORT_SCHEMA, Report,
-    Verdict,
+    ArmReport, BlockEnvironment, CategoryReport, Comparison, Estimate, FailureSummary, Gaps, PositionReport,
+    REPORT_SCHEMA, Report, RunEnvironment, Verdict,
 };
 use bench_core::testing::host;
+use bench_core::truth::{RuleId, TruthCheck, TruthVerdict, over_arms};
 
 fn estimate(point: f64) -> Estimate {
     Estimate { point, low: Some(point * 0.97), high: Some(point * 1.04) }
@@ -35,6 +37,8 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         e2e_tokens_per_s: Some(estimate(tokens_per_s * 0.8)),
         ttft_ms: Some(estimate(182.0)),
         tpot_ms: Some(estimate(1000.0 / tokens_per_s)),
+        inter_chunk: Some(Gaps { count: 7680, mean_ms: 31.4, p50_ms: 30.25, p99_ms: 110.5, max_ms: 140.0 }),
+        inter_token: None,
         output_tokens: Some(7680),
         prompt_tokens: Some(2400),
         drafted: counted.map(|()| 9000),
@@ -53,7 +57,24 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
                 "llama-server --model /models/gemma.gguf --cache-type-k q8_0 --port 18080".to_owned(),
             ),
         ],
+        truth: vec![
+            check(RuleId::CacheEmpty, TruthVerdict::Held, "0 cached tokens in each of 60 requests"),
+            check(RuleId::EnvironmentQuiet, TruthVerdict::Broken, "others used 9.0 % of the CPUs & more"),
+            check(RuleId::GpuUndisturbed, TruthVerdict::Unknown, "NVML is absent"),
+        ],
+        environment: Some(span()),
+        joules_per_token: Some(0.2187),
     }
+}
+
+fn check(rule: RuleId, verdict: TruthVerdict, evidence: &str) -> TruthCheck {
+    TruthCheck { rule, verdict, evidence: evidence.to_owned() }
+}
+
+/// Others used 9 % of the CPUs; one GPU drew 412 W; pressure was not told.
+fn span() -> Span {
+    let gpu = GpuSpan { power_w: Some(412.0), temperature_max_c: Some(61), ..GpuSpan::default() };
+    Span { seconds: 12.5, others_share: Some(0.09), gpus: vec![gpu], ..Span::default() }
 }
 
 /// Code is drafted better than prose; stories are too few for an interval.
@@ -105,6 +126,12 @@ fn versus(baseline: &str, candidate: &str, ratio: Option<f64>, verdict: Verdict)
         pairs: if ratio.is_some() { 60 } else { 0 },
         verdict,
         same_output: ratio.map(|_| true),
+        why: None,
+        other_prompts: None,
+        ratio_of_sums: None,
+        test: None,
+        other_metrics: Vec::new(),
+        lossless: None,
     }
 }
 
@@ -143,6 +170,9 @@ pub(crate) fn report() -> Report {
         Some("llama-server b7421 cannot draft with an assistant of this architecture".to_owned());
     absent.effective.clear();
     absent.categories.clear();
+    absent.truth.clear();
+    absent.environment = None;
+    absent.joules_per_token = None;
     let mut host = host();
     host.cpu = Some("AMD EPYC 7763 64-Core Processor".to_owned());
     host.cpu_count = Some(8);
@@ -163,6 +193,7 @@ pub(crate) fn report() -> Report {
         host,
         blocks: 6,
         confidence: 0.95,
+        method_notes: Vec::new(),
         notes: Vec::new(),
         comparisons: vec![
             versus("native/none", "native/mtp-2", Some(1.635), Verdict::Faster),
@@ -172,6 +203,22 @@ pub(crate) fn report() -> Report {
             versus("llama-server/none", "llama-server/mtp-4", None, Verdict::NotComparable),
             versus("native/none", "llama-server/none", Some(1.16), Verdict::Faster),
         ],
+        truth: over_arms(&arms.iter().map(|arm| (arm.label.as_str(), &*arm.truth)).collect::<Vec<_>>()),
+        environment: vec![RunEnvironment {
+            run_id: "20270115-081500-ab12".to_owned(),
+            head: Some(EnvironmentHead {
+                schema: 1,
+                interval_ms: 1000,
+                cpu_count: Some(8),
+                gpu: GpuHost::Absent { reason: "libnvidia-ml.so.1: no such <file>".to_owned() },
+            }),
+            readings: 80,
+            unreadable: 0,
+            before: None,
+            during: Some(span()),
+            after: None,
+            blocks: vec![BlockEnvironment { block: 0, span: Some(span()) }],
+        }],
         arms,
     }
 }

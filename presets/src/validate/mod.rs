@@ -5,9 +5,11 @@
 use std::collections::HashSet;
 
 use bench_core::preset::{
-    DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset,
-    PromptSpec, Route, RunParams, SamplingParams, ServingParams, SynthTiny, WeightType, Workload,
+    DEFAULT_MAX_LOOKS, DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, DEFAULT_THROUGHPUT_MARGIN,
+    DEFAULT_TTFT_MARGIN, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams,
+    SamplingParams, ServingParams, SynthTiny, WeightType, Workload,
 };
+use bench_core::stats::MAX_LOOKS;
 
 use self::values::{Checked, count, duration_ms, invalid, label, missing, narrow, path, seed, share};
 use crate::bundled::{self, find_bundled};
@@ -136,6 +138,7 @@ fn workload(raw: RawWorkload, route: Route) -> Checked<Workload> {
         prompts: checked.collect::<Checked<_>>()?,
         max_tokens: count("workload.max_tokens", raw.max_tokens, 128)?,
         ignore_eos: raw.ignore_eos.unwrap_or(false),
+        salted: raw.salted.unwrap_or(false),
     })
 }
 
@@ -184,9 +187,14 @@ fn run(raw: RawRun) -> Checked<RunParams> {
         let value = value.unwrap_or(i64::from(default));
         u32::try_from(value).map_err(|_out_of_range| invalid(key, value, format!("0 to {}", u32::MAX)))
     };
-    let min_acceptance = raw.min_acceptance.unwrap_or(DEFAULT_MIN_ACCEPTANCE);
-    if !(0.0..=1.0).contains(&min_acceptance) {
-        return Err(invalid("run.min_acceptance", min_acceptance, "0 to 1"));
+    let fraction = |key: &str, value: Option<f64>, default: f64| {
+        let value = value.unwrap_or(default);
+        if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(invalid(key, value, "0 to 1")) }
+    };
+    let max_looks = number("run.max_looks", raw.max_looks, DEFAULT_MAX_LOOKS)?;
+    if !(1..=MAX_LOOKS).contains(&max_looks) {
+        return Err(invalid("run.max_looks", max_looks, format!("1 to {MAX_LOOKS}"))
+            .hint("every look widens all intervals; 1 looks at the end only"));
     }
     Ok(RunParams {
         blocks: count("run.blocks", raw.blocks, 5)?,
@@ -196,6 +204,14 @@ fn run(raw: RawRun) -> Checked<RunParams> {
             .request_timeout
             .map_or(Ok(120_000), |text| duration_ms("run.request_timeout", &text))?,
         max_restarts: number("run.max_restarts", raw.max_restarts, DEFAULT_MAX_RESTARTS)?,
-        min_acceptance,
+        min_acceptance: fraction("run.min_acceptance", raw.min_acceptance, DEFAULT_MIN_ACCEPTANCE)?,
+        order: raw.order.unwrap_or_default(),
+        max_looks,
+        throughput_margin: fraction(
+            "run.throughput_margin",
+            raw.throughput_margin,
+            DEFAULT_THROUGHPUT_MARGIN,
+        )?,
+        ttft_margin: fraction("run.ttft_margin", raw.ttft_margin, DEFAULT_TTFT_MARGIN)?,
     })
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::activations::{ActivationRows, Activations};
 use super::kernel::{Kernel, KernelArgs};
 use super::{Buffer, CudaError, Device, KernelSource};
 use crate::attention::{AttnPlan, AttnShape, HeadDims, KvFormat};
@@ -31,7 +32,16 @@ pub struct AttentionBuffers<'a> {
     /// `[kv_len, first_pos]`: keys cached, and the position of query row 0.
     pub state: &'a Buffer<i32>,
     /// `[q_rows][heads][head_dim]`
-    pub out: &'a mut Buffer<f32>,
+    pub out: AttentionOutput<'a>,
+}
+
+/// Where the output of attention goes.
+#[derive(Debug)]
+pub enum AttentionOutput<'a> {
+    /// In f32.
+    Values(&'a mut Buffer<f32>),
+    /// As a product reads it: a row has all heads. `head_dim` must be a multiple of 32.
+    Activations(&'a mut Activations),
 }
 
 /// `AttentionArgs` of the kernels.
@@ -58,6 +68,7 @@ struct AttentionArgs {
     v_format: u32,
     scale_log2: f32,
     ratio_inverse: u32,
+    chunk: u32,
 }
 
 // SAFETY: equal to `AttentionArgs` of attention_common.cuh, field for field; u32 stands for its ints, which are small.
@@ -70,11 +81,13 @@ struct CombineArgs {
     part_out: u64,
     part_stat: u64,
     out: u64,
+    x: ActivationRows,
     columns: u32,
     splits: u32,
     width: u32,
     head_dim: u32,
     rotated: u32,
+    heads: u32,
 }
 
 // SAFETY: equal to the kernel's, field for field.
@@ -109,16 +122,31 @@ impl Attention {
         &self.plan
     }
 
-    /// Queues attention and combine.
+    /// Queues attention and combine of the first `rows` query rows, at most the shape's.
     ///
     /// # Errors
-    /// A buffer that is too small for the shape, or the driver's.
-    pub fn launch(&self, device: &Device, buffers: AttentionBuffers<'_>) -> Result<(), CudaError> {
+    /// More rows, a buffer that is too small for the shape, or the driver's.
+    pub fn launch(&self, device: &Device, rows: u32, buffers: AttentionBuffers<'_>) -> Result<(), CudaError> {
         let AttentionBuffers { q, k, v, state, out } = buffers;
-        let shape = *self.plan.shape();
+        at_least("query rows of the plan", self.plan.shape().q_rows as usize, rows as usize)?;
+        let shape = AttnShape { q_rows: rows, ..*self.plan.shape() };
         let values = shape.q_rows as usize * shape.heads as usize * shape.head_dim as usize;
         at_least("queries", q.len(), values)?;
-        at_least("output of attention", out.len(), values)?;
+        let (out, x) = match out {
+            AttentionOutput::Values(out) => {
+                at_least("output of attention", out.len(), values)?;
+                (out.address(), ActivationRows::NONE)
+            }
+            AttentionOutput::Activations(x) => {
+                let row = shape.heads as usize * shape.head_dim as usize;
+                at_least("rows of activations", x.rows(), rows as usize)?;
+                if x.stride() != row || !shape.head_dim.is_multiple_of(32) {
+                    let (what, got) = ("row of activations", x.stride());
+                    return Err(CudaError::BufferSize { what, got, expected: row.next_multiple_of(32) });
+                }
+                (0, x.arg())
+            }
+        };
         at_least("state", state.len(), 2)?;
         let (k_bytes, v_bytes) = (head_bytes(&shape, shape.k), head_bytes(&shape, shape.v));
         at_least("bytes of the key cache", k.len(), k_bytes * shape.kv_heads as usize)?;
@@ -144,19 +172,22 @@ impl Attention {
             v_format: shape.v.code(),
             scale_log2: self.scale * std::f32::consts::LOG2_E,
             ratio_inverse: inverse(shape.gqa_ratio()),
+            chunk: self.plan.least_chunk(),
         };
         let threads = self.plan.instance().threads();
         // SAFETY: sizes were checked above, and the scratch is the plan's own.
-        unsafe { self.kernel.launch(device, self.plan.grid(), threads, true, &args) }?;
+        unsafe { self.kernel.launch(device, self.plan.grid(rows), threads, true, &args) }?;
         let combine = CombineArgs {
             part_out: self.partial.address(),
             part_stat: self.statistics.address(),
-            out: out.address(),
+            out,
+            x,
             columns: shape.q_rows * shape.heads,
             splits: self.plan.splits(),
             width: self.plan.partial_width(),
             head_dim: shape.head_dim,
             rotated: u32::from(shape.v.is_turbo()),
+            heads: shape.heads,
         };
         let grid = [combine.columns, self.plan.partial_width().div_ceil(128), 1];
         // SAFETY: as above.

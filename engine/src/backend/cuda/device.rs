@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys::{
@@ -13,7 +14,7 @@ use cudarc::driver::{
 
 use super::error::Doing;
 use super::kernel::Kernel;
-use super::{Buffer, CudaError, KernelCache, KernelSource, architecture, driver_present};
+use super::{Buffer, CudaError, KernelCache, KernelSource, architecture, driver_present, nvrtc_present};
 use crate::attention::DeviceCaps;
 
 /// Loaded kernels by source and options.
@@ -36,7 +37,24 @@ pub struct Event(CudaEvent);
 /// Work that was captured and can be launched again as a whole.
 pub struct Graph(CudaGraph);
 
+// SAFETY: handles of the driver, which belong to the graph alone and may be used from any one thread at a time; a launch
+// binds the context first.
+unsafe impl Send for Graph {}
+
 impl Device {
+    /// GPUs that the driver shows.
+    ///
+    /// # Errors
+    /// No driver, or the driver's own.
+    pub fn count() -> Result<usize, CudaError> {
+        if !driver_present() {
+            return Err(CudaError::NoDriver);
+        }
+        cudarc::driver::result::init().doing("starting the driver")?;
+        let count = CudaContext::device_count().doing("counting devices")?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
     /// Opens a GPU with the user's kernel cache.
     ///
     /// # Errors
@@ -45,17 +63,27 @@ impl Device {
         Self::with_cache(ordinal, KernelCache::of_user())
     }
 
+    /// Opens the first GPU; `None` where driver, compiler or GPU are missing.
+    ///
+    /// # Errors
+    /// What is there and does not work.
+    pub fn open_any() -> Result<Option<Self>, CudaError> {
+        if !driver_present() || !nvrtc_present() {
+            return Ok(None);
+        }
+        match Self::open(0) {
+            Ok(device) => Ok(Some(device)),
+            Err(CudaError::NoDevice { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Opens a GPU with a kernel cache of one's own.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn with_cache(ordinal: usize, cache: KernelCache) -> Result<Self, CudaError> {
-        if !driver_present() {
-            return Err(CudaError::NoDriver);
-        }
-        cudarc::driver::result::init().doing("starting the driver")?;
-        let count = CudaContext::device_count().doing("counting devices")?;
-        let count = usize::try_from(count).unwrap_or(0);
+        let count = Self::count()?;
         if ordinal >= count {
             return Err(CudaError::NoDevice { ordinal, count });
         }
@@ -132,6 +160,29 @@ impl Device {
             });
         }
         self.stream.memcpy_htod(values, &mut buffer.0).doing("copying to the device")
+    }
+
+    /// Copies elements between buffers of the device.
+    ///
+    /// # Errors
+    /// A range outside its buffer, or the driver's.
+    pub fn copy<T: DeviceRepr + ValidAsZeroBits>(
+        &self,
+        from: &Buffer<T>,
+        range: Range<usize>,
+        to: &mut Buffer<T>,
+        at: usize,
+    ) -> Result<(), CudaError> {
+        let end = at + range.len();
+        let error = |what, got, expected| Err(CudaError::BufferSize { what, got, expected });
+        if range.end > from.len() {
+            return error("buffer to copy from", from.len(), range.end);
+        }
+        if end > to.len() {
+            return error("buffer to copy to", to.len(), end);
+        }
+        let copied = self.stream.memcpy_dtod(&from.0.slice(range), &mut to.0.slice_mut(at..end));
+        copied.doing("copying on the device")
     }
 
     /// Waits for all work before it and copies a buffer to the host.

@@ -5,6 +5,7 @@ use cudarc::driver::sys::CUresult;
 use cudarc::nvrtc::result::NvrtcError;
 
 use crate::attention::Unsupported;
+use crate::gguf::GgmlType;
 
 /// Why the GPU could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -71,12 +72,48 @@ pub enum CudaError {
         /// What is needed.
         expected: usize,
     },
+    /// A size beyond what a kernel is made for.
+    #[error("{what} is {got}, the GPU's kernels take at most {most}")]
+    TooLarge {
+        /// Which size.
+        what: &'static str,
+        /// Its value.
+        got: usize,
+        /// The most.
+        most: usize,
+    },
+    /// Weights of a type that the GPU has no product for.
+    #[error("weight type: got {got}, expected {expected}")]
+    WeightType {
+        /// The type.
+        got: GgmlType,
+        /// The types there are.
+        expected: String,
+    },
+    /// A device that lacks what products are made of.
+    #[error("products of weights need compute capability 8.0 or newer, this GPU has {}.{}", compute / 10, compute % 10)]
+    TooOld {
+        /// Compute capability times ten.
+        compute: u32,
+    },
+    /// Every kernel that serves a shape fails its check on this device.
+    #[error("no attention kernel passes its self-check on this GPU: {failures}")]
+    SelfCheck {
+        /// Row by row.
+        failures: String,
+    },
     /// No kernel for a shape.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
 }
 
 impl CudaError {
+    /// Whether the device answers no call any more: nothing is worth trying after it.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Driver { source, .. } if is_sticky(source.0))
+    }
+
     /// What the user can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -103,7 +140,8 @@ impl CudaError {
             Self::Driver { source, .. } if is_sticky(source.0) => {
                 Some("the CUDA context is lost; open the device again in a new process".to_owned())
             }
-            Self::Driver { .. } | Self::Nvrtc { .. } | Self::BufferSize { .. } | Self::Unsupported(_) => None,
+            Self::TooLarge { .. } | Self::WeightType { .. } | Self::TooOld { .. } | Self::SelfCheck { .. } | Self::Unsupported(_) => Some("run this model on the CPU".to_owned()),
+            Self::Driver { .. } | Self::Nvrtc { .. } | Self::BufferSize { .. } => None,
         }
     }
 }

@@ -72,6 +72,23 @@ impl Kernel {
         overlap: bool,
         args: &A,
     ) -> Result<(), CudaError> {
+        // SAFETY: the caller's.
+        unsafe { self.launch_with(device, grid, threads, self.shared_bytes, overlap, args) }
+    }
+
+    /// [`Self::launch`] with less dynamic shared memory than the kernel was loaded for.
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn launch_with<A: KernelArgs>(
+        &self,
+        device: &Device,
+        grid: [u32; 3],
+        threads: u32,
+        shared_bytes: u32,
+        overlap: bool,
+        args: &A,
+    ) -> Result<(), CudaError> {
         self.context.bind_to_thread().doing("binding the context")?;
         // SAFETY: plain integers and pointers, for which zero is valid.
         let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
@@ -84,7 +101,7 @@ impl Kernel {
             blockDimX: threads,
             blockDimY: 1,
             blockDimZ: 1,
-            sharedMemBytes: self.shared_bytes,
+            sharedMemBytes: shared_bytes.min(self.shared_bytes),
             hStream: device.stream.cu_stream(),
             attrs: &raw mut attribute,
             // The attribute is known from Hopper on.

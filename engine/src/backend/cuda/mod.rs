@@ -6,18 +6,32 @@
 
 #![expect(unsafe_code, reason = "calls of the CUDA driver and of NVRTC")]
 
+mod activations;
 mod attention;
 mod buffer;
+mod candidates;
 mod device;
 mod error;
+mod gather;
 mod kernel;
+mod matmul;
 mod nvrtc;
+mod ops;
+mod packed;
+mod self_check;
 
-pub use attention::{Attention, AttentionBuffers, KvRows, KvWriter};
+pub use activations::Activations;
+pub use attention::{Attention, AttentionBuffers, AttentionOutput, KvRows, KvWriter};
 pub use buffer::Buffer;
+pub use candidates::{CandidateScores, CentroidShape};
 pub use device::{Device, Event, Graph};
 pub use error::CudaError;
+pub use gather::RowGather;
+pub use matmul::{Product, SMALL_M};
 pub use nvrtc::{Compiled, KernelCache, KernelSource, architecture, compile, nvrtc_version};
+pub use ops::{Argmax, Heads, HeadsKv, LayerInputs, NO_TOKEN, Ops, ResidualNorm, Rows};
+pub use packed::DeviceMatrix;
+pub use self_check::{Disabled, checked_plan};
 
 /// Whether the driver's library can be loaded.
 #[must_use]

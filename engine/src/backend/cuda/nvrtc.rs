@@ -13,59 +13,82 @@ use cudarc::nvrtc::{result, sys};
 use super::error::Doing;
 use super::{CudaError, nvrtc_present};
 
-/// What every kernel includes.
-const COMMON: (&str, &str) = ("attention_common.cuh", include_str!("../../../kernels/attention_common.cuh"));
+/// What kernels include.
+const HEADERS: [(&str, &str); 3] = [
+    ("attention_common.cuh", include_str!("../../../kernels/attention_common.cuh")),
+    ("activations.cuh", include_str!("../../../kernels/activations.cuh")),
+    ("matmul_common.cuh", include_str!("../../../kernels/matmul_common.cuh")),
+];
 
-/// A kernel's source file and entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KernelSource {
-    /// Tensor-core attention.
-    AttentionMma,
-    /// Attention for everything else.
-    AttentionTile,
-    /// Joins splits.
-    AttentionCombine,
-    /// Writes keys and values.
-    KvWrite,
+/// Declares the kernels: a file in `engine/kernels` each, named like its entry.
+macro_rules! kernel_sources {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal;)+) => {
+        /// A kernel's source file and entry.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum KernelSource {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl KernelSource {
+            /// Every source.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// File name in `engine/kernels`.
+            #[must_use]
+            pub const fn file(self) -> &'static str {
+                match self { $(Self::$variant => concat!($name, ".cu"),)+ }
+            }
+
+            /// Name of the kernel.
+            #[must_use]
+            pub const fn entry(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The text.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => include_str!(concat!("../../../kernels/", $name, ".cu")),)+ }
+            }
+        }
+    };
 }
 
-impl KernelSource {
-    /// Every source.
-    pub const ALL: [Self; 4] =
-        [Self::AttentionMma, Self::AttentionTile, Self::AttentionCombine, Self::KvWrite];
-
-    /// File name in `engine/kernels`.
-    #[must_use]
-    pub const fn file(self) -> &'static str {
-        match self {
-            Self::AttentionMma => "attention_mma.cu",
-            Self::AttentionTile => "attention_tile.cu",
-            Self::AttentionCombine => "attention_combine.cu",
-            Self::KvWrite => "kv_write.cu",
-        }
-    }
-
-    /// Name of the kernel.
-    #[must_use]
-    pub const fn entry(self) -> &'static str {
-        match self {
-            Self::AttentionMma => "attention_mma",
-            Self::AttentionTile => "attention_tile",
-            Self::AttentionCombine => "attention_combine",
-            Self::KvWrite => "kv_write",
-        }
-    }
-
-    /// The text.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::AttentionMma => include_str!("../../../kernels/attention_mma.cu"),
-            Self::AttentionTile => include_str!("../../../kernels/attention_tile.cu"),
-            Self::AttentionCombine => include_str!("../../../kernels/attention_combine.cu"),
-            Self::KvWrite => include_str!("../../../kernels/kv_write.cu"),
-        }
-    }
+kernel_sources! {
+    /// Tensor-core attention.
+    AttentionMma = "attention_mma";
+    /// Attention for everything else.
+    AttentionTile = "attention_tile";
+    /// Joins splits.
+    AttentionCombine = "attention_combine";
+    /// Writes keys and values.
+    KvWrite = "kv_write";
+    /// Residual stream and norm.
+    ResidualNorm = "residual_norm";
+    /// Norm and rotation of heads.
+    Heads = "heads";
+    /// Gates.
+    GeluMultiply = "gelu_multiply";
+    /// Per-layer embeddings.
+    LayerInputs = "layer_inputs";
+    /// Soft cap and the greatest logit.
+    Argmax = "argmax";
+    /// Input of a draft step.
+    JoinRows = "join_rows";
+    /// Tokens of the nearest centroids.
+    CentroidSelect = "centroid_select";
+    /// Scores of candidate tokens.
+    RowDots = "row_dots";
+    /// Codes of activations.
+    Quantize = "quantize";
+    /// Packing weights.
+    MatmulPack = "matmul_pack";
+    /// Products of up to eight rows of activations.
+    MatmulSmall = "matmul_small";
+    /// Products of more rows.
+    MatmulTiled = "matmul_tiled";
+    /// Rows of a table.
+    GatherRows = "gather_rows";
 }
 
 /// What NVRTC made of a source.
@@ -103,19 +126,20 @@ pub fn nvrtc_version() -> Result<(i32, i32), CudaError> {
 /// # Errors
 /// No NVRTC, or [`CudaError::Compile`] with NVRTC's words.
 pub fn compile(source: KernelSource, defines: &[String], architecture: &str) -> Result<Compiled, CudaError> {
-    compile_text(source, source.text(), COMMON.1, defines, architecture)
+    let headers: Vec<_> = HEADERS.map(|(_, text)| text.to_owned()).to_vec();
+    compile_text(source, source.text(), &headers, defines, architecture)
 }
 
-/// [`compile`] with other texts of the kernel and of what it includes.
+/// [`compile`] with other texts of the kernel and of [`HEADERS`].
 pub(super) fn compile_text(
     source: KernelSource,
     text: &str,
-    common: &str,
+    headers: &[String],
     defines: &[String],
     architecture: &str,
 ) -> Result<Compiled, CudaError> {
     nvrtc_version()?;
-    let program = Program::new(text, common)?;
+    let program = Program::new(text, headers)?;
     let mut options = vec![
         format!("--gpu-architecture={architecture}"),
         "--std=c++17".to_owned(),
@@ -136,20 +160,22 @@ pub(super) fn compile_text(
 struct Program(sys::nvrtcProgram);
 
 impl Program {
-    fn new(text: &str, common: &str) -> Result<Self, CudaError> {
+    fn new(text: &str, headers: &[String]) -> Result<Self, CudaError> {
         let c_string = |text: &str| CString::new(text.replace('\0', " ")).unwrap_or_default();
         let (text, name) = (c_string(text), c_string("kernel.cu"));
-        let (header, header_name) = (c_string(common), c_string(COMMON.0));
-        let (headers, names) = ([header.as_ptr()], [header_name.as_ptr()]);
+        let texts: Vec<_> = headers.iter().map(|text| c_string(text)).collect();
+        let names = HEADERS.map(|(name, _)| c_string(name));
+        let texts: Vec<_> = texts.iter().map(|text| text.as_ptr()).collect();
+        let names: Vec<_> = names.iter().take(texts.len()).map(|name| name.as_ptr()).collect();
         let mut program = std::ptr::null_mut();
-        // SAFETY: all pointers are to strings that outlive the call, and one header is given.
+        // SAFETY: all pointers are to strings that outlive the call; there is a name for each header.
         let outcome = unsafe {
             sys::nvrtcCreateProgram(
                 &raw mut program,
                 text.as_ptr(),
                 name.as_ptr(),
-                1,
-                headers.as_ptr(),
+                c_int::try_from(names.len()).unwrap_or(0),
+                texts.as_ptr(),
                 names.as_ptr(),
             )
         };
@@ -224,9 +250,10 @@ impl KernelCache {
         architecture: &str,
     ) -> Result<Compiled, CudaError> {
         let text = self.text(source.file(), source.text());
-        let common = self.text(COMMON.0, COMMON.1);
+        let headers = HEADERS.map(|(file, text)| self.text(file, text));
         let (major, minor) = nvrtc_version()?;
-        let key = format!("nvrtc {major}.{minor}\n{architecture}\n{}\n{common}\n{text}", defines.join("\n"));
+        let (options, included) = (defines.join("\n"), headers.concat());
+        let key = format!("nvrtc {major}.{minor}\n{architecture}\n{options}\n{included}\n{text}");
         let path = self.folder.as_ref().map(|folder| {
             folder.join(format!("{}-{architecture}-{:016x}", source.entry(), fnv1a(key.as_bytes())))
         });
@@ -234,7 +261,7 @@ impl KernelCache {
         if let Some(cubin) = kept {
             return Ok(Compiled { cubin, log: String::new() });
         }
-        let compiled = compile_text(source, &text, &common, defines, architecture)?;
+        let compiled = compile_text(source, &text, &headers, defines, architecture)?;
         if let Some(path) = path {
             // A full or read-only disk must not cost the kernel that was just compiled.
             let _kept = keep(&path, &seal(&key, &compiled.cubin));
