@@ -8,10 +8,13 @@ mod connect;
 mod decoder;
 #[doc(hidden)]
 pub mod fuzzing;
+mod http1;
 pub mod llama_server;
 pub mod llama_swap;
 pub mod lower;
+pub mod mock;
 mod native;
+mod open_files;
 mod openai;
 pub mod openai_server;
 mod place;
@@ -26,5 +29,6 @@ pub mod vllm;
 
 pub use arm::{ConnectRequest, ModelPaths};
 pub use connect::{availability, connect, is_attached};
+pub use open_files::raise_open_files;
 pub use process::{Orphan, sweep_orphans};
 pub use secret::Secret;

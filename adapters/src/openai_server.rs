@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bench_core::preset::{Route, StackKind};
 use bench_core::stack::{
-    CounterReading, EventStream, GenerateRequest, Revival, SpecCounts, Stack, StackError, StackInfo, Usage,
+    Ahead, CounterReading, EventStream, GenerateRequest, Revival, SpecCounts, Stack, StackError, StackInfo,
+    Usage,
 };
 use serde_json::{Value, json};
 
@@ -103,6 +104,10 @@ impl Stack for OpenAiServer {
             recipe: self.server.recipe(),
             details: std::collections::BTreeMap::new(),
         })
+    }
+
+    async fn prepare(&self, ahead: Ahead) {
+        self.server.prepare(ahead).await;
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<EventStream, StackError> {

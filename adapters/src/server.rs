@@ -1,21 +1,22 @@
 //! One HTTP server that takes requests: launched by us, and then restartable, or attached to by its address.
 //!
 //! What all stacks over HTTP share is here, once: the client, the key, questions and streams with their stamps, how a
-//! broken connection is told from a dead server, restart and stop. One HTTP/1.1 client, no proxy, `TCP_NODELAY`. It
-//! does not retry: a request that breaks is a result. It does not know what any server's words mean.
+//! broken connection is told from a dead server, restart and stop. HTTP/1.1, no proxy, `TCP_NODELAY`: measured streams
+//! over [`crate::http1`], questions over a general client. It does not retry: a request that breaks is a result. It does
+//! not know what any server's words mean.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bench_core::stack::{Death, EventStream, Revival, StackError};
-use reqwest::{Client, RequestBuilder, header};
+use bench_core::stack::{Ahead, Death, EventStream, Revival, StackError};
+use reqwest::{Client, RequestBuilder, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::Instant;
 
 use crate::decoder::Dialect;
+use crate::http1::{self, Origin, Stock};
 use crate::process::{Launch, ServerProcess, free_loopback_port, is_free};
 use crate::prometheus;
 use crate::secret::Secret;
@@ -52,6 +53,8 @@ pub(crate) struct Server {
     key: Option<Secret>,
     recipe: Option<Recipe>,
     running: Mutex<Running>,
+    /// Connections opened ahead.
+    stock: Stock,
     /// One restart at a time.
     restarts: tokio::sync::Mutex<u32>,
 }
@@ -103,7 +106,7 @@ impl Server {
 
     fn new(recipe: Option<Recipe>, key: Option<Secret>, running: Running) -> Result<Self, StackError> {
         let (client, restarts) = (client()?, tokio::sync::Mutex::new(0));
-        Ok(Self { client, key, recipe, running: Mutex::new(running), restarts })
+        Ok(Self { client, key, recipe, running: Mutex::new(running), stock: Stock::default(), restarts })
     }
 
     fn running(&self) -> Running {
@@ -175,15 +178,40 @@ impl Server {
         dialect: Box<dyn Dialect>,
         watch: Arc<dyn Watch>,
     ) -> Result<EventStream, StackError> {
-        let request = self.authorised(self.client.post(format!("{}{path}", self.base())).json(body));
-        let sent = request.send().await;
-        let opened = Instant::now();
-        let reading = Reading { dialect, watch, key: self.key.clone() };
-        let events = match sent {
-            Ok(response) => stream::events(response, opened, reading).await,
-            Err(error) => Err(self.broken(&error).await),
+        let events = async {
+            let (base, origin) = self.origin()?;
+            let authorization = self.key.as_ref().and_then(Secret::header);
+            let authorization = authorization.as_ref().map(header::HeaderValue::as_bytes);
+            let body = body.to_string();
+            let sent = http1::post(&self.stock, &origin, path, authorization, body.as_bytes()).await;
+            let reading = Reading { dialect, watch, key: self.key.clone() };
+            match sent {
+                Ok(response) => stream::events(response, &format!("{base}{path}"), reading).await,
+                Err(error) => Err(self.broken(&error).await),
+            }
         };
-        events.map_err(|error| clean(self.key.as_ref(), error))
+        events.await.map_err(|error| clean(self.key.as_ref(), error))
+    }
+
+    /// Opens connections before the clock starts. One that cannot be opened now is tried again by its request, which
+    /// then says why.
+    pub(crate) async fn prepare(&self, ahead: Ahead) {
+        let Ok((_, origin)) = self.origin() else { return };
+        drop(match ahead {
+            Ahead::Pass { concurrency } => self.stock.fill(&origin, concurrency).await,
+            Ahead::Request => self.stock.promise(&origin).await,
+        });
+    }
+
+    fn origin(&self) -> Result<(String, Origin), StackError> {
+        let base = self.base();
+        match Origin::parse(&base) {
+            Some(origin) => Ok((base, origin)),
+            None => Err(StackError::Unreachable {
+                address: base,
+                detail: "expected an address like http://127.0.0.1:8080 (TLS is not supported)".to_owned(),
+            }),
+        }
     }
 
     /// Tells how our process ended when a stream breaks.
@@ -248,7 +276,7 @@ impl Server {
         let answer = async {
             let sent = self.authorised(request).timeout(limit).send().await;
             let response = match sent {
-                Ok(response) => stream::expect_ok(response).await?,
+                Ok(response) => expect_ok(response).await?,
                 Err(error) => return Err(self.broken(&error).await),
             };
             let head = response.headers().clone();
@@ -276,10 +304,11 @@ impl Server {
     }
 
     /// Why there was no answer: our server's end, if it ended.
-    async fn broken(&self, error: &reqwest::Error) -> StackError {
+    async fn broken(&self, error: &(dyn std::error::Error + Send + Sync)) -> StackError {
+        let detail = stream::causes(error);
         match self.watch().death().await {
             Some(death) => StackError::Exited(Box::new(death)),
-            None => StackError::Unreachable { address: self.base(), detail: stream::causes(error) },
+            None => StackError::Unreachable { address: self.base(), detail },
         }
     }
 }
@@ -303,6 +332,17 @@ pub(crate) fn samples(text: &str) -> Result<Vec<prometheus::Sample<'_>>, StackEr
     })
 }
 
+/// The response, if its status is 200; otherwise the server's message.
+async fn expect_ok(response: reqwest::Response) -> Result<reqwest::Response, StackError> {
+    if response.status() == StatusCode::OK {
+        return Ok(response);
+    }
+    let (address, status) = (response.url().to_string(), response.status().as_u16());
+    // A body that breaks is no message.
+    let body = response.text().await.unwrap_or_default();
+    Err(stream::refused(&address, status, &body))
+}
+
 /// Watches the process that ran when it was made.
 struct ProcessWatch(Option<Arc<ServerProcess>>);
 
@@ -315,7 +355,7 @@ impl Watch for ProcessWatch {
     }
 }
 
-/// A connection serves one request. llama-server closes it after a stream without saying so, and a next request that
+/// For questions. A connection serves one request: llama-server closes it after a stream without saying so, and a next request that
 /// crosses with that close fails; opening one on loopback costs some 50 microseconds.
 fn client() -> Result<Client, StackError> {
     let builder = Client::builder().no_proxy().tcp_nodelay(true).pool_max_idle_per_host(0);

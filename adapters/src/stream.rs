@@ -1,6 +1,6 @@
 //! One streaming request: response head, events, end.
 //!
-//! Invariant: a stamp is taken when the bytes are in our hands and before they are looked at; all events of one read
+//! Invariant: a stamp is taken when the bytes are read and before they are looked at; all events of one read
 //! share it. The end is a success only if the server said so (`stop: true`, a `finish_reason`), whatever the status
 //! and however tidily the connection closed. Dropping the stream closes the connection, which cancels the request.
 
@@ -10,15 +10,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bench_core::stack::{Death, EventStream, StackError, StreamEvent};
 use futures_util::stream;
-use reqwest::{Response, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::decoder::{self, Decoder, Dialect, Ready};
+use crate::http1::Response;
 use crate::secret::Secret;
-use crate::sse::{Splitter, SseError};
+use crate::sse::{Event, Splitter, SseError};
 
 /// Bytes of an error body that are read.
 const ERROR_BODY_BYTES: usize = 64 << 10;
+/// Room for the content of one read, made before the first.
+const ROOM_BYTES: usize = 1024;
 
 /// Somebody who can tell how the server ended, after a stream broke.
 #[async_trait]
@@ -37,22 +39,25 @@ pub(crate) struct Reading {
     pub(crate) key: Option<Secret>,
 }
 
-/// The events of a response whose head arrived at `opened`.
+/// The events of a response to a request of `address`.
 pub(crate) async fn events(
-    response: Response,
-    opened: Instant,
+    mut response: Response,
+    address: &str,
     reading: Reading,
 ) -> Result<EventStream, StackError> {
-    let response = expect_ok(response).await?;
-    let content_type = response.headers().get(header::CONTENT_TYPE);
-    let content_type =
-        content_type.and_then(|value| value.to_str().ok()).unwrap_or("no content type").to_owned();
+    if response.status != 200 {
+        return Err(refused(address, response.status, &beginning(&mut response).await));
+    }
+    let content_type = response.content_type.as_deref().unwrap_or("no content type");
     if !content_type.starts_with("text/event-stream") {
         let what = format!("expected text/event-stream, got {content_type}");
-        return Err(StackError::Protocol { what, excerpt: beginning(response).await });
+        return Err(StackError::Protocol { what, excerpt: beginning(&mut response).await });
     }
+    let opened = response.opened;
     let reader = Reader {
         response: Some(response),
+        bytes: Vec::with_capacity(ROOM_BYTES),
+        events: Vec::new(),
         splitter: Splitter::default(),
         decoder: Decoder::new(reading.dialect),
         ready: VecDeque::from([Ok(StreamEvent::Opened { at: opened })]),
@@ -65,21 +70,16 @@ pub(crate) async fn events(
     })))
 }
 
-/// The response, if its status is 200; otherwise the server's message.
-pub(crate) async fn expect_ok(response: Response) -> Result<Response, StackError> {
-    if response.status() == StatusCode::OK {
-        return Ok(response);
-    }
-    let (address, status) = (response.url().to_string(), response.status().as_u16());
-    let body = beginning(response).await;
-    let message = decoder::error_message(&body).unwrap_or_else(|| body.chars().take(200).collect());
-    Err(StackError::Status { address, status, message })
+/// An answer of another status than 200, with the server's message.
+pub(crate) fn refused(address: &str, status: u16, body: &str) -> StackError {
+    let message = decoder::error_message(body).unwrap_or_else(|| body.chars().take(200).collect());
+    StackError::Status { address: address.to_owned(), status, message }
 }
 
 /// As much of a body as an error may need; a body that breaks gives what came.
-async fn beginning(mut response: Response) -> String {
-    let mut body = Vec::new();
-    while let Ok(Some(bytes)) = response.chunk().await {
+async fn beginning(response: &mut Response) -> String {
+    let (mut body, mut bytes) = (Vec::new(), Vec::new());
+    while let Ok(Some(_)) = response.read(&mut bytes).await {
         body.extend_from_slice(&bytes);
         if body.len() >= ERROR_BODY_BYTES {
             break;
@@ -91,6 +91,10 @@ async fn beginning(mut response: Response) -> String {
 struct Reader {
     /// `None` once the stream is over.
     response: Option<Response>,
+    /// The content of the last read.
+    bytes: Vec<u8>,
+    /// The events that it completed.
+    events: Vec<Event>,
     splitter: Splitter,
     decoder: Decoder,
     ready: Ready,
@@ -104,10 +108,9 @@ impl Reader {
             if let Some(item) = self.ready.pop_front() {
                 return Some(item);
             }
-            let read = self.response.as_mut()?.chunk().await;
-            let at = Instant::now();
+            let read = self.response.as_mut()?.read(&mut self.bytes).await;
             let result = match read {
-                Ok(Some(bytes)) => self.take(&bytes, at),
+                Ok(Some(at)) => self.take(at),
                 Ok(None) => self.end(),
                 Err(error) => Err(self.decoder.aborted(causes(&error))),
             };
@@ -132,11 +135,10 @@ impl Reader {
         error
     }
 
-    fn take(&mut self, bytes: &[u8], at: Instant) -> Result<(), StackError> {
-        let mut events = Vec::new();
-        let split = self.splitter.push(bytes, &mut events);
+    fn take(&mut self, at: Instant) -> Result<(), StackError> {
+        let split = self.splitter.push(&self.bytes, &mut self.events);
         // What came whole before a bad line still counts.
-        for event in events {
+        for event in self.events.drain(..) {
             self.decoder.event(&event, at, &mut self.ready)?;
             if self.decoder.is_finished() {
                 self.response = None;

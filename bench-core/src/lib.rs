@@ -24,6 +24,7 @@
 
 pub mod acceptance;
 pub mod audit;
+pub mod client;
 pub mod clock;
 pub mod draft_length;
 pub mod effective;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::ClientRecord;
 use crate::noise::NoiseFloor;
 use crate::preset::{Preset, SpecDecode, StackKind};
 use crate::stack::{Death, FailureKind, FinishReason, Readback, SpecCounts, StackInfo, Usage};
@@ -40,6 +41,9 @@ pub struct RunManifest {
     pub host: HostInfo,
     /// Every arm the preset asks for, in report order, those that could not run included.
     pub arms: Vec<ArmManifest>,
+    /// What the run knows of its own client. `None` while running, and in manifests written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientRecord>,
     /// The noise floor of this machine and experiment, if an A/A run measured it before this run began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<NoiseFloor>,
@@ -305,8 +309,15 @@ impl RequestRecord {
         }
         let first = self.timing.chunks.first()?;
         let span_ns = self.timing.last_token_ns?.checked_sub(first.at_ns)?;
-        let tokens = self.output.tokens?.checked_sub(first.tokens?)?;
+        let tokens = self.output.tokens?.checked_sub(first.tokens.or_else(|| self.one_token_each())?)?;
         (span_ns > 0 && tokens > 0).then_some(DecodeSpan { tokens, span_ns })
+    }
+
+    /// 1 where the output is as many tokens as chunks came: no chunk without a token is kept, so each holds one, even
+    /// if the stack does not say so chunk by chunk.
+    fn one_token_each(&self) -> Option<u32> {
+        let chunks = u32::try_from(self.timing.chunks.len()).ok()?;
+        (self.output.tokens == Some(chunks)).then_some(1)
     }
 }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use crate::random::SplitMix64;
 use crate::stack::{
-    CounterReading, EventStream, GenerateRequest, Prompt, Revival, Stack, StackError, StackInfo,
+    Ahead, CounterReading, EventStream, GenerateRequest, Prompt, Revival, Stack, StackError, StackInfo,
 };
 
 /// A stack that is asked salted prompts. Everything else goes through as it is.
@@ -35,6 +35,10 @@ impl std::fmt::Debug for Salted {
 impl Stack for Salted {
     async fn describe(&self) -> Result<StackInfo, StackError> {
         self.0.describe().await
+    }
+
+    async fn prepare(&self, ahead: Ahead) {
+        self.0.prepare(ahead).await;
     }
 
     async fn generate(&self, mut request: GenerateRequest) -> Result<EventStream, StackError> {

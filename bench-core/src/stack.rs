@@ -26,6 +26,11 @@ pub trait Stack: Send + Sync {
     /// The configuration that is really in force, read back from the stack.
     async fn describe(&self) -> Result<StackInfo, StackError>;
 
+    /// Told before the clock of requests starts: `Pass` before as many as may be in flight at once, `Request` before
+    /// each. A stack over a network opens its connections here. What fails here fails again, with its words, in
+    /// [`Stack::generate`], so that it becomes a row.
+    async fn prepare(&self, _ahead: Ahead) {}
+
     /// Starts one request. The returned stream yields its events.
     async fn generate(&self, request: GenerateRequest) -> Result<EventStream, StackError>;
 
@@ -41,6 +46,18 @@ pub trait Stack: Send + Sync {
 
     /// Stops what was started for this arm and waits for its end.
     async fn shutdown(&self) -> Result<(), StackError>;
+}
+
+/// What is about to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// A pass with as many requests in flight at once.
+    Pass {
+        /// How many.
+        concurrency: usize,
+    },
+    /// One request, which is sent next.
+    Request,
 }
 
 /// One reading of a stack's counters.

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use bench_core::client::{ClientPass, ClientRecord, Lateness};
 use bench_core::environment::parse_environment;
 use bench_core::jsonl::parse_rows;
 use bench_core::preset::{
@@ -362,10 +363,20 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
             end,
             preset,
             host,
+            client: end.map(|end| ClientRecord {
+                passes: arms.iter().map(|arm| client_pass(&arm.label, end.rows)).collect(),
+                reader_threads: 1,
+                peak_memory_bytes: Some(end.unix_ms),
+            }),
             arms,
             noise_floor: None,
         },
     )
+}
+
+fn client_pass(arm: &str, number: u64) -> ClientPass {
+    let late = Lateness { rings: number, p50_ns: number, p99_ns: number, max_ns: number };
+    ClientPass { arm: arm.to_owned(), block: 0, wall_ns: number, cpu_ns: Some(number), late }
 }
 
 proptest! {

@@ -1,8 +1,9 @@
 //! The command line as typed; what it means is decided in `commands`.
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -46,6 +47,12 @@ pub(crate) enum Command {
     /// The native engine behind an OpenAI-compatible endpoint, for other tools and for llama-swap
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
+    /// A paced OpenAI-compatible server whose truth is known, to measure clients with
+    #[command(after_help = MOCK_EXAMPLES)]
+    Mock(MockArgs),
+    /// Measure our own client against the mock server, and print its error budget
+    #[command(after_help = SELFTEST_EXAMPLES)]
+    Selftest(SelftestArgs),
     /// What this machine can run, what is missing, and how to get it
     Doctor,
 }
@@ -84,6 +91,9 @@ pub(crate) struct RunArgs {
     /// Print report.json instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Only measure: `bench report DIR` makes the report, and judges
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) no_report: bool,
 }
 
 const COMPARE_EXAMPLES: &str = "\
@@ -175,6 +185,79 @@ pub(crate) struct ServeArgs {
     /// The model's name for clients. Default: the file's name
     #[arg(long, value_name = "NAME")]
     pub(crate) alias: Option<String>,
+}
+
+const SELFTEST_EXAMPLES: &str = "\
+Examples:
+  bench selftest                                      all cases, half a minute
+  bench selftest --case paced-512 --case stall --json
+
+Exit codes: 0 every figure is within its limit; 3 some is not; 1 a case could not be played.
+The limits are of a quiet machine: the client shares its CPUs with the mock and with whatever else runs.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SelftestArgs {
+    /// Only this case (repeatable): paced-1, paced-64, paced-512, unpaced-1, unpaced-64, unpaced-512, stall, speculation
+    #[arg(long = "case", value_name = "NAME")]
+    pub(crate) cases: Vec<String>,
+    /// Where its runs are kept
+    #[arg(long, value_name = "DIR", default_value = "bench-runs/selftest")]
+    pub(crate) dir: PathBuf,
+    /// Print JSON instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const MOCK_EXAMPLES: &str = "\
+Examples:
+  bench mock --ttft-ms 50 --itl-ms 10                         128 tokens a request, one a chunk
+  bench mock --spec 3,1,2,0 --spec-k 3                        2.51 tokens a chunk of 128 tokens
+  bench mock --stall-every 40 --stall-ms 100                  3 of 127 gaps are 110 ms
+  curl -X POST localhost:8200/reset; curl localhost:8200/truth
+
+/truth tells what was written when, to be held against what a client reports. No key, no TLS, streams only.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MockArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port, 0 for any that is free
+    #[arg(long, default_value_t = 8200)]
+    pub(crate) port: u16,
+    /// From a request to its first chunk
+    #[arg(long, value_name = "MS", default_value = "50", value_parser = parse_ms)]
+    pub(crate) ttft_ms: Duration,
+    /// From chunk to chunk
+    #[arg(long, value_name = "MS", default_value = "10", value_parser = parse_ms)]
+    pub(crate) itl_ms: Duration,
+    /// Tokens of a request that names no number
+    #[arg(long, value_name = "TOKENS", default_value = "128")]
+    pub(crate) chunks: NonZeroU32,
+    /// Most tokens of any request, whatever it asks; it then ends with `stop`
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) cap: Option<NonZeroU32>,
+    /// Drafts that step after step accepts, around and around: `3,1,2,0`
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    pub(crate) spec: Vec<u32>,
+    /// Drafted tokens of every step
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) spec_k: u32,
+    /// Make every N-th gap longer
+    #[arg(long, value_name = "N", requires = "stall_ms")]
+    pub(crate) stall_every: Option<NonZeroU32>,
+    /// By so much
+    #[arg(long, value_name = "MS", requires = "stall_every", value_parser = parse_ms)]
+    pub(crate) stall_ms: Option<Duration>,
+    /// Tell llama.cpp's `timings` beside vLLM's `metrics`
+    #[arg(long)]
+    pub(crate) timings: bool,
+    /// No chunk without content before the first
+    #[arg(long)]
+    pub(crate) no_role_chunk: bool,
+    /// The model's name for clients
+    #[arg(long, value_name = "NAME", default_value = "mock")]
+    pub(crate) model: String,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -342,6 +425,17 @@ pub(crate) enum Size {
     B26A4b,
     #[value(name = "31b")]
     B31,
+}
+
+/// Milliseconds, fractions allowed, up to a day.
+fn parse_ms(text: &str) -> Result<Duration, String> {
+    const DAY_MS: f64 = 86_400_000.0;
+    let ms: f64 = text.parse().map_err(|_not_a_number| "expected milliseconds, like 10 or 0.5".to_owned())?;
+    if (0.0..=DAY_MS).contains(&ms) {
+        Ok(Duration::from_secs_f64(ms / 1e3))
+    } else {
+        Err("expected 0 to 86400000 milliseconds".to_owned())
+    }
 }
 
 fn parse_stack(text: &str) -> Result<StackKind, String> {

@@ -12,6 +12,7 @@ mod noise;
 mod places;
 mod progress;
 mod readback;
+mod selftest;
 mod table;
 
 use std::io::Write;

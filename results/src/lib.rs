@@ -7,6 +7,7 @@
 mod aggregate;
 mod between;
 mod categories;
+mod client;
 mod compare;
 mod effective;
 mod error;

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use bench_core::acceptance::VllmSpecDecoding;
 use bench_core::preset::{Route, ServingParams, SpecDecode, StackKind};
 use bench_core::stack::{
-    CounterReading, EventStream, GenerateRequest, Revival, SpecCounts, Stack, StackError, StackInfo, Usage,
+    Ahead, CounterReading, EventStream, GenerateRequest, Revival, SpecCounts, Stack, StackError, StackInfo,
+    Usage,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -86,6 +87,10 @@ fn recipe(request: &ConnectRequest<'_>, program: std::path::PathBuf) -> Result<R
 impl Stack for Vllm {
     async fn describe(&self) -> Result<StackInfo, StackError> {
         describe::describe(self).await
+    }
+
+    async fn prepare(&self, ahead: Ahead) {
+        self.server.prepare(ahead).await;
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<EventStream, StackError> {

@@ -13,7 +13,7 @@ use crate::jsonl::{RowError, RowSink};
 use crate::preset::{Preset, PromptSpec, Route};
 use crate::record::{Outcome, Phase, RequestRecord};
 use crate::run_dir::prompt_sha256;
-use crate::stack::{GenerateRequest, Prompt, Revival};
+use crate::stack::{Ahead, GenerateRequest, Prompt, Revival, Stack};
 
 /// One arm over the prompts once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +101,8 @@ impl<'a> RunState<'a> {
         });
         let mut waiting = self.prompt_order(pass.phase);
         let concurrency = usize::try_from(self.plan.preset.run.concurrency.get()).unwrap_or(usize::MAX);
+        let ahead = Ahead::Pass { concurrency: concurrency.min(self.prompt_order(pass.phase).count()) };
+        prepare(&*arm.stack, ahead, self.plan.preset, self.cancel).await;
         let mut in_flight = JoinSet::new();
         loop {
             if self.arms[pass.arm].cold && in_flight.is_empty() {
@@ -268,6 +270,13 @@ impl<'a> RunState<'a> {
         }
         (arm.span_ns > 0).then(|| arm.tokens as f64 * 1e9 / arm.span_ns as f64)
     }
+}
+
+/// A server that does not let itself be connected to must hang neither the run nor its end.
+async fn prepare(stack: &dyn Stack, ahead: Ahead, preset: &Preset, cancel: &CancellationToken) {
+    let limit = Duration::from_millis(preset.run.request_timeout_ms);
+    // Too late or not at all: the request opens its own connection, and says why it cannot.
+    cancel.run_until_cancelled(tokio::time::timeout(limit, stack.prepare(ahead))).await;
 }
 
 fn is_failure(outcome: &Outcome) -> bool {

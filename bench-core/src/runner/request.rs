@@ -14,7 +14,7 @@ use super::counters::{merge_counts, subtract_counts};
 use crate::clock;
 use crate::record::{CountSource, Outcome, OutputCount, Phase, RECORD_SCHEMA, RequestRecord, Timing};
 use crate::run_dir::request_sha256;
-use crate::stack::{CounterReading, GenerateRequest, Stack, StackError, Usage};
+use crate::stack::{Ahead, CounterReading, GenerateRequest, Stack, StackError, Usage};
 
 /// One request to send, with everything its row says about it.
 pub(super) struct Job {
@@ -67,6 +67,7 @@ pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
     } else {
         Ok(None)
     };
+    cancel.run_until_cancelled(tokio::time::timeout(limit, stack.prepare(Ahead::Request))).await;
     let sent_unix_ms = clock::unix_ms();
     let (outcome, collected) = exchange(&*stack, request, &cancel).await;
 

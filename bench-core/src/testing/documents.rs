@@ -151,6 +151,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         preset,
         host: host(),
         arms: vec![arm],
+        client: None,
         noise_floor: None,
     }
 }

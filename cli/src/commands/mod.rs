@@ -3,6 +3,7 @@
 mod compare;
 mod doctor;
 mod lower;
+mod mock;
 mod model;
 mod presets;
 mod report;
@@ -23,6 +24,8 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Presets(command) => presets::presets(&command),
         Command::Model(command) => model::model(&command),
         Command::Serve(args) => serve::serve(&args),
+        Command::Mock(args) => mock::mock(&args),
+        Command::Selftest(args) => crate::selftest::selftest(&args),
         Command::Doctor => doctor::doctor(),
     }
 }
