@@ -265,7 +265,7 @@ pub const RULES: [Rule; 15] = [
         claim: "The client was on time: what was measured is the stack, not the reader.",
         evidence: "The client's own lateness and CPU time during the passes.",
         broken: "the client was late beyond its limits",
-        open: "unknown in runs that did not record it",
+        open: "does not apply to our own engine, which stamps in this process; unknown in runs that did not record it",
         consequence: SetsAside,
         why: "Clients add 21 to 330 ms to the time to first token at 64 to 512 streams, and print it as the server's.",
     },

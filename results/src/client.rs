@@ -5,7 +5,6 @@
 //! and is not asked.
 
 use bench_core::client::ClientPass;
-use bench_core::preset::StackKind;
 use bench_core::record::{ArmManifest, RequestRecord};
 
 use crate::load::Loaded;
@@ -24,11 +23,15 @@ const CPU_SHARE: f64 = 0.85;
 /// A pass that is shorter says nothing of CPU.
 const LONG_PASS_NS: u64 = 500_000_000;
 
-/// Why the client's part in this arm's figures is too large; empty if it is not.
+/// The worst median and 99th percentile of the client's delays in this arm's passes; `None` if none were recorded.
+pub(crate) fn lateness(loaded: &Loaded, arm: &ArmManifest) -> Option<(u64, u64)> {
+    let clients = loaded.manifests.iter().filter_map(|manifest| manifest.client.as_ref());
+    let passes = clients.flat_map(|client| &client.passes).filter(|pass| pass.arm == arm.label);
+    passes.map(|pass| (pass.late.p50_ns, pass.late.p99_ns)).reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
+}
+
+/// Why the client's part in this arm's figures is too large; empty if it is not. Of a stack outside this process.
 pub(crate) fn reasons(loaded: &Loaded, arm: &ArmManifest) -> Vec<String> {
-    if arm.stack == StackKind::Native {
-        return Vec::new();
-    }
     let ttft_ns = median_ttft_ns(&completed_rows(loaded, &arm.label));
     let mut found = Vec::new();
     for client in loaded.manifests.iter().filter_map(|manifest| manifest.client.as_ref()) {

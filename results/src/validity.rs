@@ -7,7 +7,6 @@ use bench_core::preset::AcceptanceRule;
 use bench_core::record::ArmManifest;
 use bench_core::report::FailureSummary;
 
-use crate::client;
 use crate::load::Loaded;
 use crate::totals::Totals;
 use crate::truth::Finding;
@@ -30,7 +29,6 @@ pub(crate) fn invalid_reasons(
     }
     let setting_aside = findings.iter().filter(|finding| finding.check().sets_aside());
     reasons.extend(setting_aside.flat_map(|finding| finding.words.iter().cloned()));
-    reasons.extend(client::reasons(loaded, arm));
     reasons
 }
 

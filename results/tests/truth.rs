@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use bench_core::client::{ClientPass, ClientRecord, Lateness};
 use bench_core::environment::{
     CpuTimes, EnvironmentHead, EnvironmentLine, EnvironmentSample, GpuHost, GpuSample, Moment, Pressure,
 };
@@ -48,8 +49,22 @@ fn clean() -> Run {
     preset.run.blocks = NonZeroU32::new(BLOCKS).unwrap();
     let mut manifest = manifest(preset);
     manifest.arms = manifest.preset.variants.iter().map(|variant| arm(variant, &manifest)).collect();
+    manifest.client = Some(on_time(&manifest));
     let rows = rows(&manifest);
     Run { manifest, rows, environment: Some(environment()) }
+}
+
+/// A pass of each arm whose client was 0.1 ms late.
+fn on_time(run: &RunManifest) -> ClientRecord {
+    let late = Lateness { rings: 10, p50_ns: 100_000, p99_ns: 100_000, max_ns: 100_000 };
+    let pass = |arm: &ArmManifest| ClientPass {
+        arm: arm.label.clone(),
+        block: 0,
+        wall_ns: 190_000_000,
+        cpu_ns: Some(1_000_000),
+        late,
+    };
+    ClientRecord { passes: run.arms.iter().map(pass).collect(), reader_threads: 1, peak_memory_bytes: None }
 }
 
 fn arm(variant: &SpecVariant, run: &RunManifest) -> ArmManifest {
@@ -191,7 +206,7 @@ fn check(checks: &[TruthCheck], rule: RuleId) -> &TruthCheck {
 }
 
 #[test]
-fn a_clean_run_holds_every_rule_but_the_one_nobody_records() {
+fn a_clean_run_holds_every_rule() {
     let report = clean().report();
     for label in [BASE, MTP] {
         let arm = arm_of(&report, label);
@@ -200,7 +215,6 @@ fn a_clean_run_holds_every_rule_but_the_one_nobody_records() {
         for (check, rule) in arm.truth.iter().zip(RULES) {
             assert_eq!(check.rule, rule.id, "in the table's order");
             let expected = match (rule.id, label) {
-                (RuleId::ClientValid, _) => TruthVerdict::Unknown,
                 (RuleId::EqualWork, BASE) => TruthVerdict::DoesNotApply,
                 _ => TruthVerdict::Held,
             };
@@ -246,7 +260,13 @@ fn energy_is_told_where_the_gpu_is_the_arms() {
 /// What is planted, the rule that has to fire on the speculating arm, a part of its evidence, whether it sets aside.
 type Planted = (fn(&mut Run), RuleId, &'static str, bool);
 
-const FAULTS: [Planted; 20] = [
+const FAULTS: [Planted; 21] = [
+    (
+        |run| run.manifest.client.as_mut().unwrap().passes[1].late.p50_ns = 50_000_000,
+        RuleId::ClientValid,
+        "the client was late: 50.0 ms at the median",
+        true,
+    ),
     (|run| run.first().prompt_sha256 = "0".repeat(64), RuleId::PromptsEqual, "in 1 of 12 requests", true),
     (
         |run| run.first().request_sha256 = Some("other".to_owned()),
@@ -395,7 +415,7 @@ fn every_planted_fault_fires_its_rule() {
     }
     let fired: Vec<_> = FAULTS.iter().map(|fault| fault.1).collect();
     let silent: Vec<_> = RULES.iter().map(|rule| rule.id).filter(|rule| !fired.contains(rule)).collect();
-    assert_eq!(silent, [RuleId::ClientValid], "rules that nothing here breaks");
+    assert_eq!(silent, [], "rules that nothing here breaks");
 }
 
 #[test]

@@ -271,7 +271,8 @@ fn arm<'a>(report: &'a Report, label: &str) -> &'a ArmReport {
 }
 
 /// Rules whose evidence is measured times: a busy machine may break them in a clean run, rightly.
-const TIMED: [RuleId; 3] = [RuleId::SteadyState, RuleId::EnvironmentQuiet, RuleId::GpuUndisturbed];
+const TIMED: [RuleId; 4] =
+    [RuleId::ClientValid, RuleId::SteadyState, RuleId::EnvironmentQuiet, RuleId::GpuUndisturbed];
 
 const INTRO: &str = "\
 # Deliberate contamination

@@ -1,14 +1,27 @@
 //! Was the machine, and the client, fit to measure with?
 
 use bench_core::environment::{GpuHost, Span};
-use bench_core::preset::Device;
+use bench_core::preset::{Device, StackKind};
 use bench_core::truth::{MOST_MEMORY_STALL, MOST_OTHERS_SHARE, MOST_STOLEN_SHARE, RuleId};
 
 use super::{Facts, Finding};
+use crate::client;
 
-/// Runs carry no measure of their client yet.
-pub(super) fn client_valid() -> Finding {
-    Finding::unknown(RuleId::ClientValid, "the run did not record its client's lateness")
+pub(super) fn client_valid(facts: &Facts<'_>) -> Finding {
+    let (rule, Facts { loaded, arm, .. }) = (RuleId::ClientValid, facts);
+    if arm.stack == StackKind::Native {
+        return Finding::does_not_apply(rule, "the engine stamps its tokens itself, in this process");
+    }
+    Finding::broken_or(rule, client::reasons(loaded, arm), || {
+        let Some((p50_ns, p99_ns)) = client::lateness(loaded, arm) else {
+            return Finding::unknown(rule, "the run did not record its client's lateness");
+        };
+        let ms = |ns: u64| ns as f64 / 1e6;
+        Finding::held(
+            rule,
+            format!("at worst {:.2} ms late at a pass's median, {:.2} at its p99", ms(p50_ns), ms(p99_ns)),
+        )
+    })
 }
 
 pub(super) fn environment_quiet(facts: &Facts<'_>) -> Finding {
