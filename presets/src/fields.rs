@@ -251,6 +251,24 @@ pub(crate) const FIELDS: &[Field] = &[
         "false",
         "Go on past end-of-generation tokens, so that every arm emits equally many.",
     ),
+    field(
+        "workload.set",
+        Kind::OneOf(&["suite"]),
+        "none",
+        "Prompts from the binary in place of `workload.prompts`; needs `route = \"chat\"`.",
+    ),
+    field(
+        "workload.categories",
+        Kind::Texts("names of categories of the set"),
+        "all",
+        "Which of the set's categories.",
+    ),
+    field(
+        "workload.per_category",
+        ANY_COUNT,
+        "all",
+        "Prompts of each category, evenly spaced over it: the same choice everywhere.",
+    ),
     field("workload.prompts[].id", Kind::Label, "", "Unique name of a prompt."),
     field(
         "workload.prompts[].category",

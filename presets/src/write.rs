@@ -43,6 +43,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             max_tokens: Some(workload.max_tokens.get().into()),
             ignore_eos: Some(workload.ignore_eos),
             prompts: Some(workload.prompts.iter().map(raw_prompt).collect()),
+            ..RawWorkload::default()
         }),
         sampling: Some(RawSampling {
             temperature: Some(widen(sampling.temperature)),
