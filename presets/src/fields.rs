@@ -258,6 +258,24 @@ pub(crate) const FIELDS: &[Field] = &[
         "Begin every request's prompt with four groups of three digits of its own, the same in every arm and equally long, \
          so that no cache of prefixes can serve it.",
     ),
+    field(
+        "workload.set",
+        Kind::OneOf(&["suite"]),
+        "none",
+        "Prompts from the binary in place of `workload.prompts`; needs `route = \"chat\"`.",
+    ),
+    field(
+        "workload.categories",
+        Kind::Texts("names of categories of the set"),
+        "all",
+        "Which of the set's categories.",
+    ),
+    field(
+        "workload.per_category",
+        ANY_COUNT,
+        "all",
+        "Prompts of each category, evenly spaced over it: the same choice everywhere.",
+    ),
     field("workload.prompts[].id", Kind::Label, "", "Unique name of a prompt."),
     field(
         "workload.prompts[].category",

@@ -214,9 +214,15 @@ mod tests {
         assert!(error.message().contains("unknown field"), "the check above could not fail: {error}");
     }
 
-    /// Keys that only a reader of text knows: written out they are other keys.
-    const NEVER_WRITTEN: [&str; 3] =
-        ["inherits", "variants[].draft_block_size", "variants[].synthetic_length"];
+    /// Keys that only a reader of text knows: written out they are other keys (a set, its prompts).
+    const NEVER_WRITTEN: [&str; 6] = [
+        "inherits",
+        "variants[].draft_block_size",
+        "variants[].synthetic_length",
+        "workload.set",
+        "workload.categories",
+        "workload.per_category",
+    ];
 
     /// Presets that have every key between them.
     const EVERYTHING: [&str; 3] = [

@@ -15,6 +15,7 @@ mod raw;
 mod reference;
 mod schema;
 mod shipped;
+mod suite;
 mod validate;
 mod write;
 

@@ -97,7 +97,17 @@ pub(crate) struct RawWorkload {
     pub(crate) max_tokens: Option<i64>,
     pub(crate) ignore_eos: Option<bool>,
     pub(crate) salted: Option<bool>,
+    pub(crate) set: Option<PromptSet>,
+    pub(crate) categories: Option<Vec<String>>,
+    pub(crate) per_category: Option<i64>,
     pub(crate) prompts: Option<Vec<RawPrompt>>,
+}
+
+/// Prompt sets in the binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PromptSet {
+    Suite,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

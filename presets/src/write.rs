@@ -44,6 +44,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             ignore_eos: Some(workload.ignore_eos),
             salted: Some(workload.salted),
             prompts: Some(workload.prompts.iter().map(raw_prompt).collect()),
+            ..RawWorkload::default()
         }),
         sampling: Some(RawSampling {
             temperature: Some(widen(sampling.temperature)),

@@ -519,7 +519,6 @@ fn the_markdown_holds_rules_and_machine() {
     for part in [
         "| `cache-empty` | BROKEN | held | BROKEN |",
         "* `cache-empty` BROKEN: llama-server/mtp-2: prompt tokens came from a cache in 1 of 12 requests",
-        "* `client-valid` unknown: ",
         "| before | 10.0 | 25.0 % | 0.0 % | 0.0 % | ? | 0.0 % | ? | 400 | ? | nothing | |",
         "| after | ? | ? |",
         "| `llama-server/mtp-2` | 1.1 | 25.0 % |",

@@ -18,6 +18,7 @@ use crate::raw::{
     RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawSynthTiny, RawWorkload,
 };
 
+mod prompt_set;
 mod speculation;
 mod stacks;
 mod values;
@@ -120,7 +121,8 @@ fn serving(raw: &RawServing) -> Checked<ServingParams> {
 }
 
 fn workload(raw: RawWorkload, route: Route) -> Checked<Workload> {
-    let prompts = raw.prompts.unwrap_or_default();
+    let prompts = prompt_set::prompts(&raw, route)?;
+    let prompts = prompts.or(raw.prompts).unwrap_or_default();
     if prompts.is_empty() {
         return Err(missing("workload.prompts", "at least one prompt")
             .hint("write `[[workload.prompts]]` with `id` and `text`"));
