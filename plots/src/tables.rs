@@ -55,7 +55,9 @@ pub(crate) fn comparisons(report: &Report, comparisons: Vec<&Comparison>) -> Mar
 
 /// Every metric of every comparison with its tests.
 pub(crate) fn tests(report: &Report) -> Markup {
-    let rows = report.comparisons.iter().flat_map(|comparison| {
+    // What could not be compared stands above, with its reason; here it would be rows of dashes.
+    let compared = report.comparisons.iter().filter(|comparison| comparison.ratio.is_some());
+    let rows = compared.flat_map(|comparison| {
         let main = (comparison.metric.as_str(), comparison.ratio, comparison.verdict, comparison.test);
         let others = comparison.other_metrics.iter();
         let others = others.map(|other| {

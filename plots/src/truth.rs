@@ -38,13 +38,13 @@ fn cell(check: Option<&TruthCheck>) -> Markup {
     } }
 }
 
-/// `Of 15 rules 10 held, 3 are unknown, 1 is broken and only told.`
+/// `Of 15 rules: 10 held, 3 unknown, 1 not applicable, 1 broken (0 set an arm aside).`
 fn summary(checks: &[TruthCheck]) -> String {
     let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
     let (broken, aside) =
         (count(TruthVerdict::Broken), checks.iter().filter(|check| check.sets_aside()).count());
     format!(
-        "Of {} rules {} held, {} are unknown, {} do not apply, {broken} are broken ({aside} set an arm aside).",
+        "Of {} rules: {} held, {} unknown, {} not applicable, {broken} broken ({aside} set an arm aside).",
         checks.len(),
         count(TruthVerdict::Held),
         count(TruthVerdict::Unknown),

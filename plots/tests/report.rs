@@ -80,9 +80,7 @@ fn the_page_stands_alone_and_escapes() {
 fn rules_and_machine_are_on_the_page() {
     let (_dir, files) = written();
     let page = std::fs::read_to_string(&files[0]).unwrap();
-    assert!(
-        page.contains("Of 3 rules 1 held, 1 are unknown, 0 do not apply, 1 are broken (0 set an arm aside).")
-    );
+    assert!(page.contains("Of 3 rules: 1 held, 1 unknown, 0 not applicable, 1 broken (0 set an arm aside)."));
     for part in [
         "title=\"others used 9.0 % of the CPUs &amp; more\"><strong>broken</strong>",
         "No GPU can be read: libnvidia-ml.so.1: no such &lt;file&gt;",

@@ -91,7 +91,8 @@ fn write_tests(text: &mut String, report: &Report) -> std::fmt::Result {
         "\n| candidate | baseline | metric | ratio | verdict | p (Holm) | p (ranks) | could find |"
     )?;
     writeln!(text, "|---|---|---|--:|---|--:|--:|--:|")?;
-    for comparison in &report.comparisons {
+    // What could not be compared stands above, with its reason.
+    for comparison in report.comparisons.iter().filter(|comparison| comparison.ratio.is_some()) {
         let word = |verdict, why: &Option<String>| verdict_with(verdict, why.as_deref());
         let main = (comparison.metric.as_str(), comparison.ratio, word(comparison.verdict, &comparison.why));
         let others = comparison
