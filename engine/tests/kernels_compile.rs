@@ -79,14 +79,19 @@ fn plain_jobs() -> Vec<Job> {
             (KernelSource::LayerInputs, 128, 128),
             (KernelSource::Argmax, 128, 65),
             (KernelSource::JoinRows, 128, 0),
-            (KernelSource::CentroidSelect, 64, 4096),
-            (KernelSource::RowDots, 128, 0),
+            (KernelSource::CentroidSelect, 64, 5124),
         ];
         for (source, max_registers, static_shared) in plain {
             let (name, source) = (source.entry().to_owned(), source.file());
             jobs.push(Job { name, source, defines: Vec::new(), compute, max_registers, static_shared });
         }
         jobs.extend(matmul_jobs(compute));
+        for ty in [GgmlType::F16, GgmlType::Q8_0, GgmlType::Q6K] {
+            let (source, defines) = (KernelSource::CandidateScores, vec![format!("-DTYPE={}", ty.id())]);
+            let name = format!("{} {ty}", source.entry());
+            let source = source.file();
+            jobs.push(Job { name, source, defines, compute, max_registers: 128, static_shared: 0 });
+        }
     }
     jobs
 }

@@ -78,7 +78,7 @@ kernel_sources! {
     /// Tokens of the nearest centroids.
     CentroidSelect = "centroid_select";
     /// Scores of candidate tokens.
-    RowDots = "row_dots";
+    CandidateScores = "candidate_scores";
     /// Codes of activations.
     Quantize = "quantize";
     /// Packing weights.
