@@ -67,11 +67,14 @@ fn logits_of_the_trained_pair_are_the_cpus() {
 fn logits_are_those_of_transformers() {
     let Some(device) = device() else { return };
     let device = std::sync::Arc::new(device);
-    for name in ["shared-kv", "k-eq-v"] {
+    for name in ["shared-kv", "k-eq-v", "experts"] {
         let golden = models::Golden::open(name);
         let pair = Pair::golden(device.clone(), name);
         let bounds = [(KvFormat::F32, 0.01), (KvFormat::F16, 0.05)];
-        for ((kv, bound), chunk) in bounds.into_iter().flat_map(|kv| [70, 8, 1].map(|chunk| (kv, chunk))) {
+        // With an f16 cache a router near a tie chooses another expert.
+        let bounds = if name == "experts" { &bounds[..1] } else { &bounds };
+        for ((kv, bound), chunk) in bounds.iter().copied().flat_map(|kv| [70, 8, 1].map(|chunk| (kv, chunk)))
+        {
             let mut target = pair.gpu(kv, chunk);
             let mut worst = 0.0_f32;
             for (start, tokens) in (0..).step_by(chunk).zip(golden.prompt.chunks(chunk)) {
@@ -126,6 +129,38 @@ fn verify_rows_have_the_bits_of_decode_rows() {
             println!("{} {}: 700 tokens in passes of 1 to 12 rows, equal bits", pair.name, kv.name());
         }
     }
+}
+
+/// The same with a mixture of experts, whose products have the rows that chose them, and its drafts.
+#[test]
+fn experts_keep_the_bits_of_a_row() {
+    let Some(device) = device() else { return };
+    let pair = Pair::golden(std::sync::Arc::new(device), "experts");
+    let sequence = pair.tokens(200);
+    let mut alone = pair.gpu(KvFormat::F16, 1);
+    let mut target = pair.gpu(KvFormat::F16, 12);
+    let mut expected = Vec::new();
+    for token in &sequence {
+        alone.forward(&[*token], LogitRows::All).unwrap();
+        alone.fetch_logits().unwrap();
+        expected.push(alone.logits(0).to_vec());
+    }
+    let (mut first, mut rows) = (0, 1);
+    while first < sequence.len() {
+        let chunk = &sequence[first..(first + rows).min(sequence.len())];
+        target.forward(chunk, LogitRows::All).unwrap();
+        target.fetch_logits().unwrap();
+        for row in 0..chunk.len() {
+            assert!(target.logits(row) == expected[first + row], "row {row} of {rows} from {first} on");
+        }
+        first += chunk.len();
+        rows = rows % 12 + 1;
+    }
+    let mut mtp = pair.mtp(&target, 4);
+    let (plain, _) = generate(&mut target, None, &sequence[..60], 200, 0);
+    let (tokens, totals) = generate(&mut target, Some(&mut mtp), &sequence[..60], 200, 4);
+    println!("200 tokens in passes of 1 to 12 rows, equal bits; {} drafts, equal tokens", totals.drafted);
+    assert_eq!(tokens, plain);
 }
 
 /// Rejected drafts leave no trace, also where the ring has wrapped and where the rollback goes beyond it.
