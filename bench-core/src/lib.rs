@@ -31,6 +31,7 @@ pub mod effective;
 pub mod environment;
 pub mod host;
 pub mod jsonl;
+pub mod load;
 pub mod noise;
 pub mod preset;
 mod random;
