@@ -29,6 +29,7 @@ pub mod clock;
 pub mod draft_length;
 pub mod effective;
 pub mod environment;
+pub mod explanation;
 pub mod host;
 pub mod jsonl;
 pub mod noise;

@@ -129,6 +129,8 @@ fn arm_report(
         effective: effective(arm, &rows),
         truth: findings.iter().map(Finding::check).collect(),
         joules_per_token: joules_per_token(&facts),
+        // It needs to know what was compared.
+        explanation: None,
         environment: surroundings.span.clone(),
     }
 }
