@@ -24,6 +24,7 @@
 
 pub mod acceptance;
 pub mod audit;
+pub mod bandwidth;
 pub mod client;
 pub mod clock;
 pub mod draft_length;

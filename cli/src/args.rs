@@ -88,6 +88,10 @@ pub(crate) struct RunArgs {
     /// the same experiment refuse claims below it
     #[arg(long)]
     pub(crate) aa: bool,
+    /// Memory bandwidth of the device that computes, in GB/s (10^9 bytes): the ceiling that decoding is held against
+    /// (docs/explanation.md). Default: of the CPU a short probe before the first request, of a GPU unknown
+    #[arg(long, value_name = "GB_PER_S", value_parser = parse_bandwidth)]
+    pub(crate) memory_bandwidth: Option<f64>,
     /// Print report.json instead of the table
     #[arg(long)]
     pub(crate) json: bool,
@@ -435,6 +439,16 @@ fn parse_ms(text: &str) -> Result<Duration, String> {
         Ok(Duration::from_secs_f64(ms / 1e3))
     } else {
         Err("expected 0 to 86400000 milliseconds".to_owned())
+    }
+}
+
+/// Bytes a second.
+fn parse_bandwidth(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of GB/s"))?;
+    if value.is_finite() && value > 0.0 {
+        Ok(value * 1e9)
+    } else {
+        Err(format!("`{text}` is not a bandwidth: expected more than 0 GB/s"))
     }
 }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use bench_engine::gguf::Gguf;
 use bench_engine::kv_cache::KvType;
 use bench_engine::model::DraftHead;
 use bench_engine::spec::accept::AcceptanceRule;
@@ -63,6 +64,15 @@ fn run(engine: &mut Engine, prompt: &[u32], params: &GenerateParams) -> (Vec<u32
     (output, summary)
 }
 
+/// What a step reads of a file without a head of its own: every matrix, of which the embedding table is one, but for
+/// the table of per-layer embeddings, of which it reads a row.
+fn matrix_bytes(path: &Path) -> u64 {
+    let gguf = Gguf::open(path).unwrap();
+    assert!(gguf.tensor("output.weight").is_none() && gguf.tensor("token_embd.weight").is_some());
+    let read = gguf.tensors().filter(|tensor| tensor.dims.len() == 2);
+    read.filter(|tensor| tensor.name != "per_layer_token_embd.weight").map(|t| t.data.len() as u64).sum()
+}
+
 #[test]
 fn every_way_of_speculating_gives_the_planted_walk_and_says_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
@@ -82,6 +92,7 @@ fn every_way_of_speculating_gives_the_planted_walk_and_says_what_it_is() {
         assert_eq!(info.speculation, speculation.to_string());
         assert!(info.parameters > 100_000 && info.weight_bytes > info.parameters, "{info:?}");
         assert!(info.weight_types.starts_with("f16 x "), "{}", info.weight_types);
+        assert_eq!(info.step_bytes, Some(matrix_bytes(&files.target)));
         let has_assistant = info.assistant_weight_bytes.is_some();
         assert_eq!(has_assistant, matches!(speculation, Speculation::Mtp { .. }));
     }

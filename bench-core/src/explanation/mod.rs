@@ -19,6 +19,7 @@
 mod fit;
 mod rounds;
 mod speedup;
+mod words;
 
 use serde::{Deserialize, Serialize};
 

@@ -97,16 +97,6 @@ impl RoundTimes {
         Ok(Some(times))
     }
 
-    /// Appends a round.
-    pub fn push(&mut self, round: Round) {
-        self.drafted.push(round.drafted);
-        self.accepted.push(round.accepted);
-        self.draft_ns.push(round.draft_ns);
-        self.verify_ns.push(round.verify_ns);
-        self.sample_ns.push(round.sample_ns);
-        self.total_ns.push(round.total_ns);
-    }
-
     /// The rounds, in order.
     pub fn iter(&self) -> impl Iterator<Item = Round> {
         let counts = self.drafted.iter().zip(&self.accepted);
@@ -121,6 +111,19 @@ impl RoundTimes {
                 total_ns,
             },
         )
+    }
+}
+
+impl Extend<Round> for RoundTimes {
+    fn extend<I: IntoIterator<Item = Round>>(&mut self, rounds: I) {
+        for round in rounds {
+            self.drafted.push(round.drafted);
+            self.accepted.push(round.accepted);
+            self.draft_ns.push(round.draft_ns);
+            self.verify_ns.push(round.verify_ns);
+            self.sample_ns.push(round.sample_ns);
+            self.total_ns.push(round.total_ns);
+        }
     }
 }
 
@@ -270,7 +273,7 @@ mod tests {
         #[test]
         fn rounds_survive_the_way_through_a_row(rounds in rounds()) {
             let mut times = RoundTimes::default();
-            rounds.iter().for_each(|&round| times.push(round));
+            times.extend(rounds.iter().copied());
             let read = RoundTimes::read(&json!({ ROUND_TIMES: times })).unwrap().unwrap();
             prop_assert_eq!(read.iter().collect::<Vec<_>>(), rounds);
         }

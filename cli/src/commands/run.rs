@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report;
 use crate::args::RunArgs;
+use crate::bandwidth;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::models;
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     bench_adapters::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(READERS).enable_all().build();
     let runtime = runtime.map_err(|e| Failure::io("start threads for", &root, &e))?;
-    let summary = runtime.block_on(measure(&mut manifest, &dir, &paths, &places))?;
+    let summary = runtime.block_on(measure(&mut manifest, &dir, &paths, (&places, args.memory_bandwidth)))?;
 
     if args.no_report {
         say(&format!("{} rows are in {}", summary.rows, dir.rows().display()));
@@ -153,6 +154,7 @@ fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
         host,
         arms: Vec::new(),
         client: None,
+        memory_bandwidth: None,
         preset,
     })
 }
@@ -166,12 +168,17 @@ async fn measure(
     manifest: &mut RunManifest,
     dir: &RunDir,
     paths: &ModelPaths,
-    places: &Places,
+    (places, memory_bandwidth): (&Places, Option<f64>),
 ) -> Result<RunSummary, Failure> {
     let cancel = cancel_on_ctrl_c();
     let environment = Environment::start(dir);
     let mut rows = dir.row_writer()?;
     let arms = connect_arms(manifest, dir, (paths, places), &mut rows, &cancel).await?;
+    match bandwidth::known(manifest, memory_bandwidth) {
+        Ok(bandwidth) => manifest.memory_bandwidth = bandwidth,
+        // The run is none the worse for it; the report shows the ceiling as unknown.
+        Err(error) => say(&format!("memory bandwidth could not be measured: {error}")),
+    }
     dir.write_manifest(manifest)?;
 
     let set_up_rows = rows.rows();

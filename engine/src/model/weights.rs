@@ -28,6 +28,11 @@ impl Matrix {
         Weights::new(&self.file.bytes()[self.range.clone()], self.element, self.rows, self.cols)
     }
 
+    /// Bytes that a product with it reads.
+    pub(super) const fn bytes(&self) -> usize {
+        self.range.end - self.range.start
+    }
+
     /// Output features.
     pub(super) const fn rows(&self) -> usize {
         self.rows
@@ -270,6 +275,16 @@ impl<M> LayerWeights<M> {
             },
             output_scale,
         })
+    }
+}
+
+impl LayerWeights {
+    /// Bytes of the matrices that a pass reads.
+    pub(super) fn bytes(&self) -> usize {
+        let Self { q, attn_output, gate, up, down, .. } = self;
+        let kv = self.kv.iter().flat_map(|kv| [Some(&kv.k), kv.v.as_ref()]).flatten();
+        let ple = self.ple.iter().flat_map(|ple| [&ple.gate, &ple.proj]);
+        [q, attn_output, gate, up, down].into_iter().chain(kv).chain(ple).map(Matrix::bytes).sum()
     }
 }
 
