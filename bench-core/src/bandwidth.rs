@@ -124,13 +124,12 @@ fn best_pass(threads: u32, words: usize, rounds: u64) -> io::Result<Duration> {
 
 /// From the first thread that began to the last that ended.
 fn one_pass(starts: &[Sender<()>], finished: &Receiver<io::Result<[Instant; 2]>>) -> io::Result<Duration> {
-    let gone = || io::Error::other("a thread that reads memory has ended");
     for start in starts {
-        start.send(()).map_err(|_| gone())?;
+        start.send(()).map_err(io::Error::other)?;
     }
     let mut span: Option<[Instant; 2]> = None;
     for _ in starts {
-        let [began, ended] = finished.recv().map_err(|_| gone())??;
+        let [began, ended] = finished.recv().map_err(io::Error::other)??;
         span = Some(span.map_or([began, ended], |[first, last]| [first.min(began), last.max(ended)]));
     }
     Ok(span.map_or(Duration::ZERO, |[first, last]| last - first))

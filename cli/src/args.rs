@@ -444,7 +444,7 @@ fn parse_ms(text: &str) -> Result<Duration, String> {
 
 /// Bytes a second.
 fn parse_bandwidth(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of GB/s"))?;
+    let value: f64 = text.parse().map_err(|error| format!("`{text}` is not a number of GB/s: {error}"))?;
     if value.is_finite() && value > 0.0 {
         Ok(value * 1e9)
     } else {
