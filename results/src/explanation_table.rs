@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use bench_core::explanation::Explanation;
-use bench_core::report::Report;
+use bench_core::explanation::{DepthFit, Explanation};
+use bench_core::report::{ArmReport, Report};
 
 use crate::markdown::one_line;
 
@@ -34,6 +34,7 @@ pub(crate) fn write_explanations(text: &mut String, report: &Report) -> std::fmt
     for (label, explanation) in &explained {
         writeln!(text, "* `{label}`: {}.", one_line(&explanation.sentence()))?;
     }
+    write_depths(text, report)?;
     writeln!(
         text,
         "\nW + n C: a target pass over n drafts, ± its standard error. D: drafting a token. Break-even: accepted drafts a \
@@ -41,11 +42,30 @@ pub(crate) fn write_explanations(text: &mut String, report: &Report) -> std::fmt
     )
 }
 
+/// The law by the tokens in the cache, once a stack, whose arms share it; one depth alone would repeat the table above.
+fn write_depths(text: &mut String, report: &Report) -> std::fmt::Result {
+    let mut arms: Vec<&ArmReport> = report.arms.iter().filter(|arm| arm.explanation.is_some()).collect();
+    arms.dedup_by_key(|arm| arm.stack);
+    let depths =
+        |arm: &ArmReport| arm.explanation.as_ref().map_or_else(Vec::new, |why| why.by_kv_depth.clone());
+    let by_stack: Vec<_> = arms.iter().map(|arm| (arm.stack, depths(arm))).collect();
+    if by_stack.iter().all(|(_, depths)| depths.len() < 2) {
+        return Ok(());
+    }
+    writeln!(text, "\n| stack | tokens in the KV cache | rounds | W ms | C ms |")?;
+    writeln!(text, "|---|---|--:|--:|--:|")?;
+    for (stack, depths) in by_stack {
+        for DepthFit { from, to, fit } in depths {
+            let [w, c] = [(fit.w_ms, fit.w_se_ms), (fit.c_ms, fit.c_se_ms)].map(with_error);
+            writeln!(text, "| {stack} | {from} to {} | {} | {w} | {c} |", to - 1, fit.rounds)?;
+        }
+    }
+    Ok(())
+}
+
 fn costs(explanation: &Explanation) -> [String; 9] {
     let Explanation { fit, speedup, .. } = explanation;
-    let fitted = |value: Option<(f64, f64)>| {
-        value.map_or_else(unknown, |(value, error)| format!("{value:.3} ± {error:.3}"))
-    };
+    let fitted = |value: Option<(f64, f64)>| value.map_or_else(unknown, with_error);
     let digits = |value: Option<f64>| value.map_or_else(unknown, |value| format!("{value:.3}"));
     // Of the baseline there is nothing to predict.
     let predicted = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
@@ -60,6 +80,10 @@ fn costs(explanation: &Explanation) -> [String; 9] {
         speedup.as_ref().map_or_else(String::new, |speedup| digits(speedup.measured)),
         explanation.ceiling.map_or_else(unknown, |ceiling| format!("{:.0} %", ceiling.share * 100.0)),
     ]
+}
+
+fn with_error((value, error): (f64, f64)) -> String {
+    format!("{value:.3} ± {error:.3}")
 }
 
 fn unknown() -> String {

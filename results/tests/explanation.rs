@@ -125,13 +125,19 @@ fn the_law_moves_with_the_tokens_in_the_cache() {
     let (run, mut rows) = experiment("cpu");
     rows.push(row(&run, PLAIN, (0, 2), 64, &[(0, 0), (0, 0)]));
     rows.push(row(&run, MTP, (0, 3), 64, &[(2, 0), (2, 1)]));
-    let report = report(&dir.path().join("run"), (run, rows));
+    let root = dir.path().join("run");
+    let report = report(&root, (run, rows));
     let depths = &explanation(&report, MTP).by_kv_depth;
     assert_eq!(depths.iter().map(|depth| (depth.from, depth.to)).collect::<Vec<_>>(), [(8, 16), (64, 128)]);
     for (depth, w_ms) in depths.iter().zip([4.0, 5.0]) {
         near(depth.fit.w_ms, w_ms);
         near(depth.fit.c_ms, 0.5);
     }
+    let out = dir.path().join("report");
+    write_files(&load(&[root]).unwrap(), &report, &out).unwrap();
+    let text = std::fs::read_to_string(out.join("report.md")).unwrap();
+    let line = "| native | 64 to 127 | 4 | 5.000 ± 0.000 | 0.500 ± 0.000 |";
+    assert_eq!(text.matches(line).count(), 1, "{text}");
 }
 
 #[test]
