@@ -22,7 +22,7 @@ fn read_ceiling() -> f64 {
     std::env::var("BENCH_READ_TB_S").ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(4.48) * 1e12
 }
 
-/// The pairs in `BENCH_MODELS`; `BENCH_SYNTH=e4b` writes that one there first.
+/// The pairs in `BENCH_MODELS`; `BENCH_SYNTH=e4b` (or another size) writes that one there first.
 fn pairs() -> Vec<Pair> {
     let Some(folder) = std::env::var_os("BENCH_MODELS") else {
         println!("SKIP: BENCH_MODELS names no folder with models of real shapes");
@@ -45,12 +45,10 @@ fn pairs() -> Vec<Pair> {
 }
 
 fn synthesise(folder: &Path) {
-    let size = match std::env::var("BENCH_SYNTH").as_deref() {
-        Ok("e4b") => RealSize::E4b,
-        Ok("e2b") => RealSize::E2b,
-        Ok(other) => panic!("BENCH_SYNTH={other}: e2b or e4b are synthesised here"),
-        Err(_) => return,
-    };
+    let Ok(name) = std::env::var("BENCH_SYNTH") else { return };
+    let names = RealSize::ALL.map(RealSize::name);
+    let size = RealSize::ALL.into_iter().find(|size| size.name() == name);
+    let size = size.unwrap_or_else(|| panic!("BENCH_SYNTH={name}: got none of {}", names.join(", ")));
     let file = |part: &str| folder.join(format!("{}-{part}.gguf", size.name()));
     if file("target").exists() {
         return;
