@@ -24,9 +24,7 @@ pub(crate) struct Explained {
 /// Explains every arm whose stack told the times of its rounds.
 pub(crate) fn explain(loaded: &Loaded, comparisons: &[Comparison]) -> Explained {
     let mut explained = Explained::default();
-    let mut stacks: Vec<StackKind> = loaded.arms.iter().map(|arm| arm.stack).collect();
-    stacks.dedup();
-    for stack in stacks {
+    for stack in StackKind::ALL {
         let arms: Vec<_> = loaded.arms.iter().filter(|arm| arm.stack == stack).collect();
         let times = StackTimes::read(loaded, &arms, &mut explained.notes);
         let explanations = times.explain(loaded, &arms, comparisons);

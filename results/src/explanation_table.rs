@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use bench_core::explanation::{DepthFit, Explanation};
-use bench_core::report::{ArmReport, Report};
+use bench_core::preset::StackKind;
+use bench_core::report::Report;
 
 use crate::markdown::one_line;
 
@@ -44,11 +45,11 @@ pub(crate) fn write_explanations(text: &mut String, report: &Report) -> std::fmt
 
 /// The law by the tokens in the cache, once a stack, whose arms share it; one depth alone would repeat the table above.
 fn write_depths(text: &mut String, report: &Report) -> std::fmt::Result {
-    let mut arms: Vec<&ArmReport> = report.arms.iter().filter(|arm| arm.explanation.is_some()).collect();
-    arms.dedup_by_key(|arm| arm.stack);
-    let depths =
-        |arm: &ArmReport| arm.explanation.as_ref().map_or_else(Vec::new, |why| why.by_kv_depth.clone());
-    let by_stack: Vec<_> = arms.iter().map(|arm| (arm.stack, depths(arm))).collect();
+    let depths = |stack| {
+        let mut arms = report.arms.iter().filter(|arm| arm.stack == stack);
+        Some((stack, &arms.find_map(|arm| arm.explanation.as_ref())?.by_kv_depth))
+    };
+    let by_stack: Vec<_> = StackKind::ALL.into_iter().filter_map(depths).collect();
     if by_stack.iter().all(|(_, depths)| depths.len() < 2) {
         return Ok(());
     }
