@@ -49,23 +49,35 @@ fn synthesise(folder: &Path) {
     let names = RealSize::ALL.map(RealSize::name);
     let size = RealSize::ALL.into_iter().find(|size| size.name() == name);
     let size = size.unwrap_or_else(|| panic!("BENCH_SYNTH={name}: got none of {}", names.join(", ")));
-    let file = |part: &str| folder.join(format!("{}-{part}.gguf", size.name()));
+    let weights = match std::env::var("BENCH_SYNTH_WEIGHTS").as_deref() {
+        Ok("f16") => GgmlType::F16,
+        Ok("q8_0") | Err(_) => GgmlType::Q8_0,
+        Ok(other) => panic!("BENCH_SYNTH_WEIGHTS={other}: expected f16 or q8_0"),
+    };
+    let file = |part: &str| folder.join(format!("{}-{weights}-{part}.gguf", size.name()));
     if file("target").exists() {
         return;
     }
     let started = Instant::now();
-    let pair = RealPair { size, weights: GgmlType::Q8_0, seed: 1 };
+    let pair = RealPair { size, weights, seed: 1 };
     let files = write_real_pair(folder, &pair, &mut |_, _| ()).unwrap();
     std::fs::rename(&files.assistant, file("assistant")).unwrap();
     std::fs::rename(&files.target, file("target")).unwrap();
     println!("{} written in {:.0?}", size.name(), started.elapsed());
 }
 
-/// Random weights have no best token by much, so logits are compared, not tokens.
+/// Random weights have no best token by much, so logits are compared, not tokens. Where activations are quantised, what
+/// rounds the other way on one side makes a router near a tie choose another expert: mixtures are compared with f16
+/// weights.
 #[test]
 fn logits_of_real_shapes_are_the_cpus() {
     for pair in pairs() {
-        let (mut gpu, mut cpu) = (pair.gpu(KvFormat::F16, 4), pair.cpu(4));
+        if pair.name.contains("a4b") && !pair.name.ends_with("f16") {
+            println!("SKIP: {}: experts are compared with BENCH_SYNTH_WEIGHTS=f16", pair.name);
+            continue;
+        }
+        let kv = if pair.name.ends_with("f16") { KvFormat::F32 } else { KvFormat::F16 };
+        let (mut gpu, mut cpu) = (pair.gpu(kv, 4), pair.cpu(4));
         let tokens = pair.tokens(8);
         let (mut worst, mut scale, mut same) = (0.0_f32, 0.0_f32, 0);
         for chunk in tokens.chunks(4) {
