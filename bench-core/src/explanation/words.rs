@@ -6,17 +6,10 @@ impl Explanation {
     /// What the numbers say, without the arm's name and without a full stop.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let mut words = match (&self.fit, &self.speedup) {
+        match (&self.fit, &self.speedup) {
             (Some(fit), Some(speedup)) => format!("{}; {}", self.costs(fit), self.prediction(speedup)),
             (None, _) | (_, None) => self.parts(),
-        };
-        if let Some(ceiling) = &self.ceiling {
-            let percent = ceiling.share * 100.0;
-            words += &format!(
-                "; its target passes run at {percent:.0} % of what reading the weights alone would allow"
-            );
         }
-        words
     }
 
     fn parts(&self) -> String {
@@ -27,7 +20,14 @@ impl Explanation {
         } else {
             String::new()
         };
-        format!("a round takes {total:.3} ms, {:.0} % of it the target's pass{drafting}", share(verify))
+        let ceiling = self.ceiling.map_or_else(String::new, |ceiling| {
+            let percent = ceiling.share * 100.0;
+            format!("; its target passes run at {percent:.0} % of what reading the weights alone would allow")
+        });
+        format!(
+            "a round takes {total:.3} ms, {:.0} % of it the target's pass{drafting}{ceiling}",
+            share(verify)
+        )
     }
 
     fn costs(&self, fit: &VerifyFit) -> String {
@@ -46,7 +46,7 @@ impl Explanation {
         );
         let even = speedup.break_even_accepted;
         let pays = if even > *drafted {
-            format!("it cannot pay, as that takes {even:.2} accepted drafts a round")
+            format!("by these costs it cannot pay: that takes {even:.2} accepted drafts a round")
         } else {
             format!("it pays above {even:.2}")
         };
@@ -107,7 +107,9 @@ mod tests {
             hopeless.speedup.map(|speedup| Speedup { break_even_accepted: 3.4, measured: None, ..speedup });
         let words = hopeless.sentence();
         assert!(
-            words.ends_with("not comparable; it cannot pay, as that takes 3.40 accepted drafts a round"),
+            words.ends_with(
+                "not comparable; by these costs it cannot pay: that takes 3.40 accepted drafts a round"
+            ),
             "{words}"
         );
     }
