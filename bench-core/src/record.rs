@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bandwidth::MemoryBandwidth;
 use crate::client::ClientRecord;
 use crate::load::Shard;
 use crate::noise::NoiseFloor;
@@ -53,6 +54,10 @@ pub struct RunManifest {
     /// The noise floor of this machine and experiment, if an A/A run measured it before this run began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<NoiseFloor>,
+    /// Memory bandwidth, for the ceiling of decoding. `None` where no arm runs on this CPU in this process and nobody gave
+    /// one, and in manifests written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bandwidth: Option<MemoryBandwidth>,
 }
 
 /// How a run ended.

@@ -377,6 +377,7 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
             arms,
             noise_floor: None,
             shard: None,
+            memory_bandwidth: None,
         },
     )
 }

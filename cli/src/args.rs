@@ -95,6 +95,10 @@ pub(crate) struct RunArgs {
     /// Begin the measured requests at this time, seconds since 1970, so that all parts begin together
     #[arg(long, value_name = "SECONDS", requires = "shard")]
     pub(crate) start_at: Option<f64>,
+    /// Memory bandwidth of the device that computes, in GB/s (10^9 bytes): the ceiling that decoding is held against
+    /// (docs/explanation.md). Default: of the CPU a short probe before the first request, of a GPU unknown
+    #[arg(long, value_name = "GB_PER_S", value_parser = parse_bandwidth)]
+    pub(crate) memory_bandwidth: Option<f64>,
     /// Print report.json instead of the table
     #[arg(long)]
     pub(crate) json: bool,
@@ -450,6 +454,16 @@ fn parse_shard(text: &str) -> Result<Shard, String> {
     match parts {
         Some((index, of)) if index < NonZeroU32::get(of) => Ok(Shard { index, of }),
         Some(_) | None => Err("expected I/N with I from 0 to N - 1, such as 0/2".to_owned()),
+    }
+}
+
+/// Bytes a second.
+fn parse_bandwidth(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|error| format!("`{text}` is not a number of GB/s: {error}"))?;
+    if value.is_finite() && value > 0.0 {
+        Ok(value * 1e9)
+    } else {
+        Err(format!("`{text}` is not a bandwidth: expected more than 0 GB/s"))
     }
 }
 

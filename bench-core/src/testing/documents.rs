@@ -160,6 +160,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         client: None,
         noise_floor: None,
         shard: None,
+        memory_bandwidth: None,
     }
 }
 

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report;
 use crate::args::RunArgs;
+use crate::bandwidth;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::models;
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     bench_adapters::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(READERS).enable_all().build();
     let runtime = runtime.map_err(|e| Failure::io("start threads for", &root, &e))?;
-    let summary = runtime.block_on(measure(&mut manifest, &dir, (&paths, &places), args.start_at))?;
+    let summary = runtime.block_on(measure(&mut manifest, &dir, (&paths, &places), args))?;
 
     if args.no_report {
         say(&format!("{} rows are in {}", summary.rows, dir.rows().display()));
@@ -182,6 +183,7 @@ fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
         host,
         arms: Vec::new(),
         client: None,
+        memory_bandwidth: None,
         preset,
         shard: None,
     })
@@ -196,12 +198,17 @@ async fn measure(
     manifest: &mut RunManifest,
     dir: &RunDir,
     (paths, places): (&ModelPaths, &Places),
-    start_at: Option<f64>,
+    args: &RunArgs,
 ) -> Result<RunSummary, Failure> {
     let cancel = cancel_on_ctrl_c();
     let environment = Environment::start(dir);
     let mut rows = dir.row_writer()?;
     let arms = connect_arms(manifest, dir, (paths, places), &mut rows, &cancel).await?;
+    match bandwidth::known(manifest, args.memory_bandwidth) {
+        Ok(bandwidth) => manifest.memory_bandwidth = bandwidth,
+        // The run is none the worse for it; the report shows the ceiling as unknown.
+        Err(error) => say(&format!("memory bandwidth could not be measured: {error}")),
+    }
     dir.write_manifest(manifest)?;
 
     let set_up_rows = rows.rows();
@@ -212,7 +219,7 @@ async fn measure(
         preset: &manifest.preset,
         first_request_index: set_up_rows,
         shard: manifest.shard,
-        start_at: start_at.map(until),
+        start_at: args.start_at.map(until),
     };
     let mut client = ClientWatch::start();
     let mut observer = Watched { watch: &mut client, inner: &mut observer };
