@@ -12,19 +12,21 @@ use bench_engine::gguf::{GgmlType, Gguf, Value};
 use bench_engine::kv_cache::KvType;
 use bench_engine::model::{Assistant, CpuTarget, DraftHead, DraftPosition, LoadOptions, MtpProposer};
 use bench_engine::spec::{Draft, DraftRequest, LogitRows, Proposer, Target};
-use reference::pair::{CENTROIDS, EVERYTHING, File, Pair, VOCAB, successor};
+use reference::pair::{CENTROIDS, EVERYTHING, Experts, File, Pair, VOCAB, successor};
 use reference::{Reference, Run};
 
 const OPTIONS: LoadOptions =
     LoadOptions { context_tokens: 400, kv_type: KvType::F32, threads: 1, max_verify_rows: 48 };
 
 /// One of each thing that a shape can have.
-const PAIRS: [Pair; 5] = [
+const PAIRS: [Pair; 7] = [
     EVERYTHING,
     Pair { ple: 0, k_eq_v: true, shared: 0, kv_heads: [4, 1], ..EVERYTHING },
     Pair { kv_heads: [2, 2], periods: 3, shared: 6, window: 5, ..EVERYTHING },
     Pair { kv_heads: [1, 2], centroids: true, periods: 1, shared: 0, ..EVERYTHING },
     Pair { k_eq_v: true, window: 100, ..EVERYTHING },
+    Pair { experts: Some(Experts::Fused), ple: 0, k_eq_v: true, shared: 0, ..EVERYTHING },
+    Pair { experts: Some(Experts::Apart), kv_heads: [2, 2], ..EVERYTHING },
 ];
 
 fn write(file: &File) -> Arc<Gguf> {
@@ -58,7 +60,8 @@ fn errors(pair: Pair, kv_type: KvType, threads: usize) -> (f64, f64) {
 }
 
 /// Logits and hidden values go up to about 4. Bounds are two to three times what was measured, at the worst shape; the
-/// quantised ones are large because every sum here has only 64 terms.
+/// quantised ones are large because every sum here has only 64 terms. They leave out the mixtures: a row whose router is near
+/// a tie then goes to another expert, which is no error and has no bound.
 #[test]
 fn logits_and_hidden_rows_match_the_reference() {
     let mut worst = Vec::new();
@@ -71,7 +74,7 @@ fn logits_and_hidden_rows_match_the_reference() {
         (GgmlType::Q8_0, KvType::F32, 0.8),
     ] {
         let mut max = 0.0_f64;
-        for pair in PAIRS {
+        for pair in PAIRS.into_iter().filter(|pair| bound < 1e-3 || pair.experts.is_none()) {
             let (logits, hidden) = errors(Pair { ty, ..pair }, kv_type, 1);
             max = max.max(logits).max(hidden);
         }
@@ -160,7 +163,7 @@ fn decoded(pair: Pair, options: LoadOptions, sequence: &[u32]) -> Vec<(Vec<u32>,
 fn verify_rows_have_the_bits_of_decode_rows() {
     for ty in [GgmlType::F32, GgmlType::F16, GgmlType::Q8_0] {
         for kv_type in [KvType::F32, KvType::F16, KvType::Q8_0] {
-            for pair in [EVERYTHING, PAIRS[1]] {
+            for pair in [EVERYTHING, PAIRS[1], PAIRS[5], PAIRS[6]] {
                 let (pair, options) = (Pair { ty, ..pair }, LoadOptions { kv_type, ..OPTIONS });
                 let sequence = tokens(60);
                 let alone = decoded(pair, options, &sequence);
@@ -204,7 +207,13 @@ fn prefill_has_the_bits_of_decoding() {
 #[test]
 fn truncate_and_redo_has_the_same_bits() {
     let sequence = tokens(320);
-    for (pair, kv_type) in [(EVERYTHING, KvType::F16), (PAIRS[2], KvType::Q8_0), (PAIRS[1], KvType::F32)] {
+    for (pair, kv_type) in [
+        (EVERYTHING, KvType::F16),
+        (PAIRS[2], KvType::Q8_0),
+        (PAIRS[1], KvType::F32),
+        (Pair { ty: GgmlType::Q8_0, ..PAIRS[5] }, KvType::F16),
+        (PAIRS[6], KvType::F32),
+    ] {
         let options = LoadOptions { kv_type, max_verify_rows: 8, ..OPTIONS };
         let alone = decoded(pair, options, &sequence);
         let mut target = load(pair, options);

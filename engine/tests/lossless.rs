@@ -18,7 +18,7 @@ use bench_engine::spec::ngram::NgramProposer;
 use bench_engine::spec::sampler::SamplingParams;
 use bench_engine::spec::{Proposer, Target};
 use bench_engine::synth::tiny::{TinyPair, TinyPairFiles, planted_rule, write_tiny_pair};
-use bench_engine::synth::{PlantedRule, Prediction};
+use bench_engine::synth::{Experts, PlantedRule, Prediction};
 use tempfile::TempDir;
 
 const KV_TYPES: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Q8_0];
@@ -106,8 +106,8 @@ impl Tally {
     }
 }
 
-/// A tiny pair, another shape for each index: weights, shared KV, K as V, per-layer embeddings, heads, windows that the
-/// sequence outgrows. More noise lets the context decide more tokens, so that target and rule part ways.
+/// A tiny pair, another shape for each index: weights, shared KV, K as V, per-layer embeddings, experts, heads, windows that
+/// the sequence outgrows. More noise lets the context decide more tokens, so that target and rule part ways.
 fn shape(index: usize) -> TinyPair {
     let pick = |step: usize, of: &[usize]| of[index / step % of.len()];
     TinyPair {
@@ -124,6 +124,7 @@ fn shape(index: usize) -> TinyPair {
         head_dim_full: 64,
         ffn: 64,
         ple: pick(3, &[0, 32]),
+        experts: (index % 4 == 3).then_some(Experts { count: 8, used: 1 + index % 3, ffn: 32 }),
         window: pick(1, &[16, 24, 40, 64]),
         context: 160,
         k_eq_v: index.is_multiple_of(5),

@@ -9,8 +9,8 @@ use bench_engine::kv_cache::KvType;
 use bench_engine::model::{Assistant, CpuTarget, DraftHead, DraftPosition, LoadOptions, MtpProposer};
 use bench_engine::spec::sampler::argmax;
 use bench_engine::spec::{Draft, DraftRequest, LogitRows, Proposer, Target};
-use bench_engine::synth::PlantedRule;
 use bench_engine::synth::tiny::{TinyPair, write_tiny_pair};
+use bench_engine::synth::{Experts, PlantedRule};
 
 /// Every token follows the rule; a draft is right exactly where the assistant knows it.
 fn follows_its_rule(pair: &TinyPair, kv_type: KvType) {
@@ -64,6 +64,14 @@ fn every_weight_and_cache_type_follows_the_rule() {
 #[test]
 fn without_per_layer_embeddings_and_with_values_from_keys() {
     follows_its_rule(&TinyPair { ple: 0, k_eq_v: true, ..TinyPair::default() }, KvType::F32);
+}
+
+#[test]
+fn with_a_mixture_of_experts() {
+    let experts = Some(Experts { count: 8, used: 2, ffn: 64 });
+    for weights in [GgmlType::F32, GgmlType::Bf16, GgmlType::Q8_0] {
+        follows_its_rule(&TinyPair { weights, experts, ..TinyPair::default() }, KvType::F16);
+    }
 }
 
 /// Two tokens a centroid: a centroid is the sum of its tokens' rows, and in a sum of many the right one can drown.

@@ -89,7 +89,8 @@ impl GgufWriter {
         Ok(sink)
     }
 
-    fn header(&self) -> Vec<u8> {
+    /// Everything before the first tensor's bytes.
+    pub(crate) fn header(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend(MAGIC);
         out.extend(VERSION.to_le_bytes());

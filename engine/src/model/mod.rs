@@ -16,7 +16,7 @@ mod target;
 mod weights;
 
 pub use assistant::{Assistant, DraftHead, DraftPosition};
-pub use config::{AssistantConfig, DecoderConfig, LayerConfig, TargetConfig};
+pub use config::{AssistantConfig, DecoderConfig, ExpertConfig, LayerConfig, TargetConfig};
 #[cfg(feature = "cuda")]
 pub use gpu::{CudaAssistant, CudaLoadOptions, CudaMtpProposer, CudaTarget};
 pub use mtp::MtpProposer;

@@ -10,10 +10,12 @@ pub mod real;
 pub mod tiny;
 
 mod block;
+mod experts;
 mod fill;
 mod metadata;
 mod random;
 mod rule;
 mod vocabulary;
 
+pub use experts::Experts;
 pub use rule::{PlantedRule, Prediction};

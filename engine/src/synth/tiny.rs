@@ -5,11 +5,12 @@
 //! before v on the cycle. The assistant maps the target's embeddings into its own width with a fixed random matrix R
 //! (which nearly keeps angles), and row v of its head is R times the embedding of the token it believes precedes v.
 //! Everything else of the architecture is really computed: both head sizes, windows, shared KV, per-layer
-//! embeddings, proportional RoPE, softcap.
+//! embeddings, experts, proportional RoPE, softcap.
 
 use std::path::{Path, PathBuf};
 
 use super::block::{BlockShape, block, float_type};
+use super::experts::Experts;
 use super::fill::{self, Fill, Tensor, keeping};
 use super::metadata::{Shape, int};
 use super::random::Random;
@@ -17,6 +18,7 @@ use super::rule::PlantedRule;
 use super::vocabulary::{self, Vocabulary};
 use crate::EngineError;
 use crate::gguf::{GgmlType, GgufError, Value};
+use crate::model::ExpertConfig;
 
 /// Shape and rule of a tiny pair. The default has the real head sizes (256 and 512).
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +51,8 @@ pub struct TinyPair {
     pub ffn: usize,
     /// Width of the per-layer embeddings, 0 for none.
     pub ple: usize,
+    /// A mixture of experts beside every FFN of the target.
+    pub experts: Option<Experts>,
     /// Sliding window.
     pub window: usize,
     /// Context both were "trained" for.
@@ -89,6 +93,7 @@ impl Default for TinyPair {
             head_dim_full: 512,
             ffn: 512,
             ple: 32,
+            experts: None,
             window: 128,
             context: 8192,
             k_eq_v: false,
@@ -180,6 +185,15 @@ fn check(pair: &TinyPair) -> Result<(), EngineError> {
             return refuse(what, heads.to_string(), "a multiple of kv_heads");
         }
     }
+    if let Some(Experts { count, used, ffn }) = pair.experts {
+        if used == 0 || used > count.min(ExpertConfig::MOST_USED) {
+            let expected = format!("1 to {} of {count} experts", count.min(ExpertConfig::MOST_USED));
+            return refuse("experts.used", used.to_string(), &expected);
+        }
+        if ffn == 0 {
+            return refuse("experts.ffn", ffn.to_string(), "at least 1");
+        }
+    }
     match pair.centroids {
         Some(n) if n == 0 || !pair.vocab.is_multiple_of(n) => {
             refuse("centroids", n.to_string(), "a divisor of vocab")
@@ -265,6 +279,9 @@ impl<'a> Planted<'a> {
         let mut header =
             shape.header("gemma4", "tiny random Gemma 4 with a planted cycle", p.weights, p.vocab);
         header.set("gemma4.final_logit_softcapping", Value::F32(30.0));
+        if let Some(experts) = &p.experts {
+            experts.set_keys(&mut header);
+        }
         Vocabulary::new(p.vocab).write(&mut header);
         let mut tensors = self.target_globals();
         for layer in 0..p.layers {
@@ -322,6 +339,9 @@ impl<'a> Planted<'a> {
             tensors.push(Tensor::matrix(at("inp_gate"), p.hidden, p.ple, p.weights));
             tensors.push(Tensor::matrix(at("proj"), p.ple, p.hidden, p.weights));
             tensors.push(Tensor::constant(at("post_norm"), p.hidden, p.noise));
+        }
+        if let Some(experts) = &p.experts {
+            tensors.extend(experts.tensors(layer, p.hidden, p.weights));
         }
         tensors
     }

@@ -37,6 +37,7 @@ fn every_variant_is_a_valid_file() {
         TinyPair { ple: 0, shared_kv: 0, k_eq_v: true, ..small() },
         TinyPair { kv_heads: 2, layers: 9, shared_kv: 6, ..small() },
         TinyPair { weights: GgmlType::Q8_0, ..small() },
+        TinyPair { experts: Some(Experts { count: 4, used: 2, ffn: 32 }), ..small() },
         TinyPair { weights: GgmlType::Bf16, centroids: Some(40), ..small() },
     ];
     for pair in variants {
@@ -48,6 +49,8 @@ fn every_variant_is_a_valid_file() {
         let owners = pair.layers - pair.shared_kv;
         assert_eq!(has_v, if pair.k_eq_v { owners - owners / 3 } else { owners });
         assert_eq!(target.tensor("token_embd.weight").unwrap().ty, pair.weights);
+        let down = target.tensor("blk.0.ffn_down_exps.weight").map(|tensor| tensor.dims.to_vec());
+        assert_eq!(down, pair.experts.map(|e| vec![e.ffn as u64, 64, e.count as u64]));
         let assistant = Gguf::open(&files.assistant).unwrap();
         assert_eq!(assistant.architecture().unwrap(), "gemma4-assistant");
         let extra = if pair.centroids.is_some() { 2 } else { 0 };
@@ -88,6 +91,10 @@ fn impossible_shapes_are_refused_with_the_value() {
         (TinyPair { layers: 4, ..small() }, "layers: got 4, expected a multiple of 3"),
         (TinyPair { assistant_hidden: 64, ..small() }, "assistant_hidden: got 64, expected another width"),
         (TinyPair { vocab: 100, ..small() }, "vocab: got 100, expected at least 359"),
+        (
+            TinyPair { experts: Some(Experts { count: 4, used: 5, ffn: 32 }), ..small() },
+            "experts.used: got 5, expected 1 to 4 of 4 experts",
+        ),
         (TinyPair { centroids: Some(7), ..small() }, "centroids: got 7, expected a divisor of vocab"),
     ] {
         let error = write_tiny_pair(dir.path(), &pair).unwrap_err().to_string();

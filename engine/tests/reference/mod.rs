@@ -3,6 +3,7 @@
 //! It shares no code with the engine but the file reader, and follows the formulas of the published architecture:
 //! every position of every layer is computed for the whole sequence, attention looks each pair up.
 
+mod experts;
 pub(crate) mod pair;
 
 use bench_engine::gguf::{GgmlType, Gguf};
@@ -209,7 +210,11 @@ impl<'a> Reference<'a> {
             gate.iter().zip(up).map(|(g, u)| gelu(*g) * u).collect()
         };
         let inner: Vec<Vec<f64>> = gate.iter().zip(&up).map(product).collect();
-        h = join(&h, &self.times(&name("ffn_down"), &inner), "post_ffw_norm");
+        let mut output = self.times(&name("ffn_down"), &inner);
+        if self.has(&name("ffn_gate_inp")) {
+            output = self.with_experts(i, &h, &output);
+        }
+        h = join(&h, &output, "post_ffw_norm");
         if let Some(ple) = ple {
             let gate = self.times(&name("inp_gate"), &h);
             let inner: Vec<Vec<f64>> = gate.iter().zip(ple).map(product).collect();

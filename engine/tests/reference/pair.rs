@@ -15,6 +15,18 @@ const HEAD_FULL: usize = 64;
 const ASSISTANT_HIDDEN: usize = 32;
 pub(crate) const CENTROIDS: usize = 48;
 
+/// Experts of a layer, those that a row goes to, and their width.
+const EXPERTS: [usize; 3] = [8, 3, 32];
+
+/// How a file has the experts' gates and factors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Experts {
+    /// Gate and up in one tensor, with a scale for each expert.
+    Fused,
+    /// A tensor each and no scales.
+    Apart,
+}
+
 /// What varies between the pairs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pair {
@@ -27,6 +39,7 @@ pub(crate) struct Pair {
     pub(crate) window: usize,
     pub(crate) k_eq_v: bool,
     pub(crate) centroids: bool,
+    pub(crate) experts: Option<Experts>,
     /// Next token of x is x * 5 + 1 (mod vocabulary), for target and assistant, and the head is not tied.
     pub(crate) planted: bool,
 }
@@ -40,6 +53,7 @@ pub(crate) const EVERYTHING: Pair = Pair {
     window: 12,
     k_eq_v: false,
     centroids: false,
+    experts: None,
     planted: false,
 };
 
@@ -124,6 +138,38 @@ impl File {
         self.vector(&name("layer_output_scale"), &[scale]);
     }
 
+    /// `count` matrices of `rows`, one after the other.
+    fn stack(&mut self, name: &str, rows: usize, cols: usize, count: usize) {
+        self.random(name, rows * count, cols);
+        let dims = self.tensors.last_mut().map(|tensor| &mut tensor.1).unwrap();
+        *dims = vec![cols, rows, count];
+    }
+
+    fn experts(&mut self, i: usize, experts: Experts) {
+        let name = |part: &str| format!("blk.{i}.{part}");
+        let [count, _, width] = EXPERTS;
+        let ty = std::mem::replace(&mut self.ty, GgmlType::F32);
+        self.random(&name("ffn_gate_inp.weight"), count, HIDDEN);
+        self.ty = ty;
+        // Up to the size that a trained scale makes up for: logits of about 1.
+        self.norm(&name("ffn_gate_inp.scale"), HIDDEN, (HIDDEN as f32).sqrt());
+        self.norm(&name("pre_ffw_norm_2.weight"), HIDDEN, 1.0);
+        self.norm(&name("post_ffw_norm_1.weight"), HIDDEN, 0.8);
+        self.norm(&name("post_ffw_norm_2.weight"), HIDDEN, 1.2);
+        self.stack(&name("ffn_down_exps.weight"), HIDDEN, width, count);
+        match experts {
+            Experts::Fused => {
+                self.stack(&name("ffn_gate_up_exps.weight"), 2 * width, HIDDEN, count);
+                let scales = self.noise(count, 0.5).iter().map(|v| 1.0 + v).collect::<Vec<_>>();
+                self.vector(&name("ffn_down_exps.scale"), &scales);
+            }
+            Experts::Apart => {
+                self.stack(&name("ffn_gate_exps.weight"), width, HIDDEN, count);
+                self.stack(&name("ffn_up_exps.weight"), width, HIDDEN, count);
+            }
+        }
+    }
+
     fn keys(&mut self, arch: &str, pair: &Pair, pattern: &[bool], hidden: usize) {
         let kv_heads = pattern.iter().map(|s| pair.kv_heads[usize::from(!s)] as i64).collect();
         let number = |value: usize| Value::u32(u32::try_from(value).unwrap());
@@ -188,6 +234,11 @@ impl Pair {
         f.keys.push(("gemma4.attention.shared_kv_layers".to_owned(), number(self.shared)));
         f.keys.push(("gemma4.embedding_length_per_layer_input".to_owned(), number(self.ple)));
         f.keys.push(("gemma4.final_logit_softcapping".to_owned(), Value::F32(30.0)));
+        if self.experts.is_some() {
+            for (key, value) in ["count", "used_count", "feed_forward_length"].iter().zip(EXPERTS) {
+                f.keys.push((format!("gemma4.expert_{key}"), number(value)));
+            }
+        }
         f.matrix("token_embd.weight", VOCAB, HIDDEN, &self.embeddings());
         if self.planted {
             f.matrix("output.weight", VOCAB, HIDDEN, &self.rule_rows());
@@ -215,6 +266,9 @@ impl Pair {
                 f.random(&name("inp_gate"), self.ple, HIDDEN);
                 f.random(&name("proj"), HIDDEN, self.ple);
                 f.norm(&name("post_norm"), HIDDEN, self.added());
+            }
+            if let Some(experts) = self.experts {
+                f.experts(i, experts);
             }
         }
         f
