@@ -1,5 +1,6 @@
 //! The bundled trained pair on the real llama.cpp server (named by `BENCH_LLAMA_SERVER`) and in our engine: the same
 //! greedy tokens, and nearly the same acceptance. Prompts come from `presets/models/nano/training/make_goldens.py`.
+//! Likewise a tiny mixture of experts with random weights.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,9 +20,12 @@ use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, KvType, Route, ServingParams, SpecDecode, StackKind,
 };
 use bench_core::stack::Stack;
+use bench_engine::gguf::GgmlType;
 use bench_engine::session::{DeviceChoice, Engine, EngineConfig, Speculation};
 use bench_engine::spec::generation::GenerateParams;
 use bench_engine::spec::sampler::SamplingParams;
+use bench_engine::synth::Experts;
+use bench_engine::synth::tiny::{TinyPair, write_tiny_pair};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -65,11 +69,10 @@ impl Counts {
     }
 }
 
-fn engine() -> Engine {
-    let pair = pair();
+fn engine(models: &ModelPaths) -> Engine {
     Engine::load(&EngineConfig {
-        target: pair.target,
-        assistant: pair.assistant,
+        target: models.target.clone(),
+        assistant: models.assistant.clone(),
         kv_type: bench_engine::kv_cache::KvType::F16,
         context_tokens: 1024,
         threads: NonZeroUsize::MIN,
@@ -99,7 +102,7 @@ fn ours(engine: &mut Engine, prompt: &[u32], counts: &mut Counts) -> Vec<u32> {
     tokens
 }
 
-async fn launch(program: &Path, dir: &Path, spec: &SpecDecode) -> LlamaServer {
+async fn launch(program: &Path, models: &ModelPaths, dir: &Path, spec: &SpecDecode) -> LlamaServer {
     let serving = ServingParams {
         context_tokens: n(1024),
         kv_type: KvType::F16,
@@ -112,7 +115,7 @@ async fn launch(program: &Path, dir: &Path, spec: &SpecDecode) -> LlamaServer {
     let launch = LlamaLaunch {
         kind: StackKind::LlamaServer,
         program: program.to_owned(),
-        models: &pair(),
+        models,
         spec,
         serving: &serving,
         log,
@@ -137,20 +140,19 @@ fn margin(answer: &Value, place: usize) -> Option<f64> {
     Some(top[0]["logprob"].as_f64()? - top[1]["logprob"].as_f64()?)
 }
 
-/// After a difference the server goes on from our text, so that one flipped token counts as one.
-#[tokio::test]
-async fn the_server_chooses_our_tokens() {
-    let Some(program) = program() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let server = launch(&program, dir.path(), &SpecDecode::None).await;
-    let mut engine = engine();
+/// A token that the server chose otherwise: whose, where, and its margin.
+type Difference = (String, usize, Option<f64>);
+
+/// Compares our greedy tokens after each prompt with the server's. After a difference the server goes on from our text,
+/// so that one flipped token counts as one.
+async fn compare(server: &LlamaServer, engine: &mut Engine, cases: Vec<Case>) -> (usize, Vec<Difference>) {
     let (mut compared, mut differences) = (0, Vec::new());
-    for case in cases() {
-        let expected = ours(&mut engine, &case.prompt, &mut Counts::default());
+    for case in cases {
+        let expected = ours(engine, &case.prompt, &mut Counts::default());
         let mut at = 0;
         while at < expected.len() {
             let prefix = [&case.prompt[..], &expected[..at]].concat();
-            let answer = theirs(&server, &prefix, expected.len() - at).await;
+            let answer = theirs(server, &prefix, expected.len() - at).await;
             let tokens: Vec<u32> = serde_json::from_value(answer["tokens"].clone()).unwrap();
             let same = tokens.iter().zip(&expected[at..]).take_while(|(a, b)| a == b).count();
             at += same;
@@ -163,13 +165,53 @@ async fn the_server_chooses_our_tokens() {
         }
         compared += expected.len();
     }
-    server.shutdown().await.unwrap();
     println!("{compared} greedy tokens, {} differ: {differences:?}", differences.len());
+    (compared, differences)
+}
+
+fn are_ties(differences: &[Difference], tie: f64) -> bool {
+    differences.iter().all(|(.., margin)| margin.is_none_or(|margin| margin < tie))
+}
+
+#[tokio::test]
+async fn the_server_chooses_our_tokens() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let server = launch(&program, &pair(), dir.path(), &SpecDecode::None).await;
+    let (compared, differences) = compare(&server, &mut engine(&pair()), cases()).await;
+    server.shutdown().await.unwrap();
     assert!(differences.len() * 1000 <= compared * 15, "{differences:?}");
-    assert!(
-        differences.iter().all(|(.., margin)| margin.is_none_or(|margin| margin < TIE)),
-        "{differences:?}"
-    );
+    assert!(are_ties(&differences, TIE), "{differences:?}");
+}
+
+/// So much noise that context and experts decide some tokens: an engine that asks one expert fewer a row is told apart.
+#[tokio::test]
+async fn the_server_chooses_our_tokens_of_a_mixture_of_experts() {
+    let Some(program) = program() else { return };
+    let write = |dir: &Path, used| {
+        let pair = TinyPair {
+            weights: GgmlType::F32,
+            shared_kv: 0,
+            ple: 0,
+            k_eq_v: true,
+            experts: Some(Experts { count: 8, used, ffn: 96 }),
+            noise: 0.8,
+            ..TinyPair::default()
+        };
+        let files = write_tiny_pair(dir, &pair).unwrap();
+        ModelPaths { target: files.target, assistant: Some(files.assistant) }
+    };
+    let prompt = |i: u32| (0..24).map(|j| 500 + (j * j * 131 + i * 397 + j * 29) % 1500).collect();
+    let prompts = || (0..8).map(|i| Case { id: format!("prompt {i}"), prompt: prompt(i) }).collect();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [models, fewer] = [(0, 2), (1, 1)].map(|(dir, used): (usize, usize)| write(dirs[dir].path(), used));
+    let server = launch(&program, &models, dirs[0].path(), &SpecDecode::None).await;
+    let (compared, differences) = compare(&server, &mut engine(&models), prompts()).await;
+    let (_, of_fewer) = compare(&server, &mut engine(&fewer), prompts()).await;
+    server.shutdown().await.unwrap();
+    assert!(differences.len() * 1000 <= compared * 15, "{differences:?}");
+    assert!(are_ties(&differences, TIE), "{differences:?}");
+    assert!(of_fewer.len() >= 10 && !are_ties(&of_fewer, TIE), "experts hardly matter: {of_fewer:?}");
 }
 
 #[tokio::test]
@@ -181,8 +223,8 @@ async fn the_server_accepts_as_many_drafts() {
         acceptance: AcceptanceRule::SampleAndCompare,
         draft_head: DraftHead::Auto,
     };
-    let server = launch(&program, dir.path(), &spec).await;
-    let mut engine = engine();
+    let server = launch(&program, &pair(), dir.path(), &spec).await;
+    let mut engine = engine(&pair());
     let (mut our_counts, mut their_counts) = (Counts::default(), Counts::default());
     let mut same_text = 0;
     for case in cases() {
