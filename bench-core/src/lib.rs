@@ -36,6 +36,7 @@ pub mod preset;
 mod random;
 pub mod record;
 pub mod report;
+pub mod row_stream;
 pub mod run_dir;
 pub mod runner;
 pub mod salt;

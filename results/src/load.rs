@@ -1,11 +1,13 @@
 //! Reads runs and decides whether they are repetitions of one experiment.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bench_core::environment::{EnvironmentRead, read_environment};
 use bench_core::noise::NoiseFloor;
 use bench_core::record::{ArmManifest, ArmStatus, HostInfo, RequestRecord, RunManifest};
+use bench_core::row_stream::for_each_row;
 use bench_core::run_dir::RunDir;
 
 use crate::error::ResultsError;
@@ -72,19 +74,23 @@ fn add(loaded: &mut Loaded, first: &Path, root: &Path) -> Result<(), ResultsErro
     if let Some(what) = unlike(&loaded.manifests, &manifest) {
         return Err(ResultsError::Unlike { first: first.to_owned(), second: root.to_owned(), what });
     }
-    let read = dir.read_rows()?;
-    if let Some(tail) = read.torn_tail {
+    let blocks_before = manifest.preset.run.blocks.get().saturating_mul(to_u32(loaded.manifests.len()));
+    let known = Known::of(&manifest);
+    let torn_tail = for_each_row(&dir.rows(), |mut row| {
+        known.check(root, &row)?;
+        row.block = row.block.saturating_add(blocks_before);
+        // Rows stay for as long as the report is made: what their vectors hold in reserve would stay, too.
+        row.timing.chunks.shrink_to_fit();
+        row.token_ids.as_mut().into_iter().for_each(Vec::shrink_to_fit);
+        loaded.rows.push(row);
+        Ok::<(), ResultsError>(())
+    })?;
+    if let Some(tail) = torn_tail {
         loaded.notes.push(format!(
             "the last line of {} was cut short ({} bytes): one request is lost",
             dir.rows().display(),
             tail.len()
         ));
-    }
-    let blocks_before = manifest.preset.run.blocks.get().saturating_mul(to_u32(loaded.manifests.len()));
-    for mut row in read.rows {
-        check(root, &manifest, &row)?;
-        row.block = row.block.saturating_add(blocks_before);
-        loaded.rows.push(row);
     }
     loaded.environments.push(environment(&dir, &mut loaded.notes));
     merge_arms(&mut loaded.arms, &manifest.arms);
@@ -157,19 +163,36 @@ fn difference(a: &RunManifest, b: &RunManifest) -> Option<String> {
     })
 }
 
-fn check(root: &Path, manifest: &RunManifest, row: &RequestRecord) -> Result<(), ResultsError> {
-    let stray = |what| ResultsError::Stray { root: root.to_owned(), request_index: row.request_index, what };
-    if row.run_id != manifest.run_id {
-        return Err(stray(format!("run `{}`", row.run_id)));
+/// What rows may name.
+struct Known<'a> {
+    run_id: &'a str,
+    arms: BTreeSet<&'a str>,
+    prompts: BTreeSet<&'a str>,
+}
+
+impl<'a> Known<'a> {
+    fn of(manifest: &'a RunManifest) -> Self {
+        Self {
+            run_id: &manifest.run_id,
+            arms: manifest.arms.iter().map(|arm| arm.label.as_str()).collect(),
+            prompts: manifest.preset.workload.prompts.iter().map(|prompt| prompt.id.as_str()).collect(),
+        }
     }
-    if !manifest.arms.iter().any(|arm| arm.label == row.arm) {
-        return Err(stray(format!("arm `{}`", row.arm)));
+
+    fn check(&self, root: &Path, row: &RequestRecord) -> Result<(), ResultsError> {
+        let stray =
+            |what| ResultsError::Stray { root: root.to_owned(), request_index: row.request_index, what };
+        if row.run_id != self.run_id {
+            return Err(stray(format!("run `{}`", row.run_id)));
+        }
+        if !self.arms.contains(row.arm.as_str()) {
+            return Err(stray(format!("arm `{}`", row.arm)));
+        }
+        if !row.prompt_id.is_empty() && !self.prompts.contains(row.prompt_id.as_str()) {
+            return Err(stray(format!("prompt `{}`", row.prompt_id)));
+        }
+        Ok(())
     }
-    let prompts = &manifest.preset.workload.prompts;
-    if !row.prompt_id.is_empty() && !prompts.iter().any(|prompt| prompt.id == row.prompt_id) {
-        return Err(stray(format!("prompt `{}`", row.prompt_id)));
-    }
-    Ok(())
 }
 
 fn short(hash: &str) -> String {
