@@ -47,6 +47,18 @@ pub struct RunManifest {
     /// The noise floor of this machine and experiment, if an A/A run measured it before this run began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<NoiseFloor>,
+    /// Which part of a run that several processes share; `None` for a whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+}
+
+/// One part of a sharded run: a share of its requests, in blocks that all shards have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Which, from 0.
+    pub index: u32,
+    /// Of how many.
+    pub of: u32,
 }
 
 /// How a run ended.

@@ -59,6 +59,22 @@ pub struct Report {
     /// The machine around the requests, one entry a run; empty for runs that did not record it.
     #[serde(default)]
     pub environment: Vec<RunEnvironment>,
+    /// Where the figures are from, if another tool measured them: such a report has no rows behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// The file of another tool that a report was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The tool.
+    pub tool: String,
+    /// Its version; `None` where the file does not say.
+    pub tool_version: Option<String>,
+    /// Name of the file.
+    pub source: String,
+    /// SHA-256 of the file, hex.
+    pub source_sha256: String,
 }
 
 /// The machine around the requests of one run.

@@ -370,6 +370,7 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
             }),
             arms,
             noise_floor: None,
+            shard: None,
         },
     )
 }

@@ -13,7 +13,7 @@ use crate::categories::categories;
 use crate::compare::{compare, noise_entries};
 use crate::effective::effective;
 use crate::error::ResultsError;
-use crate::frame::{failure, frame, kind_name};
+use crate::frame::{counts, failure, kind_name};
 use crate::gaps::{between_chunks, between_tokens};
 use crate::load::Loaded;
 use crate::samples::{
@@ -27,7 +27,7 @@ use crate::validity::invalid_reasons;
 
 /// Makes the report of loaded runs.
 pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
-    let totals = totals(&frame(loaded)?)?;
+    let totals = totals(&counts(&loaded.rows.iter().collect::<Vec<_>>())?)?;
     let first = loaded.first();
     let readings = all_readings(loaded);
     let totals_of = |label: &str| totals.get(label).copied().unwrap_or_default();
@@ -48,6 +48,7 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     Ok(Report {
         truth: over_arms(&checks),
         environment: run_environments(loaded),
+        imported: None,
         schema: REPORT_SCHEMA,
         preset: first.preset.name.clone(),
         preset_description: first.preset.description.clone(),

@@ -137,10 +137,10 @@ mod tests {
             listed.extend((0..tokens).map(|_| share));
         }
         listed.sort_by(f64::total_cmp);
-        let nth = |share: f64| listed[(share * listed.len() as f64).ceil() as usize - 1];
+        let nth = |percent: usize| listed[(percent * listed.len()).div_ceil(100) - 1];
         let gaps = between_tokens(&[&row]).unwrap();
         assert_eq!(gaps.count, listed.len() as u64);
-        assert_eq!((gaps.p50_ms, gaps.p99_ms, gaps.max_ms), (nth(0.5), nth(0.99), nth(1.0)));
+        assert_eq!((gaps.p50_ms, gaps.p99_ms, gaps.max_ms), (nth(50), nth(99), nth(100)));
         let (first, last) = (chunks[0].0, chunks[4999].0);
         assert!((gaps.mean_ms - (last - first) as f64 / gaps.count as f64).abs() < 1e-9);
     }

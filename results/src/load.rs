@@ -11,6 +11,8 @@ use bench_core::row_stream::for_each_row;
 use bench_core::run_dir::RunDir;
 
 use crate::error::ResultsError;
+use crate::import::IMPORTED_FILE;
+use crate::shards;
 
 /// One or more runs of the same preset on the same machine.
 #[derive(Debug, Clone, Default)]
@@ -58,23 +60,32 @@ impl Loaded {
 /// Reads run directories and merges them.
 ///
 /// Fails if nothing is given, if something cannot be read, if a row does not belong to its manifest, and if two runs
-/// differ in preset, machine or version of the suite.
+/// differ in preset, machine or version of the suite. All shards of a sharded run are one run; one that is missing or
+/// there twice, and a request that two of them made, are refused.
 pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
     let Some(first) = runs.first() else { return Err(ResultsError::NoRuns) };
     let mut loaded = Loaded::default();
+    let mut ends = Vec::new();
     for root in runs {
         add(&mut loaded, first, root)?;
+        ends.push(loaded.rows.len());
     }
+    shards::whole(&loaded.manifests, &loaded.rows, &ends).map_err(|what| ResultsError::Shards { what })?;
     Ok(loaded)
 }
 
 fn add(loaded: &mut Loaded, first: &Path, root: &Path) -> Result<(), ResultsError> {
+    if root.join(IMPORTED_FILE).exists() {
+        return Err(ResultsError::NotMeasured { root: root.to_owned() });
+    }
     let dir = RunDir::existing(root);
     let manifest = dir.read_manifest()?;
     if let Some(what) = unlike(&loaded.manifests, &manifest) {
         return Err(ResultsError::Unlike { first: first.to_owned(), second: root.to_owned(), what });
     }
-    let blocks_before = manifest.preset.run.blocks.get().saturating_mul(to_u32(loaded.manifests.len()));
+    // Shards are parts of the same blocks, other runs have their own.
+    let before = if manifest.shard.is_some() { 0 } else { to_u32(loaded.manifests.len()) };
+    let blocks_before = manifest.preset.run.blocks.get().saturating_mul(before);
     let known = Known::of(&manifest);
     let torn_tail = for_each_row(&dir.rows(), |mut row| {
         known.check(root, &row)?;
@@ -135,7 +146,8 @@ fn rank(status: &ArmStatus) -> u8 {
 
 /// Why a run may not join those already read. The same run twice would count each request twice.
 fn unlike(known: &[RunManifest], run: &RunManifest) -> Option<String> {
-    if known.iter().any(|other| other.run_id == run.run_id) {
+    // Shards may share the id of their run; which of them comes twice is told later.
+    if run.shard.is_none() && known.iter().any(|other| other.run_id == run.run_id) {
         return Some(format!("run ids do not differ (both are {})", run.run_id));
     }
     known.first().and_then(|first| difference(first, run))

@@ -254,7 +254,7 @@ impl Ranked {
         let count = weighed(&self.sizes, times);
         let middle = count.checked_sub(1)? / 2;
         let low = self.at(middle, times)?;
-        let high = if count % 2 == 0 { self.at(middle + 1, times)? } else { low };
+        let high = if count.is_multiple_of(2) { self.at(middle + 1, times)? } else { low };
         Some(low + (high - low) * 0.5)
     }
 

@@ -153,6 +153,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         arms: vec![arm],
         client: None,
         noise_floor: None,
+        shard: None,
     }
 }
 

@@ -153,6 +153,7 @@ fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
         host,
         arms: Vec::new(),
         client: None,
+        shard: None,
         preset,
     })
 }

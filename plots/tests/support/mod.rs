@@ -179,6 +179,7 @@ pub(crate) fn report() -> Report {
     host.cpu_features = ["avx2", "fma", "f16c"].map(str::to_owned).to_vec();
     host.memory_bytes = Some(33_500_000_000);
     Report {
+        imported: None,
         schema: REPORT_SCHEMA,
         preset: "gemma-4-e2b".to_owned(),
         preset_description:
