@@ -315,7 +315,7 @@ fn another_gpu_is_another_machine() {
             || serde_json::json!({"nvml": "absent", "reason": "no driver"}),
             |name| serde_json::json!({"nvml": "present", "driver": null, "cuda": null, "devices": [device(name)]}),
         );
-        let head = serde_json::json!({"schema": 1, "interval_ms": 1000, "cpu_count": 2, "gpu": host});
+        let head = serde_json::json!({"line": "head", "schema": 1, "interval_ms": 1000, "cpu_count": 2, "gpu": host});
         std::fs::write(RunDir::existing(&path).environment(), format!("{head}\n")).unwrap();
         load(&[path]).unwrap()
     };
