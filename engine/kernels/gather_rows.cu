@@ -16,13 +16,6 @@ struct GatherArgs {
     float scale;
 };
 
-DEVICE void put(const GatherArgs& a, float* out, int k, float4 x) {
-    float v[4] = {x.x, x.y, x.z, x.w};
-    #pragma unroll
-    for (int i = 0; i < 4; ++i)
-        if (k + i < a.columns) out[k + i] = a.scale * v[i];
-}
-
 extern "C" __global__ void __launch_bounds__(128) gather_rows(const __grid_constant__ GatherArgs a) {
     constexpr int W = TYPE, COLUMNS = group_columns(TYPE);
     release_next();
@@ -38,34 +31,12 @@ extern "C" __global__ void __launch_bounds__(128) gather_rows(const __grid_const
     for (int j = 0; j < COLUMNS / 32; ++j) {
         #pragma unroll
         for (int h = 0; h < 2; ++h) {
-            float4 x;
-            int k;
-            if constexpr (is_float(W)) {
-                float w[2][4];
-                floats_of<W>(w, weights, 2 * j + h);
-                x = upper ? make_float4(w[0][1], w[0][3], w[1][1], w[1][3]) : make_float4(w[0][0], w[0][2], w[1][0], w[1][2]);
-                k = group * COLUMNS + 32 * j + 16 * h + 4 * t;
-            } else {
-                u32 w[4];
-                codes_of<W>(w, weights, j);
-                u32 codes = upper ? w[2 * h + 1] : w[2 * h];
-                float scales[2], scale, offset = __shfl_sync(~0u, upper ? s.offset[1] : s.offset[0], (lane & ~3) + j);
-                int sixteenths[2][2];
-                scales_at<W>(scales, sixteenths, s, j, lane);
-                scale = upper ? scales[1] : scales[0];
-                if (W == W_Q6_K) scale *= (float)(upper ? sixteenths[h][1] : sixteenths[h][0]);
-                int point = (int)(zero_point(W) << 24) >> 24;
-                float v[4];
-                #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    int code = W == W_Q8_0 ? (int)(codes << (24 - 8 * i)) >> 24 : (int)(codes >> (8 * i) & 0xff) + point;
-                    v[i] = scale * (float)code + offset;
-                }
-                x = make_float4(v[0], v[1], v[2], v[3]);
-                k = group * COLUMNS + 32 * j + column_of<W>(h, t);
-            }
-            if (id != row) x = make_float4(NOT_A_NUMBER, NOT_A_NUMBER, NOT_A_NUMBER, NOT_A_NUMBER);
-            if (there) put(a, out, k, x);
+            float v[4];
+            four_of_row<W>(v, weights, s, j, h, upper, lane);
+            int k = group * COLUMNS + first_column<W>(j, h, t);
+            #pragma unroll
+            for (int i = 0; i < 4; ++i)
+                if (there && k + i < a.columns) out[k + i] = id == row ? a.scale * v[i] : NOT_A_NUMBER;
         }
     }
 }

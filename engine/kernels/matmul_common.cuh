@@ -175,6 +175,34 @@ template <int W> DEVICE void floats_of(float (&a)[2][4], const Group<W>& from, i
     }
 }
 
+// Four values of one row, that of g (or of g + 8: `upper`), for kernels that want rows and no products: half h of block
+// j, columns `first_column` and three on in the group. All lanes of the row's four take part.
+template <int W> DEVICE int first_column(int j, int h, int t) {
+    return 32 * j + (is_float(W) ? 16 * h + 4 * t : column_of<W>(h, t));
+}
+template <int W> DEVICE void four_of_row(float (&v)[4], const Group<W>& from, const Scales& s, int j, int h, int upper, int lane) {
+    if constexpr (is_float(W)) {
+        float w[2][4];
+        floats_of<W>(w, from, 2 * j + h);
+        #pragma unroll
+        for (int i = 0; i < 4; ++i) v[i] = upper ? w[i / 2][2 * (i % 2) + 1] : w[i / 2][2 * (i % 2)];
+    } else {
+        u32 w[4];
+        codes_of<W>(w, from, j);
+        u32 codes = upper ? w[2 * h + 1] : w[2 * h];
+        float scales[2], offset = __shfl_sync(~0u, upper ? s.offset[1] : s.offset[0], (lane & ~3) + j);
+        int sixteenths[2][2], point = (int)(zero_point(W) << 24) >> 24;
+        scales_at<W>(scales, sixteenths, s, j, lane);
+        float scale = upper ? scales[1] : scales[0];
+        if (W == W_Q6_K) scale *= (float)(upper ? sixteenths[h][1] : sixteenths[h][0]);
+        #pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            int code = W == W_Q8_0 ? (int)(codes << (24 - 8 * i)) >> 24 : (int)(codes >> (8 * i) & 0xff) + point;
+            v[i] = scale * (float)code + offset;
+        }
+    }
+}
+
 DEVICE void mma_32(int (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));

@@ -4,6 +4,9 @@
 // memory in the order of the warps. mma.m16n8 has room for 8 activation rows whether they are there or not, and every
 // sum is taken in the same order for each: a row's bits depend neither on m nor on the other rows.
 //
+// With -DEXPERTS, W is a stack of experts, and a block has the rows of activations of one entry of experts.cuh: those that
+// chose its expert. Grid then (blocks of an expert, entries).
+//
 // Compiled with -DTYPE=ggml's number and -DDEPTH. Grid (at most as many blocks as run at a time, each takes every gridDim.x-th tile of
 // 16 rows); block 32 to 320 threads, the same for a matrix at every m; dynamic shared memory `DEPTH * SLOT` and 1 KB for partial sums a warp.
 // A warp copies weights and activations into a ring of its own, always `DEPTH` groups ahead, across the ends of tiles.
@@ -11,6 +14,7 @@
 // all tiles: they are read in whole lines, through L1, since many small reads of few lines hold up L2.
 
 #include "matmul_common.cuh"
+#include "experts.cuh"
 
 constexpr int MOST_WARPS = 10, COLUMNS = group_columns(TYPE), MOST_M = 8;
 constexpr int SUPERS = 8 * super_bytes(TYPE);
@@ -22,6 +26,35 @@ DEVICE int chunk_at(int row, int chunk) { return 128 * row + 16 * (chunk ^ 2 * (
 constexpr int SUPERS_AT = group_bytes(TYPE), X_AT = SUPERS_AT + SUPERS, SCALES_AT = X_AT + 128 * MOST_M;
 constexpr int SUMS_AT = SCALES_AT + 16 * MOST_M;
 constexpr int SLOT = is_float(TYPE) ? X_AT + 32 * COLUMNS : has_minimum(TYPE) ? SUMS_AT + 16 * MOST_M : SUMS_AT;
+
+#ifdef EXPERTS
+struct ExpertsArgs {
+    ProductArgs product; // out and activations of all pairs; weights of all experts, but `rows` of one
+    const ExpertEntry* entries;
+    int choices_of_row; // pairs that share a row of activations
+};
+// The product of an entry.
+struct Args : ProductArgs {
+    const ExpertEntry* entry;
+    int choices_of_row;
+};
+DEVICE i64 x_row(const Args& a, int column) { return column < a.m ? a.entry->pairs[column] / a.choices_of_row : 0; }
+DEVICE i64 out_row(const Args& a, int column) { return a.entry->pairs[column]; }
+
+DEVICE bool enter_expert(Args& a, const ExpertsArgs& from) {
+    a.entry = from.entries + blockIdx.y, a.choices_of_row = from.choices_of_row;
+    static_cast<ProductArgs&>(a) = from.product;
+    i64 tiles = (i64)a.entry->expert * ((a.rows + 15) / 16);
+    a.m = a.entry->count;
+    a.groups_at += tiles * a.groups * group_bytes(TYPE);
+    a.supers_at += tiles * ((a.groups + 1) / 2) * SUPERS;
+    return a.m > 0;
+}
+#else
+using Args = ProductArgs;
+DEVICE i64 x_row(const Args&, int column) { return column; }
+DEVICE i64 out_row(const Args&, int column) { return column; }
+#endif
 
 // Copies in the background, weights past L1; `bytes` 0 writes zeros.
 DEVICE void copy_weights(u32 to, const u8* from, bool there) {
@@ -73,17 +106,18 @@ struct Reader {
     int first_end, scales_end;
 };
 
-DEVICE Reader reader_of(const ProductArgs& a, int lane) {
+DEVICE Reader reader_of(const Args& a, int lane) {
     Reader r;
-    int blocks = (int)(a.stride / 32), g = lane / 4, t = lane % 4;
+    int blocks = (int)(a.stride / 32), t = lane % 4;
+    i64 g = x_row(a, lane / 4), upper = x_row(a, lane / 8);
     if (is_float(TYPE)) {
         r.first = a.values + g * a.stride + 4 * t;
         r.first_end = blocks;
     } else {
-        r.first = a.codes + lane / 8 * a.stride + 16 * (lane % 8);
+        r.first = a.codes + upper * a.stride + 16 * (lane % 8);
         r.first_end = (blocks - lane % 8 / 2 + 3) / 4;
     }
-    r.half_way = 4 * a.stride;
+    r.half_way = (x_row(a, 4 + lane / 8) - upper) * a.stride;
     r.scales = a.scales + g * blocks + t, r.to_sums = (const u8*)a.sums - (const u8*)a.scales;
     r.scales_end = (blocks - t + 3) / 4;
     return r;
@@ -147,16 +181,25 @@ template <int W> DEVICE void add_group(float (&acc)[4], const u8* slot, int lane
 }
 
 // Adds what the warps have of a tile, in their order: sixteen rows by m rows of activations.
-DEVICE void finish(const ProductArgs& a, const float* parts, int tile) {
+DEVICE void finish(const Args& a, const float* parts, int tile) {
     for (int i = threadIdx.x; i < 16 * a.m; i += blockDim.x) {
         int row = i % 16, r = i / 16, place = 4 * (4 * (row % 8) + r / 2) + 2 * (row / 8) + r % 2;
         float sum = 0;
         for (int w = 0; w < blockDim.x / 32; ++w) sum += parts[128 * w + place];
-        if (16 * tile + row < a.rows) a.out[r * a.out_stride + 16 * tile + row] = sum;
+        if (16 * tile + row < a.rows) a.out[out_row(a, r) * a.out_stride + 16 * tile + row] = sum;
     }
 }
 
-extern "C" __global__ void __launch_bounds__(32 * MOST_WARPS, 2) matmul_small(const __grid_constant__ ProductArgs a) {
+extern "C" __global__ void __launch_bounds__(32 * MOST_WARPS, 2)
+#ifdef EXPERTS
+matmul_small(const __grid_constant__ ExpertsArgs given) {
+    Args a;
+    release_next();
+    await_previous();
+    if (!enter_expert(a, given)) return;
+#else
+matmul_small(const __grid_constant__ Args a) {
+#endif
     extern __shared__ uint4 rings[];
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5, tiles = (a.rows + 15) / 16;
     u8* ring = (u8*)rings + warp * (DEPTH * SLOT);
@@ -178,8 +221,10 @@ extern "C" __global__ void __launch_bounds__(32 * MOST_WARPS, 2) matmul_small(co
         for (int i = lane; i < (SLOT - X_AT) / 16; i += 32)
             reinterpret_cast<uint4*>(ring + d * SLOT + X_AT)[i] = make_uint4(0, 0, 0, 0);
     __syncwarp();
+#ifndef EXPERTS
     release_next();
     await_previous();
+#endif
 
     const Reader reader = reader_of(a, lane);
     #pragma unroll

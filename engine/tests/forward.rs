@@ -292,10 +292,16 @@ fn targets_that_cannot_run_are_refused_by_name() {
         &["shared_kv_layers", "less than 6"],
     );
     says(&|f| set(f, "gemma4.attention.value_length", Value::u32(8)), &["value_length", "64"]);
-    says(
-        &|f| f.keys.push(("gemma4.expert_count".to_owned(), Value::u32(8))),
-        &["mixture of experts", "dense"],
-    );
+    says(&|f| f.keys.push(("gemma4.expert_count".to_owned(), Value::u32(8))), &["gemma4.expert_used_count"]);
+    let experts = |used: u32| {
+        move |f: &mut File| {
+            for (key, value) in [("count", 8), ("used_count", used), ("feed_forward_length", 32)] {
+                f.keys.push((format!("gemma4.expert_{key}"), Value::u32(value)));
+            }
+        }
+    };
+    says(&experts(9), &["expert_used_count", "9", "1 to 8"]);
+    says(&experts(2), &["ffn_gate_exps.weight", "nothing", "[64, 32, 8]"]);
     let q4 = |f: &mut File| {
         let tensor = f.tensors.iter_mut().find(|t| t.0 == "blk.2.ffn_up.weight").unwrap();
         (tensor.2, tensor.3) = (GgmlType::Q4_0, vec![0; 96 * 2 * 18]);

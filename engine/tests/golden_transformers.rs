@@ -14,6 +14,9 @@ use serde::Deserialize;
 /// Largest difference of a logit with an f32 cache, at a logit scale of 27.
 const MAX_LOGIT_DIFFERENCE: f32 = 0.0005;
 
+/// Shared caches and per-layer embeddings; values that are keys; a mixture of experts.
+const CASES: [&str; 3] = ["shared-kv", "k-eq-v", "experts"];
+
 #[derive(Deserialize)]
 struct Golden {
     prompt: Vec<u32>,
@@ -92,7 +95,7 @@ fn largest_difference(got: &[f32], expected: &[f32]) -> f32 {
 
 #[test]
 fn logits_equal_transformers_with_an_f32_cache() {
-    for name in ["shared-kv", "k-eq-v"] {
+    for name in CASES {
         let case = Case::open(name);
         for chunk in [70, 7, 1] {
             let worst = case.compare(KvType::F32, chunk);
@@ -102,10 +105,11 @@ fn logits_equal_transformers_with_an_f32_cache() {
     }
 }
 
-/// An f16 cache rounds keys and values; on these models that costs hundreds of times the f32 difference.
+/// An f16 cache rounds keys and values; on these models that costs hundreds of times the f32 difference. Not with experts:
+/// a router near a tie then chooses another one.
 #[test]
 fn an_f16_cache_stays_close() {
-    for name in ["shared-kv", "k-eq-v"] {
+    for name in &CASES[..2] {
         let worst = Case::open(name).compare(KvType::F16, 70);
         println!("{name}, f16 KV: largest logit difference {worst:.6}");
         assert!(worst <= 0.05, "{name}: {worst}");
@@ -114,7 +118,7 @@ fn an_f16_cache_stays_close() {
 
 #[test]
 fn four_chained_drafts_equal_transformers() {
-    for name in ["shared-kv", "k-eq-v"] {
+    for name in CASES {
         let case = Case::open(name);
         let golden = &case.golden;
         let expected = case.floats("draft-logits");

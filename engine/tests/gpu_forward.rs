@@ -67,11 +67,14 @@ fn logits_of_the_trained_pair_are_the_cpus() {
 fn logits_are_those_of_transformers() {
     let Some(device) = device() else { return };
     let device = std::sync::Arc::new(device);
-    for name in ["shared-kv", "k-eq-v"] {
+    for name in ["shared-kv", "k-eq-v", "experts"] {
         let golden = models::Golden::open(name);
         let pair = Pair::golden(device.clone(), name);
         let bounds = [(KvFormat::F32, 0.01), (KvFormat::F16, 0.05)];
-        for ((kv, bound), chunk) in bounds.into_iter().flat_map(|kv| [70, 8, 1].map(|chunk| (kv, chunk))) {
+        // With an f16 cache a router near a tie chooses another expert.
+        let bounds = if name == "experts" { &bounds[..1] } else { &bounds };
+        for ((kv, bound), chunk) in bounds.iter().copied().flat_map(|kv| [70, 8, 1].map(|chunk| (kv, chunk)))
+        {
             let mut target = pair.gpu(kv, chunk);
             let mut worst = 0.0_f32;
             for (start, tokens) in (0..).step_by(chunk).zip(golden.prompt.chunks(chunk)) {
@@ -126,6 +129,38 @@ fn verify_rows_have_the_bits_of_decode_rows() {
             println!("{} {}: 700 tokens in passes of 1 to 12 rows, equal bits", pair.name, kv.name());
         }
     }
+}
+
+/// The same with a mixture of experts, whose products have the rows that chose them, and its drafts.
+#[test]
+fn experts_keep_the_bits_of_a_row() {
+    let Some(device) = device() else { return };
+    let pair = Pair::golden(std::sync::Arc::new(device), "experts");
+    let sequence = pair.tokens(200);
+    let mut alone = pair.gpu(KvFormat::F16, 1);
+    let mut target = pair.gpu(KvFormat::F16, 12);
+    let mut expected = Vec::new();
+    for token in &sequence {
+        alone.forward(&[*token], LogitRows::All).unwrap();
+        alone.fetch_logits().unwrap();
+        expected.push(alone.logits(0).to_vec());
+    }
+    let (mut first, mut rows) = (0, 1);
+    while first < sequence.len() {
+        let chunk = &sequence[first..(first + rows).min(sequence.len())];
+        target.forward(chunk, LogitRows::All).unwrap();
+        target.fetch_logits().unwrap();
+        for row in 0..chunk.len() {
+            assert!(target.logits(row) == expected[first + row], "row {row} of {rows} from {first} on");
+        }
+        first += chunk.len();
+        rows = rows % 12 + 1;
+    }
+    let mut mtp = pair.mtp(&target, 4);
+    let (plain, _) = generate(&mut target, None, &sequence[..60], 200, 0);
+    let (tokens, totals) = generate(&mut target, Some(&mut mtp), &sequence[..60], 200, 4);
+    println!("200 tokens in passes of 1 to 12 rows, equal bits; {} drafts, equal tokens", totals.drafted);
+    assert_eq!(tokens, plain);
 }
 
 /// Rejected drafts leave no trace, also where the ring has wrapped and where the rollback goes beyond it.
@@ -254,10 +289,10 @@ fn a_thousand_requests_leak_nothing() {
 fn too_little_memory_is_one_clear_error() {
     let Some(device) = device() else { return };
     let pair = Pair::nano(device);
-    // Another process's memory, as it were: all but 20 MB.
+    // Another process's memory, as it were: all but 8 MiB, and the weights alone are 15 MB.
     let (free, _) = pair.device.memory().unwrap();
-    let _taken = pair.device.zeros::<u8>("everything", free - (20 << 20)).unwrap();
-    let error = pair.try_gpu(KvFormat::F16, 1, 8192).err().unwrap();
+    let _taken = pair.device.zeros::<u8>("everything", free - (8 << 20)).unwrap();
+    let error = pair.try_gpu(KvFormat::F16, 1, 2048).err().unwrap();
     println!("{error}; hint: {:?}", error.hint());
     assert!(error.to_string().contains("no memory on the GPU"), "{error}");
     assert!(error.hint().is_some());
@@ -305,9 +340,27 @@ fn a_kernel_that_does_not_compile_is_one_clear_error() {
     assert!(error.to_string().contains("`residual_norm.cu` does not compile"), "{error}");
 }
 
-/// A kernel that dies takes the context with it: every call says so from then on, and nothing aborts.
+/// A kernel that dies takes the context with it: every call says so from then on, and nothing aborts. The context is the
+/// process's own, so the test plays in another one.
 #[test]
 fn a_context_that_dies_is_one_clear_error() {
+    if device().is_none() {
+        return;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "a_kernel_that_traps", "--nocapture"]).env("BENCH_TRAP", "1");
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success() && said.contains("context is lost"), "{:?}", output.status);
+}
+
+/// The child of the test above.
+#[test]
+fn a_kernel_that_traps() {
+    if std::env::var_os("BENCH_TRAP").is_none() {
+        return;
+    }
     let changed = altered("argmax.cu", "a.ids[row] = finite", "asm volatile(\"trap;\"); a.ids[row] = finite");
     let Some((device, _dir)) = changed else { return };
     let pair = Pair::tiny(std::sync::Arc::new(device), &TinyPair::default());

@@ -13,6 +13,8 @@
 
 #[path = "gpu_matmul/case.rs"]
 mod case;
+#[path = "gpu_matmul/experts.rs"]
+mod experts;
 #[path = "gpu_matmul/speed.rs"]
 mod speed;
 

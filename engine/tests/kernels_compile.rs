@@ -79,14 +79,26 @@ fn plain_jobs() -> Vec<Job> {
             (KernelSource::LayerInputs, 128, 128),
             (KernelSource::Argmax, 128, 65),
             (KernelSource::JoinRows, 128, 0),
-            (KernelSource::CentroidSelect, 64, 4096),
-            (KernelSource::RowDots, 128, 0),
+            (KernelSource::CentroidSelect, 64, 5124),
+            (KernelSource::JoinExperts, 64, 256),
         ];
         for (source, max_registers, static_shared) in plain {
             let (name, source) = (source.entry().to_owned(), source.file());
             jobs.push(Job { name, source, defines: Vec::new(), compute, max_registers, static_shared });
         }
         jobs.extend(matmul_jobs(compute));
+        for per_lane in [4, 32] {
+            let (source, defines) = (KernelSource::RouteExperts, vec![format!("-DPER_LANE={per_lane}")]);
+            let name = format!("{} of {} experts", source.entry(), 32 * per_lane);
+            let source = source.file();
+            jobs.push(Job { name, source, defines, compute, max_registers: 64, static_shared: 12_288 });
+        }
+        for ty in [GgmlType::F16, GgmlType::Q8_0, GgmlType::Q6K] {
+            let (source, defines) = (KernelSource::CandidateScores, vec![format!("-DTYPE={}", ty.id())]);
+            let name = format!("{} {ty}", source.entry());
+            let source = source.file();
+            jobs.push(Job { name, source, defines, compute, max_registers: 128, static_shared: 0 });
+        }
     }
     jobs
 }
@@ -112,15 +124,17 @@ fn matmul_jobs(compute: u32) -> Vec<Job> {
         let two_blocks = [80, 90].contains(&compute)
             && [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0, GgmlType::Q4K].contains(&ty);
         let kernels = [
-            (KernelSource::MatmulSmall, 102, 0),
-            (KernelSource::MatmulTiled, if two_blocks { 128 } else { 255 }, 0),
-            (KernelSource::GatherRows, 64, 0),
+            (KernelSource::MatmulSmall, &["-DDEPTH=3"][..], 102, 0),
+            (KernelSource::MatmulSmall, &["-DDEPTH=2", "-DEXPERTS"], 102, 0),
+            (KernelSource::MatmulTiled, &[], if two_blocks { 128 } else { 255 }, 0),
+            (KernelSource::GatherRows, &[], 64, 0),
         ];
-        for (source, max_registers, static_shared) in kernels {
+        for (source, options, max_registers, static_shared) in kernels {
+            let defines = options.iter().map(|option| (*option).to_owned());
             jobs.push(Job {
-                name: format!("{} {ty}", source.entry()),
+                name: format!("{} {ty} {options:?}", source.entry()),
                 source: source.file(),
-                defines: vec![format!("-DTYPE={}", ty.id()), "-DDEPTH=3".to_owned()],
+                defines: std::iter::once(format!("-DTYPE={}", ty.id())).chain(defines).collect(),
                 compute,
                 max_registers,
                 static_shared,

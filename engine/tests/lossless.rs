@@ -200,7 +200,7 @@ fn planted_counts_are_met_exactly() {
 fn random_weights() {
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
     let mut tally = [Tally::default(); 2];
-    for name in ["k-eq-v", "shared-kv"] {
+    for name in ["k-eq-v", "shared-kv", "experts"] {
         for kv_type in KV_TYPES {
             let file = |part: &str| goldens.join(format!("{name}-{part}.gguf"));
             let mut pair = Pair::open(&file("target"), &file("assistant"), kv_type);

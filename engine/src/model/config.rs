@@ -1,7 +1,7 @@
 //! What a file says about its model, read once and checked before any weight is touched.
 //!
-//! Covers the dense Gemma 4 text models (`gemma4`) and their MTP assistants (`gemma4-assistant`); mixture-of-experts
-//! targets are refused. Invariant: a config that exists is coherent, so the forward pass checks nothing again.
+//! Covers the Gemma 4 text models (`gemma4`), dense or with a mixture of experts in every layer, and their MTP assistants
+//! (`gemma4-assistant`). Invariant: a config that exists is coherent, so the forward pass checks nothing again.
 
 use std::fmt::Display;
 
@@ -25,6 +25,17 @@ pub struct LayerConfig {
     pub ffn_width: usize,
 }
 
+/// A mixture of experts beside the dense feed-forward block of every layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpertConfig {
+    /// Experts of a layer.
+    pub count: usize,
+    /// Experts that each row goes to.
+    pub used: usize,
+    /// Width of an expert.
+    pub width: usize,
+}
+
 /// What target and assistant have in common.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderConfig {
@@ -44,6 +55,8 @@ pub struct DecoderConfig {
     pub vocab_size: usize,
     /// From the first to the last.
     pub layers: Vec<LayerConfig>,
+    /// Absent in dense models.
+    pub experts: Option<ExpertConfig>,
 }
 
 /// A target model.
@@ -82,11 +95,6 @@ impl TargetConfig {
     pub fn read(gguf: &Gguf) -> Result<Self, EngineError> {
         require_architecture(gguf, "gemma4")?;
         let keys = Keys { gguf, arch: "gemma4" };
-        if keys.optional("expert_count")?.is_some_and(|count| count > 0) {
-            return Err(keys
-                .bad("expert_count", "a mixture of experts", "a dense model")
-                .hint_with("this engine runs the dense Gemma 4 models; use another stack for 26B-A4B"));
-        }
         let decoder = DecoderConfig::read(&keys)?;
         let layers = decoder.layers.len();
         let shared = keys.optional("attention.shared_kv_layers")?.unwrap_or(0);
@@ -131,6 +139,9 @@ impl AssistantConfig {
         require_architecture(gguf, "gemma4-assistant")?;
         let keys = Keys { gguf, arch: "gemma4-assistant" };
         let decoder = DecoderConfig::read(&keys)?;
+        if decoder.experts.is_some() {
+            return Err(keys.bad("expert_count", "a mixture of experts", "an assistant, which is dense"));
+        }
         let backbone_size = keys.size("embedding_length_out", 1..=1 << 20)?;
         let fits = |key: &str, got: usize, expected: usize| {
             let hint = "the assistant was made for another target; take the assistant of the same model size";
@@ -173,6 +184,20 @@ impl AssistantConfig {
         self.backbone_size == decoder.hidden_size
             && self.decoder.vocab_size == decoder.vocab_size
             && self.decoder.layers.iter().zip(&self.kv_source).all(same)
+    }
+}
+
+impl ExpertConfig {
+    /// Most experts that a row goes to.
+    pub const MOST_USED: usize = 16;
+
+    fn read(keys: &Keys<'_>) -> Result<Option<Self>, EngineError> {
+        if keys.optional("expert_count")?.unwrap_or(0) == 0 {
+            return Ok(None);
+        }
+        let count = keys.size("expert_count", 1..=1024)?;
+        let used = keys.size("expert_used_count", 1..=count.min(Self::MOST_USED))?;
+        Ok(Some(Self { count, used, width: keys.size("expert_feed_forward_length", 1..=1 << 20)? }))
     }
 }
 
@@ -221,6 +246,7 @@ impl DecoderConfig {
             rope_base_sliding: keys.positive("rope.freq_base_swa")?,
             vocab_size: vocab_size(gguf, hidden_size)?,
             layers,
+            experts: ExpertConfig::read(keys)?,
         })
     }
 

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::config::{DecoderConfig, LayerConfig};
+use super::experts::ExpertScratch;
 use super::rope::Rope;
 use super::weights::{KvWeights, LayerWeights, Matrix, PleWeights};
 use crate::backend::cpu::{
@@ -51,6 +52,7 @@ pub(super) struct Scratch {
     output: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
+    experts: Option<ExpertScratch>,
     attention: AttentionScratch,
     q8: Q8Buffer,
     /// Row of the pass that `q` starts with.
@@ -117,7 +119,8 @@ impl Scratch {
     /// Bytes that [`Self::new`] will allocate; `None` beyond any address space.
     pub(super) fn bytes(decoder: &DecoderConfig, size: ScratchSize) -> Option<usize> {
         let Widths { q, kv, ffn, head_dim } = Widths::of(decoder, size);
-        let row = 2 * (decoder.hidden_size + q + kv + ffn);
+        let experts = decoder.experts.map_or(0, |e| ExpertScratch::values_of_row(e, decoder.hidden_size));
+        let row = 2 * (decoder.hidden_size + q + kv + ffn) + experts;
         let quantized = q.max(ffn).max(decoder.hidden_size);
         let attention = AttentionScratch::bytes(size.threads, size.context_tokens, head_dim);
         row.checked_mul(4)?.checked_add(2 * quantized)?.checked_mul(size.rows)?.checked_add(attention)
@@ -135,6 +138,7 @@ impl Scratch {
             output: zeros(decoder.hidden_size),
             gate: zeros(ffn),
             up: zeros(ffn),
+            experts: decoder.experts.map(|e| ExpertScratch::new(e, decoder.hidden_size, size.rows)),
             attention: AttentionScratch::new(size.threads, size.context_tokens, head_dim),
             q8: Q8Buffer::with_capacity(size.rows * q.max(ffn).max(decoder.hidden_size)),
             projected_from: 0,
@@ -156,8 +160,8 @@ impl Widths {
         Self {
             q: widest(&|l| decoder.heads * l.head_dim),
             kv: widest(&|l| l.kv_heads * l.head_dim),
-            // The gate of the per-layer embeddings borrows the feed-forward's buffer.
-            ffn: widest(&|l| l.ffn_width).max(size.ple_width),
+            // The gate of the per-layer embeddings borrows the feed-forward's buffer; experts are quantised alike.
+            ffn: widest(&|l| l.ffn_width).max(size.ple_width).max(decoder.experts.map_or(0, |e| e.width)),
             head_dim: widest(&|l| l.head_dim),
         }
     }
@@ -269,6 +273,9 @@ impl Layer {
         cpu.isa.gelu(gate);
         multiply(gate, up);
         project(cpu, &mut s.q8, gate, rows, &mut [Job { weights: w.down.weights(), out: &mut *output }]);
+        if let (Some(weights), Some(experts)) = (&w.experts, &mut s.experts) {
+            experts.run(cpu, &mut s.q8, weights, (h, self.rms_eps), output);
+        }
         add_rms_norm(h, output, &w.post_ffw_norm, self.rms_eps);
     }
 

@@ -6,6 +6,7 @@
 
 mod assistant;
 mod config;
+mod experts;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod layer;

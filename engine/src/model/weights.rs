@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::config::{DecoderConfig, LayerConfig, bad_model};
+use super::config::{DecoderConfig, ExpertConfig, LayerConfig, bad_model};
 use crate::EngineError;
 use crate::backend::cpu::{Element, Q8_BLOCK, Weights};
 use crate::gguf::{GgmlType, Gguf, TensorView};
@@ -28,6 +28,13 @@ impl Matrix {
         Weights::new(&self.file.bytes()[self.range.clone()], self.element, self.rows, self.cols)
     }
 
+    /// The view of `rows` rows from `first` on: one expert of a stack.
+    pub(super) fn part(&self, first: usize, rows: usize) -> Weights<'_> {
+        let bytes = self.element.row_bytes(self.cols);
+        let start = self.range.start + first * bytes;
+        Weights::new(&self.file.bytes()[start..start + rows * bytes], self.element, rows, self.cols)
+    }
+
     /// Output features.
     pub(super) const fn rows(&self) -> usize {
         self.rows
@@ -47,10 +54,7 @@ impl<'a> Loader<'a> {
 
     /// A tensor of these dimensions.
     pub(super) fn tensor(&self, name: &str, dims: &[usize]) -> Result<TensorView<'a>, EngineError> {
-        self.optional(name, dims)?.ok_or_else(|| {
-            bad_model(format!("tensor `{name}`"), "nothing", &format!("a tensor of shape {dims:?}"))
-                .hint_with("the file is incomplete or was made for another architecture")
-        })
+        self.optional(name, dims)?.ok_or_else(|| missing(name, dims))
     }
 
     /// A tensor that may be absent.
@@ -129,10 +133,25 @@ impl Tensors for Loader<'_> {
         widen(name, &tensor, len)
     }
 
-    fn optional_scalar(&self, name: &str) -> Result<Option<f32>, EngineError> {
-        let Some(tensor) = self.optional(name, &[1])? else { return Ok(None) };
-        Ok(widen(name, &tensor, 1)?.first().copied())
+    fn optional_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, EngineError> {
+        self.optional(name, &[len])?.map(|tensor| widen(name, &tensor, len)).transpose()
     }
+
+    fn optional_stack(
+        &self,
+        name: &str,
+        cols: usize,
+        rows: usize,
+        count: usize,
+    ) -> Result<Option<Matrix>, EngineError> {
+        let tensor = self.optional(name, &[cols, rows, count])?;
+        tensor.map(|tensor| self.view(name, &tensor, cols, rows * count)).transpose()
+    }
+}
+
+fn missing(name: &str, dims: &[usize]) -> EngineError {
+    bad_model(format!("tensor `{name}`"), "nothing", &format!("a tensor of shape {dims:?}"))
+        .hint_with("the file is incomplete or was made for another architecture")
 }
 
 fn element_of(name: &str, ty: GgmlType) -> Result<Element, EngineError> {
@@ -175,11 +194,30 @@ pub(super) trait Tensors {
         rows: usize,
     ) -> Result<Option<Self::Matrix>, EngineError>;
 
+    /// Matrices of `rows` rows of `cols`, `count` of them one after the other, as one; may be absent.
+    fn optional_stack(
+        &self,
+        name: &str,
+        cols: usize,
+        rows: usize,
+        count: usize,
+    ) -> Result<Option<Self::Matrix>, EngineError>;
+
+    /// The same, but it has to be there.
+    fn stack(&self, name: &str, cols: usize, rows: usize, count: usize) -> Result<Self::Matrix, EngineError> {
+        self.optional_stack(name, cols, rows, count)?.ok_or_else(|| missing(name, &[cols, rows, count]))
+    }
+
     /// A one-dimensional tensor.
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, EngineError>;
 
+    /// A one-dimensional tensor that may be absent.
+    fn optional_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, EngineError>;
+
     /// A single number that may be absent.
-    fn optional_scalar(&self, name: &str) -> Result<Option<f32>, EngineError>;
+    fn optional_scalar(&self, name: &str) -> Result<Option<f32>, EngineError> {
+        Ok(self.optional_vector(name, 1)?.and_then(|values| values.first().copied()))
+    }
 }
 
 /// Weights of one layer. An assistant's layers have no `kv` and no `ple`.
@@ -197,6 +235,7 @@ pub(super) struct LayerWeights<M = Matrix> {
     pub(super) down: M,
     pub(super) post_ffw_norm: Vec<f32>,
     pub(super) ple: Option<PleWeights<M>>,
+    pub(super) experts: Option<ExpertWeights<M>>,
     /// Factor of the whole residual stream after the layer.
     pub(super) output_scale: f32,
 }
@@ -216,6 +255,40 @@ pub(super) struct PleWeights<M = Matrix> {
     pub(super) gate: M,
     pub(super) proj: M,
     pub(super) norm: Vec<f32>,
+}
+
+/// The mixture of experts of a layer.
+#[derive(Debug)]
+pub(super) struct ExpertWeights<M = Matrix> {
+    /// `[count][hidden]`
+    pub(super) router: M,
+    /// Of the router's input, `[hidden]`.
+    pub(super) router_scale: Vec<f32>,
+    /// Norm of the experts' input.
+    pub(super) pre_norm: Vec<f32>,
+    /// Norm of the dense block's output.
+    pub(super) dense_post_norm: Vec<f32>,
+    /// Norm of the experts' output.
+    pub(super) post_norm: Vec<f32>,
+    pub(super) gate_up: GateUp<M>,
+    /// `[count * hidden][width]`
+    pub(super) down: M,
+    /// Factor of each expert, `[count]`.
+    pub(super) down_scale: Vec<f32>,
+}
+
+/// Gate and up of all experts, as the file has them.
+#[derive(Debug)]
+pub(super) enum GateUp<M> {
+    /// `[count * 2 width][hidden]`: of each expert the gate's rows, then those of up.
+    Fused(M),
+    /// `[count * width][hidden]` each.
+    Apart {
+        /// Gates.
+        gate: M,
+        /// Factors of the gates.
+        up: M,
+    },
 }
 
 /// What a layer has besides the common part.
@@ -268,7 +341,41 @@ impl<M> LayerWeights<M> {
                     norm: loader.vector(&name("post_norm"), hidden)?,
                 }),
             },
+            experts: match decoder.experts {
+                None => None,
+                Some(experts) => Some(ExpertWeights::load(loader, index, hidden, experts)?),
+            },
             output_scale,
+        })
+    }
+}
+
+impl<M> ExpertWeights<M> {
+    fn load(
+        loader: &impl Tensors<Matrix = M>,
+        index: usize,
+        hidden: usize,
+        ExpertConfig { count, width, .. }: ExpertConfig,
+    ) -> Result<Self, EngineError> {
+        let name = |part: &str| format!("blk.{index}.{part}");
+        let gate_up =
+            match loader.optional_stack(&name("ffn_gate_up_exps.weight"), hidden, 2 * width, count)? {
+                Some(both) => GateUp::Fused(both),
+                None => GateUp::Apart {
+                    gate: loader.stack(&name("ffn_gate_exps.weight"), hidden, width, count)?,
+                    up: loader.stack(&name("ffn_up_exps.weight"), hidden, width, count)?,
+                },
+            };
+        let down_scale = loader.optional_vector(&name("ffn_down_exps.scale"), count)?;
+        Ok(Self {
+            router: loader.matrix(&name("ffn_gate_inp.weight"), hidden, count)?,
+            router_scale: loader.vector(&name("ffn_gate_inp.scale"), hidden)?,
+            pre_norm: loader.vector(&name("pre_ffw_norm_2.weight"), hidden)?,
+            dense_post_norm: loader.vector(&name("post_ffw_norm_1.weight"), hidden)?,
+            post_norm: loader.vector(&name("post_ffw_norm_2.weight"), hidden)?,
+            gate_up,
+            down: loader.stack(&name("ffn_down_exps.weight"), width, hidden, count)?,
+            down_scale: down_scale.unwrap_or_else(|| vec![1.0; count]),
         })
     }
 }

@@ -119,6 +119,10 @@ def add_config(w, arch, c, kv_per_layer, ffn_per_layer):
     w.add_array(f"{arch}.attention.sliding_window_pattern", w.BOOL, [t == SLIDING for t in c.layer_types])
     w.add(f"{arch}.attention.shared_kv_layers", w.U32, c.num_kv_shared_layers)
     w.add(f"{arch}.embedding_length_per_layer_input", w.U32, c.hidden_size_per_layer_input)
+    if getattr(c, "enable_moe_block", False):
+        w.add(f"{arch}.expert_count", w.U32, c.num_experts)
+        w.add(f"{arch}.expert_used_count", w.U32, c.top_k_experts)
+        w.add(f"{arch}.expert_feed_forward_length", w.U32, c.moe_intermediate_size)
     if c.final_logit_softcapping:
         w.add(f"{arch}.final_logit_softcapping", w.F32, c.final_logit_softcapping)
     w.add(f"{arch}.rope.freq_base", w.F32, 1e6)
@@ -145,6 +149,14 @@ LAYER_NAMES = {
     "per_layer_input_gate.weight": "inp_gate.weight",
     "per_layer_projection.weight": "proj.weight",
     "post_per_layer_input_norm.weight": "post_norm.weight",
+    "router.proj.weight": "ffn_gate_inp.weight",
+    "router.scale": "ffn_gate_inp.scale",
+    "router.per_expert_scale": "ffn_down_exps.scale",
+    "pre_feedforward_layernorm_2.weight": "pre_ffw_norm_2.weight",
+    "post_feedforward_layernorm_1.weight": "post_ffw_norm_1.weight",
+    "post_feedforward_layernorm_2.weight": "post_ffw_norm_2.weight",
+    "experts.gate_up_proj": "ffn_gate_up_exps.weight",
+    "experts.down_proj": "ffn_down_exps.weight",
 }
 GLOBAL_NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -202,7 +214,7 @@ def randomise(model, seed, k_norm):
             elif "embed" in name and "masked" not in name:
                 p.copy_(0.3 * normal(p.shape) / (1.0 if "per_layer" not in name else math.sqrt(p.shape[1])))
             else:
-                p.copy_(normal(p.shape) / math.sqrt(p.shape[1]))
+                p.copy_(normal(p.shape) / math.sqrt(p.shape[-1]))
             if p.dim() >= 2:
                 p.copy_(p.half().float())
 
@@ -226,6 +238,14 @@ CASES = {
         target=dict(attention_k_eq_v=True, num_key_value_heads=2, num_global_key_value_heads=1,
                     num_kv_shared_layers=0, use_double_wide_mlp=False, hidden_size_per_layer_input=0,
                     vocab_size_per_layer_input=0),
+        kv_heads=dict(num_key_value_heads=2, num_global_key_value_heads=1, attention_k_eq_v=True),
+        centroids=None),
+    # a mixture of experts in every layer, as the 26B-A4B has it; experts of 48 columns, so that groups are cut off
+    "experts": dict(
+        target=dict(attention_k_eq_v=True, num_key_value_heads=2, num_global_key_value_heads=1,
+                    num_kv_shared_layers=0, use_double_wide_mlp=False, hidden_size_per_layer_input=0,
+                    vocab_size_per_layer_input=0, enable_moe_block=True, num_experts=8, top_k_experts=2,
+                    moe_intermediate_size=48),
         kv_heads=dict(num_key_value_heads=2, num_global_key_value_heads=1, attention_k_eq_v=True),
         centroids=None),
 }

@@ -22,7 +22,7 @@ fn read_ceiling() -> f64 {
     std::env::var("BENCH_READ_TB_S").ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(4.48) * 1e12
 }
 
-/// The pairs in `BENCH_MODELS`; `BENCH_SYNTH=e4b` writes that one there first.
+/// The pairs in `BENCH_MODELS`; `BENCH_SYNTH=e4b` (or another size) writes that one there first.
 fn pairs() -> Vec<Pair> {
     let Some(folder) = std::env::var_os("BENCH_MODELS") else {
         println!("SKIP: BENCH_MODELS names no folder with models of real shapes");
@@ -45,29 +45,39 @@ fn pairs() -> Vec<Pair> {
 }
 
 fn synthesise(folder: &Path) {
-    let size = match std::env::var("BENCH_SYNTH").as_deref() {
-        Ok("e4b") => RealSize::E4b,
-        Ok("e2b") => RealSize::E2b,
-        Ok(other) => panic!("BENCH_SYNTH={other}: e2b or e4b are synthesised here"),
-        Err(_) => return,
+    let Ok(name) = std::env::var("BENCH_SYNTH") else { return };
+    let names = RealSize::ALL.map(RealSize::name);
+    let size = RealSize::ALL.into_iter().find(|size| size.name() == name);
+    let size = size.unwrap_or_else(|| panic!("BENCH_SYNTH={name}: got none of {}", names.join(", ")));
+    let weights = match std::env::var("BENCH_SYNTH_WEIGHTS").as_deref() {
+        Ok("f16") => GgmlType::F16,
+        Ok("q8_0") | Err(_) => GgmlType::Q8_0,
+        Ok(other) => panic!("BENCH_SYNTH_WEIGHTS={other}: expected f16 or q8_0"),
     };
-    let file = |part: &str| folder.join(format!("{}-{part}.gguf", size.name()));
+    let file = |part: &str| folder.join(format!("{}-{weights}-{part}.gguf", size.name()));
     if file("target").exists() {
         return;
     }
     let started = Instant::now();
-    let pair = RealPair { size, weights: GgmlType::Q8_0, seed: 1 };
+    let pair = RealPair { size, weights, seed: 1 };
     let files = write_real_pair(folder, &pair, &mut |_, _| ()).unwrap();
     std::fs::rename(&files.assistant, file("assistant")).unwrap();
     std::fs::rename(&files.target, file("target")).unwrap();
     println!("{} written in {:.0?}", size.name(), started.elapsed());
 }
 
-/// Random weights have no best token by much, so logits are compared, not tokens.
+/// Random weights have no best token by much, so logits are compared, not tokens. Where activations are quantised, what
+/// rounds the other way on one side makes a router near a tie choose another expert: mixtures are compared with f16
+/// weights.
 #[test]
 fn logits_of_real_shapes_are_the_cpus() {
     for pair in pairs() {
-        let (mut gpu, mut cpu) = (pair.gpu(KvFormat::F16, 4), pair.cpu(4));
+        if pair.name.contains("a4b") && !pair.name.ends_with("f16") {
+            println!("SKIP: {}: experts are compared with BENCH_SYNTH_WEIGHTS=f16", pair.name);
+            continue;
+        }
+        let kv = if pair.name.ends_with("f16") { KvFormat::F32 } else { KvFormat::F16 };
+        let (mut gpu, mut cpu) = (pair.gpu(kv, 4), pair.cpu(4));
         let tokens = pair.tokens(8);
         let (mut worst, mut scale, mut same) = (0.0_f32, 0.0_f32, 0);
         for chunk in tokens.chunks(4) {

@@ -189,7 +189,7 @@ pub(crate) fn block_magnitude(row: &[f32], i: usize) -> f32 {
 }
 
 /// Box and Muller.
-fn normal(rng: &mut StdRng) -> f32 {
+pub(crate) fn normal(rng: &mut StdRng) -> f32 {
     let (u, v): (f32, f32) = (rng.random_range(1e-7..1.0), rng.random());
     (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::kernel::{Kernel, KernelArgs};
+use super::matmul::ProductArgs;
 use super::ops::{at_least, at_most, size};
-use super::{Buffer, CudaError, Device, DeviceMatrix, KernelSource, RowGather};
+use super::packed::PackedLayout;
+use super::{Buffer, CudaError, Device, DeviceMatrix, KernelSource};
 use crate::gguf::GgmlType;
 
-/// Most centroids, whose scores lie in shared memory.
+/// Most centroids, eight a thread.
 const MOST_CENTROIDS: usize = 8192;
 /// Most centroids whose tokens are scored.
 const MOST_KEPT: usize = 1024;
@@ -16,13 +18,11 @@ const MOST_KEPT: usize = 1024;
 #[derive(Debug)]
 pub struct CandidateScores {
     select: Arc<Kernel>,
-    dots: Arc<Kernel>,
-    gather: RowGather,
+    score: Arc<Kernel>,
+    layout: PackedLayout,
     /// Token ids by centroid.
     order: Buffer<u32>,
     candidates: Buffer<u32>,
-    /// Rows of the head, `[candidates][hidden]`.
-    rows: Buffer<f32>,
     scores: Buffer<f32>,
     centroids: usize,
     kept: usize,
@@ -58,16 +58,17 @@ unsafe impl KernelArgs for CentroidSelectArgs {}
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct RowDotsArgs {
-    rows: u64,
+struct CandidateScoresArgs {
+    matrix: ProductArgs,
+    ids: u64,
     x: u64,
     scores: u64,
     count: i32,
-    n: i32,
+    columns: i32,
 }
 
 // SAFETY: equal to the kernel's, field for field.
-unsafe impl KernelArgs for RowDotsArgs {}
+unsafe impl KernelArgs for CandidateScoresArgs {}
 
 impl CandidateScores {
     /// For token ids by centroid, `order` `[centroids][vocab / centroids]`.
@@ -78,15 +79,14 @@ impl CandidateScores {
         let CentroidShape { centroids, kept, hidden, head } = shape;
         at_most("number of centroids", centroids, MOST_CENTROIDS)?;
         at_most("number of centroids that are kept", kept, MOST_KEPT)?;
-        let shared = u32::try_from(4 * centroids).unwrap_or(u32::MAX);
+        let layout = PackedLayout::of(head)?;
         let (what, count) = ("candidates of a draft", kept * (order.len() / centroids.max(1)));
         Ok(Self {
-            select: device.kernel(KernelSource::CentroidSelect, Vec::new(), shared)?,
-            dots: device.kernel(KernelSource::RowDots, Vec::new(), 0)?,
-            gather: RowGather::new(device, head)?,
+            select: device.kernel(KernelSource::CentroidSelect, Vec::new(), 0)?,
+            score: device.kernel(KernelSource::CandidateScores, vec![layout.define()], 0)?,
+            layout,
             order: device.upload(what, order)?,
             candidates: device.zeros(what, count)?,
-            rows: device.zeros(what, count * hidden)?,
             scores: device.zeros(what, count)?,
             centroids,
             kept,
@@ -119,6 +119,11 @@ impl CandidateScores {
     ) -> Result<(), CudaError> {
         at_least("scores of centroids", centroid_scores.len(), self.centroids)?;
         at_least("hidden row", x.len(), self.hidden)?;
+        at_least("row of the head", head.cols(), self.hidden)?;
+        if head.layout() != &self.layout {
+            let (got, expected) = (head.layout().ty, self.layout.ty.to_string());
+            return Err(CudaError::WeightType { got, expected });
+        }
         let count = self.candidates.len();
         let select = CentroidSelectArgs {
             scores: centroid_scores.address(),
@@ -131,16 +136,16 @@ impl CandidateScores {
         // SAFETY: sizes were checked above, the other buffers are this type's own.
         unsafe { self.select.launch(device, [1, 1, 1], 1024, true, &select) }?;
         let rows = u32::try_from(count).unwrap_or(u32::MAX);
-        self.gather.launch(device, head, &self.candidates, rows, 1.0, &mut self.rows, self.hidden)?;
-        let dots = RowDotsArgs {
-            rows: self.rows.address(),
+        let score = CandidateScoresArgs {
+            matrix: ProductArgs::of_table(head),
+            ids: self.candidates.address(),
             x: x.address(),
             scores: self.scores.address(),
             count: size(count),
-            n: size(self.hidden),
+            columns: size(self.hidden),
         };
         // SAFETY: as above.
-        unsafe { self.dots.launch(device, [rows.div_ceil(8), 1, 1], 256, true, &dots) }
+        unsafe { self.score.launch(device, [rows.div_ceil(32), 1, 1], 128, true, &score) }
     }
 
     /// Ids and scores of the last launch, for the choice on the device.

@@ -19,7 +19,7 @@ pub const SMALL_M: u32 = 8;
 const MOST_WARPS: usize = 10;
 
 /// Blocks of the small kernel on a multiprocessor: their weights under way are more than the memory needs to be busy.
-const SMALL_BLOCKS: u32 = 2;
+pub(super) const SMALL_BLOCKS: u32 = 2;
 /// Rows of weights and of activations of a block of the tiled kernel.
 const TILED_ROWS: u32 = 128;
 const TILED_COLUMNS: u32 = 64;
@@ -37,11 +37,11 @@ pub struct Product {
 
 /// The small kernel with rings of one depth.
 #[derive(Debug)]
-struct Small {
-    kernel: Arc<Kernel>,
+pub(super) struct Small {
+    pub(super) kernel: Arc<Kernel>,
     depth: usize,
     /// Shared memory of a warp.
-    ring_bytes: u32,
+    pub(super) ring_bytes: u32,
 }
 
 /// `ProductArgs` of `matmul_common.cuh`.
@@ -77,7 +77,8 @@ impl Product {
             return Err(CudaError::TooOld { compute });
         }
         let most = layout.ring_depth(device.caps().shared_per_block, MOST_WARPS);
-        let (shallow, deep) = (Small::new(device, &layout, 2)?, Small::new(device, &layout, most)?);
+        let small = |depth| Small::new(device, &layout, depth, &[]);
+        let (shallow, deep) = (small(2)?, small(most)?);
         let tiled =
             device.kernel(KernelSource::MatmulTiled, vec![layout.define()], layout.tiled_shared_bytes())?;
         Ok(Self { layout, shallow, deep, tiled })
@@ -154,9 +155,16 @@ impl Product {
 }
 
 impl Small {
-    fn new(device: &Device, layout: &PackedLayout, depth: usize) -> Result<Self, CudaError> {
-        let (ring_bytes, defines) =
-            (layout.ring_bytes(depth), vec![layout.define(), format!("-DDEPTH={depth}")]);
+    /// Compiles (or finds) it; `options` are the compiler's.
+    pub(super) fn new(
+        device: &Device,
+        layout: &PackedLayout,
+        depth: usize,
+        options: &[&str],
+    ) -> Result<Self, CudaError> {
+        let ring_bytes = layout.ring_bytes(depth);
+        let mut defines = vec![layout.define(), format!("-DDEPTH={depth}")];
+        defines.extend(options.iter().map(|option| (*option).to_owned()));
         let kernel = device.kernel(KernelSource::MatmulSmall, defines, MOST_WARPS as u32 * ring_bytes)?;
         Ok(Self { kernel, depth, ring_bytes })
     }
@@ -184,7 +192,7 @@ impl ProductArgs {
 }
 
 /// Warps among which the groups of a tile are shared: as few as take no more turns than the most would.
-fn warps(groups: usize) -> usize {
+pub(super) fn warps(groups: usize) -> usize {
     groups.div_ceil(groups.div_ceil(MOST_WARPS).max(1)).max(1)
 }
 

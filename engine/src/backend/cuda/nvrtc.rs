@@ -14,9 +14,10 @@ use super::error::Doing;
 use super::{CudaError, nvrtc_present};
 
 /// What kernels include.
-const HEADERS: [(&str, &str); 3] = [
+const HEADERS: [(&str, &str); 4] = [
     ("attention_common.cuh", include_str!("../../../kernels/attention_common.cuh")),
     ("activations.cuh", include_str!("../../../kernels/activations.cuh")),
+    ("experts.cuh", include_str!("../../../kernels/experts.cuh")),
     ("matmul_common.cuh", include_str!("../../../kernels/matmul_common.cuh")),
 ];
 
@@ -78,7 +79,11 @@ kernel_sources! {
     /// Tokens of the nearest centroids.
     CentroidSelect = "centroid_select";
     /// Scores of candidate tokens.
-    RowDots = "row_dots";
+    CandidateScores = "candidate_scores";
+    /// Experts of rows, rows of experts.
+    RouteExperts = "route_experts";
+    /// Dense block and experts.
+    JoinExperts = "join_experts";
     /// Codes of activations.
     Quantize = "quantize";
     /// Packing weights.

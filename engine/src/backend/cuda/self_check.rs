@@ -58,7 +58,11 @@ pub fn checked_plan(
             Err(error) => error.to_string(),
         };
         let formats = format!("{}/{}", plan.shape().k.name(), plan.shape().v.name());
-        disabled.push(Disabled { row: plan.instance().name(), formats, reason });
+        let found = Disabled { row: plan.instance().name(), formats, reason };
+        // The row may have failed for another shape already.
+        if !disabled.contains(&found) {
+            disabled.push(found);
+        }
         barred.push(plan.instance());
     }
 }

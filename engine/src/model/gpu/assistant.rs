@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::attention::Attentions;
-use super::layer::{CudaLayer, Frequencies, Next, Pass, Scratch};
+use super::layer::{CudaLayer, Frequencies, LayerPlace, Next, Pass, Scratch};
 use super::target::CudaTarget;
 use super::weights::{DeviceTensors, Products, Weights};
 use crate::EngineError;
@@ -96,7 +96,7 @@ impl CudaAssistant {
         for (index, layer) in decoder.layers.iter().enumerate() {
             let attention = attentions.of(&device, &plan, plan.shape(decoder, layer))?;
             let weights = LayerWeights::load(&tensors, index, decoder, extras)?;
-            let place = (*layer, attention, config.kv_source[index]);
+            let place = LayerPlace { decoder, index, attention, kv_source: config.kv_source[index] };
             layers.push(CudaLayer::upload(&device, &mut products, &weights, place)?);
         }
         let half = decoder.head_dim(AttentionKind::Full) / 2;

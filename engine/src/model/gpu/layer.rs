@@ -8,6 +8,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::attention::{LayerAttention, LayerKv};
+use super::experts::{CudaExperts, ExpertScratch};
 use super::weights::{FileMatrix, Products, Weights};
 use crate::EngineError;
 use crate::backend::cuda::{Activations, Buffer, CudaError, Device, Heads, HeadsKv, Ops, ResidualNorm, Rows};
@@ -33,6 +34,7 @@ pub(super) struct CudaLayer {
     gate_up: Weights,
     down: Weights,
     post_ffw_norm: Buffer<f32>,
+    experts: Option<CudaExperts>,
     ple: Option<LayerPle>,
     output_scale: f32,
 }
@@ -49,6 +51,16 @@ struct LayerPle {
     gate: Weights,
     proj: Weights,
     norm: Buffer<f32>,
+}
+
+/// Where a layer stands in its model.
+#[derive(Debug)]
+pub(super) struct LayerPlace<'a> {
+    pub(super) decoder: &'a DecoderConfig,
+    pub(super) index: usize,
+    pub(super) attention: Arc<LayerAttention>,
+    /// Layer whose cache is read.
+    pub(super) kv_source: usize,
 }
 
 /// What is the same for every layer of a pass.
@@ -104,6 +116,7 @@ pub(super) struct Scratch {
     /// By width, which differs between kinds of layers.
     attended: BTreeMap<usize, Activations>,
     ffn: BTreeMap<usize, Activations>,
+    experts: Option<ExpertScratch>,
     ple_gate: Buffer<f32>,
     ple: Activations,
 }
@@ -162,6 +175,10 @@ impl Scratch {
             gate_up: zeros(widest(&|layer| 2 * layer.ffn_width))?,
             attended: by_width(&q_width)?,
             ffn: by_width(&|layer| layer.ffn_width)?,
+            experts: match decoder.experts {
+                None => None,
+                Some(config) => Some(ExpertScratch::new(device, decoder.hidden_size, config, rows)?),
+            },
             ple_gate: zeros(ple_width)?,
             ple: Activations::new(device, rows, ple_width)?,
         })
@@ -174,9 +191,14 @@ impl CudaLayer {
         device: &Device,
         products: &mut Products,
         weights: &LayerWeights<FileMatrix<'_>>,
-        (config, attention, kv_source): (LayerConfig, Arc<LayerAttention>, usize),
+        place: LayerPlace<'_>,
     ) -> Result<Self, CudaError> {
+        let LayerPlace { decoder, index, attention, kv_source } = place;
         let vector = |values: &[f32]| device.upload("norm weights", values);
+        let experts = match (&weights.experts, decoder.experts) {
+            (Some(experts), Some(config)) => Some(CudaExperts::upload(device, products, experts, config)?),
+            (None, _) | (_, None) => None,
+        };
         let mut stack = |matrices: &[FileMatrix<'_>]| Weights::stack(device, products, matrices);
         let qkv: Vec<_> = match &weights.kv {
             None => vec![weights.q],
@@ -194,7 +216,7 @@ impl CudaLayer {
             }),
         };
         Ok(Self {
-            config,
+            config: decoder.layers[index],
             attention,
             kv_source,
             attn_norm: vector(&weights.attn_norm)?,
@@ -207,13 +229,23 @@ impl CudaLayer {
             gate_up: stack(&[weights.gate, weights.up])?,
             down: stack(&[weights.down])?,
             post_ffw_norm: vector(&weights.post_ffw_norm)?,
+            experts,
             ple,
             output_scale: weights.output_scale,
         })
     }
 
-    /// Bytes of weights that a pass reads.
+    /// Bytes on the device.
     pub(super) fn bytes(&self) -> usize {
+        self.dense_bytes() + self.experts.as_ref().map_or(0, CudaExperts::bytes)
+    }
+
+    /// Bytes of weights that a pass over one row reads.
+    pub(super) fn bytes_of_row(&self) -> usize {
+        self.dense_bytes() + self.experts.as_ref().map_or(0, CudaExperts::bytes_of_row)
+    }
+
+    fn dense_bytes(&self) -> usize {
         let ple = self.ple.as_ref().map_or(0, |ple| ple.gate.bytes() + ple.proj.bytes());
         self.qkv.bytes() + self.attn_output.bytes() + self.gate_up.bytes() + self.down.bytes() + ple
     }
@@ -315,6 +347,9 @@ impl CudaLayer {
         let gate = Rows::of(&s.gate_up, 2 * ffn);
         ops.gelu_multiply(device, rows, ffn, [gate, Rows { from: ffn, ..gate }], act)?;
         self.down.launch(device, act, rows, &mut s.y)?;
+        if let (Some(experts), Some(scratch)) = (&self.experts, &mut s.experts) {
+            experts.run(pass, stream, &mut s.y, scratch)?;
+        }
         let mut block_norm = &self.post_ffw_norm;
         if let (Some(weights), Some((ple, width))) = (&self.ple, pass.ple) {
             let op = ResidualNorm::block(stream, (&s.y, block_norm), None, eps);

@@ -7,6 +7,7 @@
 
 mod assistant;
 mod attention;
+mod experts;
 mod layer;
 mod mtp;
 mod target;

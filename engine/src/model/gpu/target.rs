@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::attention::{Attentions, CachePlan, LayerAttention, LayerKv};
-use super::layer::{CudaLayer, Frequencies, Next, Pass, Scratch};
+use super::layer::{CudaLayer, Frequencies, LayerPlace, Next, Pass, Scratch};
 use super::weights::{DeviceTensors, FileMatrix, Products, Weights};
 use crate::EngineError;
 use crate::attention::{AttnShape, KvFormat, VERIFY_ROWS};
@@ -164,7 +164,7 @@ impl CudaTarget {
             let owns_kv = index < config.first_shared;
             let extras = LayerExtras { owns_kv, ple_width: config.ple_width, scale_required: false };
             let weights = LayerWeights::load(&tensors, index, decoder, extras)?;
-            let place = (decoder.layers[index], attention, config.kv_source[index]);
+            let place = LayerPlace { decoder, index, attention, kv_source: config.kv_source[index] };
             let layer = CudaLayer::upload(&device, &mut products, &weights, place)?;
             loaded += layer.bytes();
             progress(loaded);
@@ -210,7 +210,7 @@ impl CudaTarget {
     /// Bytes of weights that a decode step reads.
     #[must_use]
     pub fn step_bytes(&self) -> usize {
-        let layers: usize = self.layers.iter().map(CudaLayer::bytes).sum();
+        let layers: usize = self.layers.iter().map(CudaLayer::bytes_of_row).sum();
         let ple = self.ple.as_ref().map_or(0, |ple| ple.proj.bytes());
         layers + ple + self.head_weights().bytes()
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::EngineError;
-use crate::backend::cuda::{Activations, Buffer, CudaError, Device, DeviceMatrix, Product};
+use crate::backend::cuda::{Activations, Buffer, CudaError, Device, DeviceMatrix, ExpertProduct, Product};
 use crate::gguf::{GgmlType, TensorView};
 use crate::model::config::bad_model;
 use crate::model::weights::{Loader, Tensors};
@@ -27,7 +27,10 @@ pub(super) struct DeviceTensors<'a> {
 
 /// The compiled products, one a type of weights.
 #[derive(Debug, Default)]
-pub(super) struct Products(HashMap<GgmlType, Arc<Product>>);
+pub(super) struct Products {
+    plain: HashMap<GgmlType, Arc<Product>>,
+    experts: HashMap<GgmlType, Arc<ExpertProduct>>,
+}
 
 /// One or more matrices of the same input, on the device.
 #[derive(Debug)]
@@ -85,8 +88,19 @@ impl<'a> Tensors for DeviceTensors<'a> {
         self.loader.vector(name, len)
     }
 
-    fn optional_scalar(&self, name: &str) -> Result<Option<f32>, EngineError> {
-        self.loader.optional_scalar(name)
+    fn optional_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, EngineError> {
+        self.loader.optional_vector(name, len)
+    }
+
+    fn optional_stack(
+        &self,
+        name: &str,
+        cols: usize,
+        rows: usize,
+        count: usize,
+    ) -> Result<Option<FileMatrix<'a>>, EngineError> {
+        let tensor = self.loader.optional(name, &[cols, rows, count])?;
+        tensor.map(|tensor| Self::matrix_of(name, &tensor, cols, rows * count)).transpose()
     }
 }
 
@@ -105,11 +119,25 @@ impl FileMatrix<'_> {
 impl Products {
     /// The product of a type, compiled once.
     pub(super) fn of(&mut self, device: &Device, ty: GgmlType) -> Result<Arc<Product>, CudaError> {
-        if let Some(product) = self.0.get(&ty) {
+        if let Some(product) = self.plain.get(&ty) {
             return Ok(Arc::clone(product));
         }
         let product = Arc::new(Product::new(device, ty)?);
-        self.0.insert(ty, Arc::clone(&product));
+        self.plain.insert(ty, Arc::clone(&product));
+        Ok(product)
+    }
+
+    /// The product of experts of a type, compiled once.
+    pub(super) fn of_experts(
+        &mut self,
+        device: &Device,
+        ty: GgmlType,
+    ) -> Result<Arc<ExpertProduct>, CudaError> {
+        if let Some(product) = self.experts.get(&ty) {
+            return Ok(Arc::clone(product));
+        }
+        let product = Arc::new(ExpertProduct::new(device, ty)?);
+        self.experts.insert(ty, Arc::clone(&product));
         Ok(product)
     }
 }
