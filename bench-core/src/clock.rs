@@ -30,6 +30,13 @@ pub fn elapsed_ns(start: Instant, end: Instant) -> Option<u64> {
     Some(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// `YYYY-MM-DD` of a moment, UTC.
+#[must_use]
+pub fn utc_date(unix_ms: u64) -> String {
+    let (year, month, day) = civil_date(unix_ms / 86_400_000);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// `YYYYMMDDThhmmssZ` of a moment, proleptic Gregorian.
 fn utc_compact(unix_ms: u64) -> String {
     let seconds = unix_ms / 1000;
@@ -59,6 +66,17 @@ fn civil_date(mut days: u64) -> (u64, u64, u64) {
     (year, month, days + 1)
 }
 
+/// Days from 1970-01-01 to a day of the calendar; `None` for a day that is in none, and for years before 1970 and
+/// after 9999.
+#[must_use]
+pub fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let before: u64 = (1970..year).map(year_days).sum();
+    (before..before + year_days(year)).find(|&days| civil_date(days) == (year, month, day))
+}
+
 fn year_days(year: u64) -> u64 {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     if leap { 366 } else { 365 }
@@ -80,6 +98,18 @@ mod tests {
         ] {
             assert_eq!(utc_compact(unix_s * 1000), expected);
         }
+    }
+
+    #[test]
+    fn days_are_found_again() {
+        for (days, date) in [(0, "1970-01-01"), (11_016, "2000-02-29"), (20_780, "2026-11-23")] {
+            assert_eq!(utc_date(days * 86_400_000), date);
+            let part = |at: std::ops::Range<usize>| date[at].parse().unwrap();
+            assert_eq!(days_since_1970(part(0..4), part(5..7), part(8..10)), Some(days));
+        }
+        assert_eq!(days_since_1970(2026, 2, 29), None);
+        assert_eq!(days_since_1970(2026, 13, 1), None);
+        assert_eq!(days_since_1970(u64::MAX, 1, 1), None);
     }
 
     #[test]

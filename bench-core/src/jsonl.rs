@@ -100,16 +100,11 @@ pub fn read_rows(path: &Path) -> Result<RowsRead, RowError> {
 
 /// Parses the bytes of a rows file.
 pub fn parse_rows(bytes: &[u8]) -> Result<RowsRead, LineError> {
-    let mut rows = Vec::new();
     let (whole, tail) = match bytes.iter().rposition(|&byte| byte == b'\n') {
         Some(newline) => (&bytes[..newline], &bytes[newline + 1..]),
         None => (&[][..], bytes),
     };
-    for (index, line) in whole.split(|&byte| byte == b'\n').enumerate() {
-        if !line.trim_ascii().is_empty() {
-            rows.push(parse_line(line, index as u64 + 1)?);
-        }
-    }
+    let mut rows = parse_lines(whole, 1)?;
     let torn_tail = match parse_line(tail, 0) {
         _ if tail.is_empty() => None,
         // Only the newline was lost: a JSON object knows its own end.
@@ -122,18 +117,32 @@ pub fn parse_rows(bytes: &[u8]) -> Result<RowsRead, LineError> {
     Ok(RowsRead { rows, torn_tail })
 }
 
+/// The rows of whole lines, of which the first has this number. Empty lines are none.
+pub(crate) fn parse_lines(bytes: &[u8], first_line: u64) -> Result<Vec<RequestRecord>, LineError> {
+    let lines = bytes.split(|&byte| byte == b'\n').zip(first_line..);
+    let filled = lines.filter(|(line, _)| !line.trim_ascii().is_empty());
+    filled.map(|(line, number)| parse_line(line, number)).collect()
+}
+
 fn parse_line(line: &[u8], number: u64) -> Result<RequestRecord, LineError> {
-    /// Read first, so that a file of another version is called that, and not a missing field.
+    let row: Result<RequestRecord, _> = serde_json::from_slice(line);
+    match row {
+        Ok(row) if row.schema == RECORD_SCHEMA => Ok(row),
+        Ok(row) => Err(LineError::Schema { line: number, found: row.schema }),
+        Err(source) => Err(schema_or_syntax(line, number, source)),
+    }
+}
+
+/// A file of another version is called that, and not a missing field.
+fn schema_or_syntax(line: &[u8], number: u64, source: serde_json::Error) -> LineError {
     #[derive(Deserialize)]
     struct Head {
         schema: u32,
     }
-    let syntax = |source| LineError::Syntax { line: number, source };
-    let head: Head = serde_json::from_slice(line).map_err(syntax)?;
-    if head.schema != RECORD_SCHEMA {
-        return Err(LineError::Schema { line: number, found: head.schema });
+    match serde_json::from_slice(line) {
+        Ok(Head { schema }) if schema != RECORD_SCHEMA => LineError::Schema { line: number, found: schema },
+        Ok(Head { .. }) | Err(_) => LineError::Syntax { line: number, source },
     }
-    serde_json::from_slice(line).map_err(syntax)
 }
 
 /// A line that is not a row of ours.

@@ -39,11 +39,13 @@ pub mod preset;
 mod random;
 pub mod record;
 pub mod report;
+pub mod row_stream;
 pub mod run_dir;
 pub mod runner;
 pub mod salt;
 pub mod stack;
 pub mod stats;
+pub mod sweep;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod truth;

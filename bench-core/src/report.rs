@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Lossless;
 use crate::environment::{EnvironmentHead, Span};
 use crate::explanation::Explanation;
+use crate::load::LoadReport;
 use crate::preset::{SpecDecode, StackKind};
 use crate::record::HostInfo;
 use crate::stats::Metric;
+use crate::sweep::Sweep;
 use crate::truth::TruthCheck;
 
 /// Version of `report.json`.
@@ -54,12 +56,31 @@ pub struct Report {
     pub arms: Vec<ArmReport>,
     /// Every candidate against its baseline.
     pub comparisons: Vec<Comparison>,
+    /// Ways of speculating over several concurrencies or draft lengths; empty where there is but one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweeps: Vec<Sweep>,
     /// The truth rules over all arms, each with the worst verdict; empty in reports made before there were rules.
     #[serde(default)]
     pub truth: Vec<TruthCheck>,
     /// The machine around the requests, one entry a run; empty for runs that did not record it.
     #[serde(default)]
     pub environment: Vec<RunEnvironment>,
+    /// Where the figures are from, if another tool measured them: such a report has no rows behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// The file of another tool that a report was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The tool.
+    pub tool: String,
+    /// Its version; `None` where the file does not say.
+    pub tool_version: Option<String>,
+    /// Name of the file.
+    pub source: String,
+    /// SHA-256 of the file, hex.
+    pub source_sha256: String,
 }
 
 /// The machine around the requests of one run.
@@ -178,6 +199,9 @@ pub struct ArmReport {
     /// GPU's energy or a request's tokens are not known, the arm ran on the CPU, or its server is not on this machine.
     #[serde(default)]
     pub joules_per_token: Option<f64>,
+    /// Arrivals and lateness in an open loop; `None` in a closed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadReport>,
     /// Where its decode time went and what follows from it; `None` where the stack tells no times of rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,

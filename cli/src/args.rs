@@ -36,6 +36,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Make the report again, from one run or from several of the same preset
     Report(ReportArgs),
+    /// Write runs in a form that other tools read: Parquet, vllm bench's JSON, CSV, Markdown, a profile
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
+    /// Read a file of another tool, to draw its figures; they are never compared with measured ones
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(ImportArgs),
     /// Compare two runs that were not interleaved: intervals, tests, verdicts, outputs
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
@@ -105,6 +111,82 @@ pub(crate) struct RunArgs {
     /// Only measure: `bench report DIR` makes the report, and judges
     #[arg(long, conflicts_with = "json")]
     pub(crate) no_report: bool,
+}
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  bench export bench-runs/today --format parquet --out data    data/requests and data/chunks, in hive partitions
+  bench export bench-runs/today --format vllm                  one file an arm, for dashboards of vllm bench
+  bench export bench-runs/today --format block                 to paste into an issue
+  bench export bench-runs/today --format speculation-profile   NVIDIA's speculation_profile.json 1.0
+
+docs/results.md has queries over the Parquet files.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// Run directories, one or several of the same preset
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// What to write
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: ExportFormatArg,
+    /// Where to write it. Default: export/ in the first run directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ExportFormatArg {
+    /// One file of requests and one of chunks a run and stack, in partitions `run_date=/stack=/preset=`
+    Parquet,
+    /// The JSON of `vllm bench serve --save-detailed`
+    Vllm,
+    /// One line an arm
+    Csv,
+    /// The report as a document
+    Markdown,
+    /// What `vllm bench serve` prints
+    Block,
+    /// NVIDIA's acceptance profile
+    SpeculationProfile,
+}
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  bench import openai-infqps-model.json                        the tool is found by the file's keys
+  bench import bench.sql --format llama-bench --out imports/laptop
+
+The directory holds a copy of the file; `bench report DIR` makes its report again.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// What the tool saved: JSON, lines of it, or llama-bench's SQL
+    pub(crate) file: PathBuf,
+    /// The tool that wrote it. Default: found by the file's keys
+    #[arg(long, value_enum, value_name = "TOOL")]
+    pub(crate) format: Option<ImportFormatArg>,
+    /// Directory of the import. Default: bench-runs/imported-FILE
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print report.json instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ImportFormatArg {
+    /// `vllm bench serve --save-result`
+    Vllm,
+    /// SGLang's `bench_serving` or `sglang-bench`
+    Sglang,
+    /// `llama-bench -o json|jsonl|sql`
+    LlamaBench,
+    /// `profile_export_aiperf.json`
+    Aiperf,
+    /// GuideLLM's JSON
+    Guidellm,
+    /// llama.cpp's `speed_bench.py`
+    SpeedBench,
 }
 
 const COMPARE_EXAMPLES: &str = "\

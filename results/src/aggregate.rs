@@ -9,12 +9,13 @@ use bench_core::report::{ArmReport, FailureSummary, REPORT_SCHEMA, Report};
 use bench_core::stats::{BootstrapConfig, Looks};
 use bench_core::truth::over_arms;
 
+use crate::arrivals::load_report;
 use crate::categories::categories;
 use crate::compare::{compare, noise_entries};
 use crate::effective::effective;
 use crate::error::ResultsError;
 use crate::explanation::explain;
-use crate::frame::{failure, frame, kind_name};
+use crate::frame::{counts, failure, kind_name};
 use crate::gaps::{between_chunks, between_tokens};
 use crate::load::Loaded;
 use crate::samples::{
@@ -22,13 +23,14 @@ use crate::samples::{
     position_sums,
 };
 use crate::surroundings::{all_readings, around_arm, run_environments};
+use crate::sweeps::sweeps;
 use crate::totals::{Totals, totals};
 use crate::truth::{Facts, Finding, findings};
 use crate::validity::invalid_reasons;
 
 /// Makes the report of loaded runs.
 pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
-    let totals = totals(&frame(loaded)?)?;
+    let totals = totals(&counts(&loaded.rows.iter().collect::<Vec<_>>())?)?;
     let first = loaded.first();
     let readings = all_readings(loaded);
     let totals_of = |label: &str| totals.get(label).copied().unwrap_or_default();
@@ -54,6 +56,7 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     Ok(Report {
         truth: over_arms(&checks),
         environment: run_environments(loaded),
+        imported: None,
         schema: REPORT_SCHEMA,
         preset: first.preset.name.clone(),
         preset_description: first.preset.description.clone(),
@@ -69,6 +72,7 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
         confidence: config.confidence,
         notes: notes(loaded).into_iter().chain(explained.notes).collect(),
         method_notes: looks_note(loaded).into_iter().chain([noise_note(loaded)]).collect(),
+        sweeps: sweeps(loaded, &arms, &comparisons),
         comparisons,
         arms,
     })
@@ -135,6 +139,7 @@ fn arm_report(
         effective: effective(arm, &rows),
         truth: findings.iter().map(Finding::check).collect(),
         joules_per_token: joules_per_token(&facts),
+        load: load_report(loaded, &arm.label),
         // It needs to know what was compared.
         explanation: None,
         environment: surroundings.span.clone(),

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 
 use bench_core::audit::Lossless;
-use bench_core::preset::{Preset, RunOrder, RunParams};
-use bench_core::record::{HostInfo, RequestRecord, RunManifest};
+use bench_core::environment::GpuHost;
+use bench_core::preset::{Preset, RunOrder, RunParams, StackKind};
+use bench_core::record::{ArmManifest, HostInfo, RequestRecord, RunManifest};
 use bench_core::report::{
     ArmComparison, ArmReport, BlockTest, COMPARISON_SCHEMA, MetricComparison, RunComparison,
 };
 use bench_core::run_dir::prompt_sha256;
+use bench_core::stack::StackInfo;
 use bench_core::stats::{Evidence, LogValue, Metric, UnpairedRatio, unpaired_log_ratio, verdict};
 
 use crate::aggregate::aggregate;
@@ -47,8 +49,8 @@ pub fn compare_runs(
     allowed: &[Allowed],
 ) -> Result<RunComparison, ResultsError> {
     let (a, b) = (baseline.first(), candidate.first());
-    let (reasons, mut notes) = differences(a, b, allowed);
     let pairs = arm_pairs(a, b, arms);
+    let (reasons, mut notes) = differences((baseline, candidate), &pairs, allowed);
     let mut reasons = [reasons, unknown_arms(a, b, &pairs)].concat();
     if pairs.is_empty() {
         reasons.push(format!("no arm in common ({} and {})", labels(a), labels(b)));
@@ -78,7 +80,12 @@ pub fn compare_runs(
 }
 
 /// What forbids a comparison, and what was allowed and has to be said.
-fn differences(a: &RunManifest, b: &RunManifest, allowed: &[Allowed]) -> (Vec<String>, Vec<String>) {
+fn differences(
+    (baseline, candidate): (&Loaded, &Loaded),
+    pairs: &[(String, String)],
+    allowed: &[Allowed],
+) -> (Vec<String>, Vec<String>) {
+    let (a, b) = (baseline.first(), candidate.first());
     let (mut reasons, mut notes) = (Vec::new(), Vec::new());
     let strict = [
         (a.run_id == b.run_id).then(|| format!("both are the run {}", a.run_id)),
@@ -91,10 +98,15 @@ fn differences(a: &RunManifest, b: &RunManifest, allowed: &[Allowed]) -> (Vec<St
     reasons.extend(strict.into_iter().flatten());
     let may = [
         (Allowed::Machine, "machine", differ("machines", &machine(&a.host), &machine(&b.host))),
+        (Allowed::Machine, "machine", known_differ("GPUs", gpus(baseline), gpus(candidate))),
         (Allowed::Models, "models", models_differ(a, b)),
         (Allowed::Serving, "serving", differ("serving", &a.preset.serving, &b.preset.serving)),
     ];
-    for (what, word, found) in may {
+    let of_arms = pairs.iter().filter_map(|(of_a, of_b)| {
+        let arm = |run: &'_ RunManifest, label: &str| run.arms.iter().find(|arm| arm.label == label).cloned();
+        Some(arms_differ(&arm(a, of_a)?, &arm(b, of_b)?))
+    });
+    for (what, word, found) in may.into_iter().chain(of_arms.flatten()) {
         let Some(found) = found else { continue };
         if allowed.contains(&what) {
             notes.push(format!("allowed: {found}"));
@@ -108,6 +120,53 @@ fn differences(a: &RunManifest, b: &RunManifest, allowed: &[Allowed]) -> (Vec<St
 fn differ<T: PartialEq + std::fmt::Debug>(what: &str, a: &T, b: &T) -> Option<String> {
     (a != b).then(|| format!("{what} differ: {a:?} and {b:?}"))
 }
+
+/// What one of them does not know contradicts nothing.
+fn known_differ<T: PartialEq + std::fmt::Debug>(what: &str, a: Option<T>, b: Option<T>) -> Option<String> {
+    a.zip(b).and_then(|(a, b)| differ(what, &a, &b))
+}
+
+/// Names of the GPUs that NVML told; `None` where none was asked or none answered.
+fn gpus(run: &Loaded) -> Option<Vec<String>> {
+    match &run.environments.first()?.as_ref()?.head.as_ref()?.gpu {
+        GpuHost::Present { devices, .. } => devices.iter().map(|device| device.name.clone()).collect(),
+        GpuHost::Absent { .. } => None,
+    }
+}
+
+/// A difference that may be allowed: by what, that as a word, and the words if there is one.
+type Difference = (Allowed, &'static str, Option<String>);
+
+/// What two arms differ in that neither their labels nor the presets say: the format of the weights, which files were
+/// read, the KV type in force, and at which position a chain of drafts is made.
+fn arms_differ(a: &ArmManifest, b: &ArmManifest) -> [Difference; 4] {
+    let format = |arm: &ArmManifest| match arm.stack {
+        StackKind::Native | StackKind::LlamaServer | StackKind::AtomicLlamaServer | StackKind::LlamaSwap => {
+            Some("GGUF")
+        }
+        StackKind::Vllm => Some("safetensors"),
+        StackKind::OpenAi => None,
+    };
+    let told = |arm: &ArmManifest, of: fn(&StackInfo) -> Option<String>| arm.info.as_ref().and_then(of);
+    let both = |what: &str, of: fn(&StackInfo) -> Option<String>| {
+        known_differ(&format!("{what} of {} and {}", a.label, b.label), told(a, of), told(b, of))
+    };
+    let formats = format!("formats of the weights of {} and {}", a.label, b.label);
+    [
+        (Allowed::Models, "models", known_differ(&formats, format(a), format(b))),
+        (Allowed::Models, "models", both("target files", |info| info.target_sha256.clone())),
+        (Allowed::Serving, "serving", both("KV types", |info| info.kv_type.clone())),
+        (
+            Allowed::Serving,
+            "serving",
+            both("draft positions", |info| info.details.get(DRAFT_POSITION).cloned()),
+        ),
+    ]
+}
+
+/// The detail under which a stack says at which position it drafts: `constant` (that of the last token, for all drafts of
+/// a round) or `rising`.
+const DRAFT_POSITION: &str = "draft_position";
 
 fn machine(host: &HostInfo) -> (Option<&str>, Option<&str>, Option<u32>) {
     (host.os.as_deref(), host.cpu.as_deref(), host.cpu_count)

@@ -1,10 +1,12 @@
 //! What can go wrong between a run directory and a report.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bench_core::jsonl::RowError;
 use bench_core::run_dir::RunDirError;
+
+use crate::import::ImportError;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,46 @@ pub enum ResultsError {
     /// JSON.
     #[error("cannot write the report as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// A file of another tool.
+    #[error("cannot import `{path}`: {source}", path = path.display())]
+    Import {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<ImportError>,
+    },
+    /// The copy in an import's directory is not the file that was imported.
+    #[error("`{path}` is not the file that was imported: its SHA-256 is another", path = path.display())]
+    Changed {
+        /// The copy.
+        path: PathBuf,
+    },
+    /// The directory of an import is taken.
+    #[error("`{path}` is there already", path = path.display())]
+    Occupied {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// An import where a measured run is needed.
+    #[error("`{root}` was imported from another tool: it has no rows to merge, compare or export", root = root.display())]
+    NotMeasured {
+        /// Its directory.
+        root: PathBuf,
+    },
+    /// Runs that are not all shards of one run.
+    #[error("these runs are not one sharded run: {what}")]
+    Shards {
+        /// What is missing, twice there, or of another run.
+        what: String,
+    },
+    /// A file that has to be read.
+    #[error("cannot read `{path}`: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
     /// A file of the report.
     #[error("cannot write `{path}`: {source}", path = path.display())]
     Write {
@@ -79,9 +121,21 @@ impl ResultsError {
             Self::Stray { .. } => {
                 Some("do `manifest.json` and `rows.jsonl` come from the same run?".to_owned())
             }
+            Self::Import { source, .. } => source.hint(),
+            Self::Changed { .. } => Some("import the file again, into another directory".to_owned()),
+            Self::Occupied { .. } => Some("choose another directory with `--out`".to_owned()),
+            Self::NotMeasured { .. } => Some("`bench report` draws it alone".to_owned()),
+            Self::Shards { .. } => {
+                Some("name the directories of all shards of one run, each once".to_owned())
+            }
+            Self::Read { .. } => None,
             Self::Write { .. } => Some("is the directory writable, and the disk not full?".to_owned()),
             Self::Table(_) | Self::Json(_) => None,
         }
+    }
+
+    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), source }
     }
 
     pub(crate) fn write(path: PathBuf, source: io::Error) -> Self {

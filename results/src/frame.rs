@@ -1,10 +1,10 @@
-//! The table of requests: every column in one place, one row a request. What is unknown is null, never 0.
+//! The tables of requests and of chunks: every column in one place. What is unknown is null, never 0.
 
 use bench_core::record::{Outcome, Phase, RequestRecord};
+use bench_core::stack::SpecCounts;
 use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom, Series};
 
 use crate::error::ResultsError;
-use crate::load::Loaded;
 
 /// Names that the aggregation reads.
 pub(crate) mod name {
@@ -25,46 +25,101 @@ pub(crate) const MEASURED: &str = "measured";
 /// Value of [`name::OUTCOME`] for requests that finished.
 pub(crate) const COMPLETED: &str = "completed";
 
-/// All rows as a table.
-pub(crate) fn frame(loaded: &Loaded) -> Result<DataFrame, ResultsError> {
-    let rows = &loaded.rows;
-    let stack_of = |row: &RequestRecord| {
-        loaded.arms.iter().find(|arm| arm.label == row.arm).map(|arm| arm.stack.as_str().to_owned())
-    };
-    let spec = |row: &RequestRecord, field: fn(&bench_core::stack::SpecCounts) -> Option<u64>| {
-        row.spec.as_ref().and_then(field)
-    };
-    let columns = vec![
-        text("run_id", rows, |row| Some(row.run_id.clone())),
-        text(name::ARM, rows, |row| Some(row.arm.clone())),
-        text("stack", rows, stack_of),
-        text(name::PHASE, rows, |row| Some(phase(row.phase).to_owned())),
-        number("block", rows, |row| Some(u64::from(row.block))),
-        number("request_index", rows, |row| Some(row.request_index)),
-        text("prompt_id", rows, |row| Some(row.prompt_id.clone())),
-        text("category", rows, |row| Some(row.category.clone())),
-        text("prompt_sha256", rows, |row| Some(row.prompt_sha256.clone())),
-        number("sent_unix_ms", rows, |row| Some(row.sent_unix_ms)),
-        text(name::OUTCOME, rows, |row| Some(outcome(&row.outcome).to_owned())),
-        text("failure_kind", rows, |row| failure(&row.outcome).map(|(kind, _)| kind)),
-        text("failure_message", rows, |row| failure(&row.outcome).map(|(_, message)| message)),
-        number("ttft_ns", rows, |row| row.timing.first_token_ns),
-        number("e2e_ns", rows, |row| row.timing.last_token_ns),
-        number("ended_ns", rows, |row| Some(row.timing.ended_ns)),
-        number("chunks", rows, |row| Some(row.timing.chunks.len() as u64)),
+/// What the totals of arms are made of: no texts, which are most of a row.
+pub(crate) fn counts(rows: &[&RequestRecord]) -> Result<DataFrame, ResultsError> {
+    Ok(DataFrame::new(rows.len(), count_columns(rows))?)
+}
+
+fn count_columns(rows: &[&RequestRecord]) -> Vec<Column> {
+    let spec = |row: &RequestRecord, field: fn(&SpecCounts) -> Option<u64>| row.spec.as_ref().and_then(field);
+    vec![
+        text(name::ARM, rows, |row| Some(&row.arm)),
+        text(name::PHASE, rows, |row| Some(phase(row.phase))),
+        text(name::OUTCOME, rows, |row| Some(outcome(&row.outcome))),
         number(name::DECODE_TOKENS, rows, |row| row.decode_span().map(|span| u64::from(span.tokens))),
-        number("decode_span_ns", rows, |row| row.decode_span().map(|span| span.span_ns)),
         number(name::OUTPUT_TOKENS, rows, |row| row.output.tokens.map(u64::from)),
         Series::new(name::DISPUTED.into(), rows.iter().map(|row| row.output.disputed).collect::<Vec<_>>())
             .into_column(),
         number(name::PROMPT_TOKENS, rows, |row| row.usage.prompt_tokens.map(u64::from)),
-        number("cached_tokens", rows, |row| row.usage.cached_tokens.map(u64::from)),
         number(name::DRAFTED, rows, |row| spec(row, |counts| Some(counts.drafted))),
         number(name::ACCEPTED, rows, |row| spec(row, |counts| Some(counts.accepted))),
         number(name::VERIFY_STEPS, rows, |row| spec(row, |counts| counts.verify_steps)),
-        text("text", rows, |row| Some(row.text.clone())),
-    ];
+    ]
+}
+
+/// One row a request, with a column each for what was drafted and accepted at `positions` draft positions, from 1.
+pub(crate) fn requests(rows: &[&RequestRecord], positions: usize) -> Result<DataFrame, ResultsError> {
+    let failures: Vec<_> = rows.iter().map(|row| failure(&row.outcome).unzip()).collect();
+    let (kinds, messages): (Vec<_>, Vec<_>) = failures.into_iter().unzip();
+    let mut columns = count_columns(rows);
+    columns.extend([
+        text("run_id", rows, |row| Some(&row.run_id)),
+        // An arm's label is STACK/VARIANT.
+        text("stack", rows, |row| row.arm.split('/').next()),
+        number("block", rows, |row| Some(u64::from(row.block))),
+        number("request_index", rows, |row| Some(row.request_index)),
+        text("prompt_id", rows, |row| Some(&row.prompt_id)),
+        text("category", rows, |row| Some(&row.category)),
+        text("prompt_sha256", rows, |row| Some(&row.prompt_sha256)),
+        text("request_sha256", rows, |row| row.request_sha256.as_deref()),
+        number("sent_unix_ms", rows, |row| Some(row.sent_unix_ms)),
+        Series::new("failure_kind".into(), kinds).into_column(),
+        Series::new("failure_message".into(), messages).into_column(),
+        number("ttft_ns", rows, |row| row.timing.first_token_ns),
+        number("e2e_ns", rows, |row| row.timing.last_token_ns),
+        number("ended_ns", rows, |row| Some(row.timing.ended_ns)),
+        number("chunks", rows, |row| Some(row.timing.chunks.len() as u64)),
+        number("decode_span_ns", rows, |row| row.decode_span().map(|span| span.span_ns)),
+        number("cached_tokens", rows, |row| row.usage.cached_tokens.map(u64::from)),
+        text("text", rows, |row| Some(&row.text)),
+    ]);
+    for nth in 0..positions {
+        columns.push(at_position("drafted", nth, rows, |spec| spec.drafted_per_position.as_deref()));
+        columns.push(at_position("accepted", nth, rows, |spec| spec.accepted_per_position.as_deref()));
+    }
     Ok(DataFrame::new(rows.len(), columns)?)
+}
+
+/// The most draft positions that any request tells of.
+pub(crate) fn draft_positions(rows: &[&RequestRecord]) -> usize {
+    let of = |row: &&RequestRecord| {
+        let spec = row.spec.as_ref()?;
+        let lengths = [&spec.drafted_per_position, &spec.accepted_per_position];
+        lengths.into_iter().flatten().map(Vec::len).max()
+    };
+    rows.iter().filter_map(of).max().unwrap_or(0)
+}
+
+/// A stack that counts by position and had fewer of them counted 0 there; one that does not count by position is null.
+fn at_position(
+    what: &str,
+    nth: usize,
+    rows: &[&RequestRecord],
+    of: impl Fn(&SpecCounts) -> Option<&[u64]>,
+) -> Column {
+    let name = format!("{what}_at_{}", nth + 1);
+    number(&name, rows, |row| Some(of(row.spec.as_ref()?)?.get(nth).copied().unwrap_or(0)))
+}
+
+/// One row a chunk with output: the stamps behind every latency.
+pub(crate) fn chunks(rows: &[&RequestRecord]) -> Result<DataFrame, ResultsError> {
+    let each = || rows.iter().flat_map(|row| row.timing.chunks.iter().map(move |chunk| (row, chunk)));
+    let nth = || rows.iter().flat_map(|row| (0..row.timing.chunks.len()).map(|nth| nth as u64));
+    let gap = |row: &RequestRecord| {
+        let gaps = row.timing.chunks.array_windows().map(|[a, b]| Some(b.at_ns.saturating_sub(a.at_ns)));
+        std::iter::once(None).chain(gaps).take(row.timing.chunks.len()).collect::<Vec<_>>()
+    };
+    let columns = vec![
+        Series::new("run_id".into(), each().map(|(row, _)| row.run_id.as_str()).collect::<Vec<_>>()),
+        Series::new(name::ARM.into(), each().map(|(row, _)| row.arm.as_str()).collect::<Vec<_>>()),
+        Series::new("request_index".into(), each().map(|(row, _)| row.request_index).collect::<Vec<_>>()),
+        Series::new("chunk".into(), nth().collect::<Vec<_>>()),
+        Series::new("at_ns".into(), each().map(|(_, chunk)| chunk.at_ns).collect::<Vec<_>>()),
+        Series::new("gap_ns".into(), rows.iter().flat_map(|row| gap(row)).collect::<Vec<_>>()),
+        Series::new("tokens".into(), each().map(|(_, chunk)| chunk.tokens).collect::<Vec<_>>()),
+    ];
+    let columns: Vec<_> = columns.into_iter().map(IntoColumn::into_column).collect();
+    Ok(DataFrame::new(columns.first().map_or(0, Column::len), columns)?)
 }
 
 /// Kind and message of a request that did not complete.
@@ -104,10 +159,14 @@ fn outcome(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn text(name: &str, rows: &[RequestRecord], value: impl Fn(&RequestRecord) -> Option<String>) -> Column {
-    Series::new(name.into(), rows.iter().map(value).collect::<Vec<_>>()).into_column()
+fn text<'a>(
+    name: &str,
+    rows: &[&'a RequestRecord],
+    value: impl Fn(&'a RequestRecord) -> Option<&'a str>,
+) -> Column {
+    Series::new(name.into(), rows.iter().map(|row| value(row)).collect::<Vec<_>>()).into_column()
 }
 
-fn number(name: &str, rows: &[RequestRecord], value: impl Fn(&RequestRecord) -> Option<u64>) -> Column {
-    Series::new(name.into(), rows.iter().map(value).collect::<Vec<_>>()).into_column()
+fn number(name: &str, rows: &[&RequestRecord], value: impl Fn(&RequestRecord) -> Option<u64>) -> Column {
+    Series::new(name.into(), rows.iter().map(|row| value(row)).collect::<Vec<_>>()).into_column()
 }

@@ -5,6 +5,7 @@
 //! the formulas of `docs/metrics.md`, so equal rows give an equal report; what is unknown stays `None`.
 
 mod aggregate;
+mod arrivals;
 mod between;
 mod categories;
 mod client;
@@ -13,12 +14,17 @@ mod effective;
 mod error;
 mod explanation;
 mod explanation_table;
+mod export;
 mod frame;
 mod gaps;
+mod import;
 mod load;
 mod markdown;
 mod samples;
+mod shards;
 mod surroundings;
+mod sweep_table;
+mod sweeps;
 mod totals;
 mod truth;
 mod truth_table;
@@ -28,5 +34,7 @@ mod write;
 pub use self::aggregate::{aggregate, noise_floor};
 pub use self::between::{Allowed, compare_runs};
 pub use self::error::ResultsError;
+pub use self::export::{ExportFormat, Exported, export};
+pub use self::import::{IMPORTED_FILE, ImportError, ImportFormat, import, imported_report, parse_import};
 pub use self::load::{Loaded, load};
-pub use self::write::{comparison_json, report_json, write_files};
+pub use self::write::{comparison_json, report_json, write_files, write_report_files};

@@ -1,14 +1,18 @@
 //! Reads runs and decides whether they are repetitions of one experiment.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bench_core::environment::{EnvironmentRead, read_environment};
 use bench_core::noise::NoiseFloor;
 use bench_core::record::{ArmManifest, ArmStatus, HostInfo, RequestRecord, RunManifest};
+use bench_core::row_stream::for_each_row;
 use bench_core::run_dir::RunDir;
 
 use crate::error::ResultsError;
+use crate::import::IMPORTED_FILE;
+use crate::shards;
 
 /// One or more runs of the same preset on the same machine.
 #[derive(Debug, Clone, Default)]
@@ -56,35 +60,48 @@ impl Loaded {
 /// Reads run directories and merges them.
 ///
 /// Fails if nothing is given, if something cannot be read, if a row does not belong to its manifest, and if two runs
-/// differ in preset, machine or version of the suite.
+/// differ in preset, machine or version of the suite. All shards of a sharded run are one run; one that is missing or
+/// there twice, and a request that two of them made, are refused.
 pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
     let Some(first) = runs.first() else { return Err(ResultsError::NoRuns) };
     let mut loaded = Loaded::default();
+    let mut ends = Vec::new();
     for root in runs {
         add(&mut loaded, first, root)?;
+        ends.push(loaded.rows.len());
     }
+    shards::whole(&loaded.manifests, &loaded.rows, &ends).map_err(|what| ResultsError::Shards { what })?;
     Ok(loaded)
 }
 
 fn add(loaded: &mut Loaded, first: &Path, root: &Path) -> Result<(), ResultsError> {
+    if root.join(IMPORTED_FILE).exists() {
+        return Err(ResultsError::NotMeasured { root: root.to_owned() });
+    }
     let dir = RunDir::existing(root);
     let manifest = dir.read_manifest()?;
     if let Some(what) = unlike(&loaded.manifests, &manifest) {
         return Err(ResultsError::Unlike { first: first.to_owned(), second: root.to_owned(), what });
     }
-    let read = dir.read_rows()?;
-    if let Some(tail) = read.torn_tail {
+    // Shards are parts of the same blocks, other runs have their own.
+    let before = if manifest.shard.is_some() { 0 } else { to_u32(loaded.manifests.len()) };
+    let blocks_before = manifest.preset.run.blocks.get().saturating_mul(before);
+    let known = Known::of(&manifest);
+    let torn_tail = for_each_row(&dir.rows(), |mut row| {
+        known.check(root, &row)?;
+        row.block = row.block.saturating_add(blocks_before);
+        // Rows stay for as long as the report is made: what their vectors hold in reserve would stay, too.
+        row.timing.chunks.shrink_to_fit();
+        row.token_ids.as_mut().into_iter().for_each(Vec::shrink_to_fit);
+        loaded.rows.push(row);
+        Ok::<(), ResultsError>(())
+    })?;
+    if let Some(tail) = torn_tail {
         loaded.notes.push(format!(
             "the last line of {} was cut short ({} bytes): one request is lost",
             dir.rows().display(),
             tail.len()
         ));
-    }
-    let blocks_before = manifest.preset.run.blocks.get().saturating_mul(to_u32(loaded.manifests.len()));
-    for mut row in read.rows {
-        check(root, &manifest, &row)?;
-        row.block = row.block.saturating_add(blocks_before);
-        loaded.rows.push(row);
     }
     loaded.environments.push(environment(&dir, &mut loaded.notes));
     merge_arms(&mut loaded.arms, &manifest.arms);
@@ -129,7 +146,8 @@ fn rank(status: &ArmStatus) -> u8 {
 
 /// Why a run may not join those already read. The same run twice would count each request twice.
 fn unlike(known: &[RunManifest], run: &RunManifest) -> Option<String> {
-    if known.iter().any(|other| other.run_id == run.run_id) {
+    // Shards may share the id of their run; which of them comes twice is told later.
+    if run.shard.is_none() && known.iter().any(|other| other.run_id == run.run_id) {
         return Some(format!("run ids do not differ (both are {})", run.run_id));
     }
     known.first().and_then(|first| difference(first, run))
@@ -149,6 +167,10 @@ fn difference(a: &RunManifest, b: &RunManifest) -> Option<String> {
     if a.suite_version != b.suite_version {
         return Some(format!("versions of the suite differ ({} and {})", a.suite_version, b.suite_version));
     }
+    if a.shard.is_some() && b.shard.is_some() {
+        // Parts of a load may well come from several machines.
+        return None;
+    }
     // The load is of the moment, not of the machine.
     let machine = |host: &HostInfo| HostInfo { load_before: None, ..host.clone() };
     (machine(&a.host) != machine(&b.host)).then(|| {
@@ -157,19 +179,36 @@ fn difference(a: &RunManifest, b: &RunManifest) -> Option<String> {
     })
 }
 
-fn check(root: &Path, manifest: &RunManifest, row: &RequestRecord) -> Result<(), ResultsError> {
-    let stray = |what| ResultsError::Stray { root: root.to_owned(), request_index: row.request_index, what };
-    if row.run_id != manifest.run_id {
-        return Err(stray(format!("run `{}`", row.run_id)));
+/// What rows may name.
+struct Known<'a> {
+    run_id: &'a str,
+    arms: BTreeSet<&'a str>,
+    prompts: BTreeSet<&'a str>,
+}
+
+impl<'a> Known<'a> {
+    fn of(manifest: &'a RunManifest) -> Self {
+        Self {
+            run_id: &manifest.run_id,
+            arms: manifest.arms.iter().map(|arm| arm.label.as_str()).collect(),
+            prompts: manifest.preset.workload.prompts.iter().map(|prompt| prompt.id.as_str()).collect(),
+        }
     }
-    if !manifest.arms.iter().any(|arm| arm.label == row.arm) {
-        return Err(stray(format!("arm `{}`", row.arm)));
+
+    fn check(&self, root: &Path, row: &RequestRecord) -> Result<(), ResultsError> {
+        let stray =
+            |what| ResultsError::Stray { root: root.to_owned(), request_index: row.request_index, what };
+        if row.run_id != self.run_id {
+            return Err(stray(format!("run `{}`", row.run_id)));
+        }
+        if !self.arms.contains(row.arm.as_str()) {
+            return Err(stray(format!("arm `{}`", row.arm)));
+        }
+        if !row.prompt_id.is_empty() && !self.prompts.contains(row.prompt_id.as_str()) {
+            return Err(stray(format!("prompt `{}`", row.prompt_id)));
+        }
+        Ok(())
     }
-    let prompts = &manifest.preset.workload.prompts;
-    if !row.prompt_id.is_empty() && !prompts.iter().any(|prompt| prompt.id == row.prompt_id) {
-        return Err(stray(format!("prompt `{}`", row.prompt_id)));
-    }
-    Ok(())
 }
 
 fn short(hash: &str) -> String {

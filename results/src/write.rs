@@ -1,13 +1,11 @@
 //! The files of a report: `report.json`, `report.md`, `requests.parquet`.
 
-use std::fs::File;
 use std::path::Path;
 
 use bench_core::report::{Report, RunComparison};
-use polars_io::parquet::write::ParquetWriter;
 
 use crate::error::ResultsError;
-use crate::frame::frame;
+use crate::export::write_requests;
 use crate::load::Loaded;
 use crate::markdown::markdown;
 
@@ -23,14 +21,17 @@ pub fn comparison_json(comparison: &RunComparison) -> Result<String, ResultsErro
 
 /// Writes `report.json`, `report.md` and `requests.parquet` into `out`, which is made if it is missing.
 pub fn write_files(loaded: &Loaded, report: &Report, out: &Path) -> Result<(), ResultsError> {
+    write_report_files(report, out)?;
+    let rows: Vec<_> = loaded.rows.iter().collect();
+    write_requests(&out.join("requests.parquet"), &rows)
+}
+
+/// Writes `report.json` and `report.md` into `out`: all there is of an import, which has no requests.
+pub fn write_report_files(report: &Report, out: &Path) -> Result<(), ResultsError> {
     std::fs::create_dir_all(out).map_err(|source| ResultsError::write(out.to_owned(), source))?;
     write(out, "report.json", &report_json(report)?)?;
     let text = markdown(report).map_err(|error| ResultsError::Table(error.to_string()))?;
-    write(out, "report.md", &text)?;
-    let path = out.join("requests.parquet");
-    let file = File::create(&path).map_err(|source| ResultsError::write(path, source))?;
-    ParquetWriter::new(file).finish(&mut frame(loaded)?)?;
-    Ok(())
+    write(out, "report.md", &text)
 }
 
 fn write(out: &Path, name: &str, text: &str) -> Result<(), ResultsError> {

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use bench_core::audit::DivergenceKind;
 use bench_core::jsonl::RowSink;
+use bench_core::load::Shard;
 use bench_core::noise::{NoiseFloor, aa_preset};
 use bench_core::preset::{AcceptanceRule, DraftHead, Preset, SpecDecode, SpecVariant, StackKind};
 use bench_core::record::{ArmManifest, ArmStatus, RequestRecord, RunEnd, RunManifest};
 use bench_core::report::{Comparison, Report, Verdict};
 use bench_core::run_dir::{RunDir, prompt_sha256};
-use bench_core::stack::{SpecCounts, SpecSource, TOP2_MARGINS};
+use bench_core::stack::{SpecCounts, SpecSource, StackInfo, TOP2_MARGINS};
 use bench_core::stats::Metric;
 use bench_core::testing::{manifest, preset, record, stack_info};
 use bench_results::{Allowed, Loaded, ResultsError, aggregate, compare_runs, load, noise_floor};
@@ -246,7 +247,13 @@ fn two_runs_are_compared_arm_by_arm_on_their_own_blocks() {
 
 #[test]
 fn what_differs_besides_the_question_is_refused_by_name() {
-    let a = loaded(&run("a", experiment(), faster_by(0)));
+    let mut first = run("a", experiment(), faster_by(0));
+    for info in first.0.arms.iter_mut().filter_map(|arm| arm.info.as_mut()) {
+        info.kv_type = Some("f16".to_owned());
+        info.target_sha256 = Some("1".repeat(64));
+        info.details.insert("draft_position".to_owned(), "constant".to_owned());
+    }
+    let a = loaded(&first);
     let against = |change: &dyn Fn(&mut RunManifest), allowed: &[Allowed]| {
         let mut other = run("b", experiment(), faster_by(0));
         change(&mut other.0);
@@ -271,6 +278,24 @@ fn what_differs_besides_the_question_is_refused_by_name() {
     refused(&|run| run.host.cpu = None, "machines differ");
     refused(&|run| run.target_sha256 = Some("2".repeat(64)), "targets differ");
     refused(&|run| run.preset.serving.threads = NonZeroU32::new(7).unwrap(), "`--allow serving`");
+    let info = |run: &mut RunManifest, change: fn(&mut StackInfo)| {
+        run.arms.iter_mut().filter_map(|arm| arm.info.as_mut()).for_each(change);
+    };
+    refused(&|run| info(run, |info| info.kv_type = Some("q8_0".to_owned())), "KV types of native/none");
+    refused(
+        &|run| info(run, |info| info.target_sha256 = Some("3".repeat(64))),
+        "target files of native/none",
+    );
+    let rising = |info: &mut StackInfo| {
+        info.details.insert("draft_position".to_owned(), "rising".to_owned());
+    };
+    refused(&|run| info(run, rising), "draft positions of native/none");
+    refused(
+        &|run| run.arms.iter_mut().for_each(|arm| arm.stack = StackKind::Vllm),
+        "\"GGUF\" and \"safetensors\"",
+    );
+    // What one of them does not know contradicts nothing.
+    against(&|run| info(run, |info| info.kv_type = None), &[]).unwrap();
     let allowed = against(&|run| run.host.cpu = None, &[Allowed::Machine]).unwrap();
     assert!(allowed.notes.iter().any(|note| note.starts_with("allowed: machines differ")), "{allowed:?}");
     // How often, and how the result is judged, is no difference.
@@ -280,6 +305,84 @@ fn what_differs_besides_the_question_is_refused_by_name() {
     let b = loaded(&run("b", experiment(), faster_by(0)));
     let error = compare_runs((&a, &b), &named, &[]).unwrap_err().to_string();
     assert!(error.contains("no arm `native/other`; it has native/none, native/mtp"), "{error}");
+}
+
+#[test]
+fn another_gpu_is_another_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let on = |id: &str, gpu: Option<&str>| {
+        let path = store(&dir.path().join(id), &run(id, experiment(), faster_by(0)));
+        let device = |name: &str| serde_json::json!({"name": name, "uuid": null, "memory_bytes": null, "sm_clock_max_mhz": null});
+        let host = gpu.map_or_else(
+            || serde_json::json!({"nvml": "absent", "reason": "no driver"}),
+            |name| serde_json::json!({"nvml": "present", "driver": null, "cuda": null, "devices": [device(name)]}),
+        );
+        let head = serde_json::json!({"line": "head", "schema": 1, "interval_ms": 1000, "cpu_count": 2, "gpu": host});
+        std::fs::write(RunDir::existing(&path).environment(), format!("{head}\n")).unwrap();
+        load(&[path]).unwrap()
+    };
+    let (h200, l4, none) = (on("a", Some("NVIDIA H200")), on("b", Some("NVIDIA L4")), on("c", None));
+    let error = compare_runs((&h200, &l4), &[], &[]).unwrap_err().to_string();
+    assert!(error.contains("GPUs differ: [\"NVIDIA H200\"] and [\"NVIDIA L4\"]"), "{error}");
+    assert!(compare_runs((&h200, &l4), &[], &[Allowed::Machine]).is_ok());
+    assert!(compare_runs((&h200, &none), &[], &[]).is_ok(), "unknown is no other");
+}
+
+fn shard(index: u32, of: u32) -> Shard {
+    Shard { index, of: NonZeroU32::new(of).unwrap() }
+}
+
+/// One run in two directories: each shard was asked one of the two prompts.
+fn sharded(dir: &Path) -> Vec<(RunManifest, Vec<RequestRecord>, PathBuf)> {
+    let whole = run("a", experiment(), faster_by(200));
+    let part = |index: u32| {
+        let (mut manifest, mut rows) = whole.clone();
+        manifest.shard = Some(shard(index, 2));
+        let prompt = &whole.0.preset.workload.prompts[index as usize].id;
+        rows.retain(|row| row.prompt_id == *prompt);
+        let path = dir.join(format!("shard-{index}"));
+        (manifest, rows, path)
+    };
+    vec![part(0), part(1)]
+}
+
+#[test]
+fn all_shards_are_one_run_and_less_or_more_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = |nth: usize, at: &str, change: &dyn Fn(&mut RunManifest, &mut Vec<RequestRecord>)| {
+        let (mut manifest, mut rows, _) = sharded(dir.path()).swap_remove(nth);
+        change(&mut manifest, &mut rows);
+        store(&dir.path().join(at), &(manifest, rows))
+    };
+    let as_is = |_: &mut RunManifest, _: &mut Vec<RequestRecord>| {};
+    let (first, second) = (stored(0, "0", &as_is), stored(1, "1", &as_is));
+    let merged = aggregate(&load(&[second.clone(), first.clone()]).unwrap()).unwrap();
+    let whole = aggregate(&loaded(&run("a", experiment(), faster_by(200)))).unwrap();
+    assert_eq!(merged.blocks, whole.blocks);
+    assert_eq!(merged.comparisons, whole.comparisons);
+    assert_eq!(merged.arms[1].tokens_per_s, whole.arms[1].tokens_per_s);
+
+    let refused = |runs: &[PathBuf], what: &str| {
+        let error = load(runs).unwrap_err();
+        assert!(matches!(error, ResultsError::Shards { .. }) && error.hint().is_some(), "{error}");
+        assert!(error.to_string().contains(what), "{error}");
+    };
+    refused(std::slice::from_ref(&first), "1 of 2 shards are missing, the first of them 1");
+    refused(&[first.clone(), first.clone(), second.clone()], "shard 0 of 2 is there 2 times");
+    let other = stored(1, "of-3", &|run, _| run.shard = Some(shard(1, 3)));
+    refused(&[first.clone(), other], "one is a part of 2, another of 3");
+    let counted = stored(1, "from-1", &|run, _| run.shard = Some(shard(2, 2)));
+    refused(&[first.clone(), counted], "shards are counted from 0");
+    let mixed = stored(1, "whole", &|run, rows| {
+        (run.shard, run.run_id) = (None, "b".to_owned());
+        rows.iter_mut().for_each(|row| row.run_id = "b".to_owned());
+    });
+    refused(&[first.clone(), mixed], "1 of 2 are shards");
+    let twice = stored(1, "twice", &|_, rows| {
+        let mut again = sharded(dir.path()).swap_remove(0).1;
+        rows.append(&mut again);
+    });
+    refused(&[first, twice], "shards 0 and 1 overlap: native/none was asked prompt `a` in block 0 by both");
 }
 
 #[test]

@@ -79,8 +79,13 @@ pub struct PairSample {
 /// with fewer than [`MIN_BLOCKS`] blocks.
 #[must_use]
 pub fn estimate_ratio(samples: &[Sample], config: &BootstrapConfig) -> Option<Estimate> {
-    let clusters = Clusters::new(samples, |sample| (sample.block, sample.prompt));
-    clusters.estimate(config, Tails::NoNarrowerThanStudent, sum_ratio)
+    // A block is drawn whole: its sums are all that a resample needs of it.
+    let add = |sums: &mut Sample, sample: &Sample| {
+        sums.numerator += sample.numerator;
+        sums.denominator += sample.denominator;
+    };
+    let sums = Clusters::new(samples, |sample| (sample.block, sample.prompt)).sums(add);
+    sums.estimate(config, Tails::NoNarrowerThanStudent, sum_ratio)
 }
 
 fn sum_ratio(drawn: Draw<'_, Sample>) -> Option<f64> {
@@ -116,20 +121,25 @@ pub fn estimate_ratio_over_prompts(samples: &[Sample], config: &BootstrapConfig)
 /// The median of all values. `None` and interval as in [`estimate_ratio`].
 #[must_use]
 pub fn estimate_median(values: &[Clustered], config: &BootstrapConfig) -> Option<Estimate> {
+    if values.iter().any(|value| value.value.is_nan()) {
+        return None;
+    }
     let clusters = Clusters::new(values, |value| (value.block, value.prompt));
-    let mut room = Vec::with_capacity(values.len());
-    clusters.estimate(config, Tails::NoNarrowerThanStudent, |drawn| {
-        room.clear();
-        drawn.for_each(|value| room.push(value.value));
-        percentile_in_place(&mut room, 0.5)
-    })
+    let ranked = Ranked::new(&clusters);
+    clusters.estimate(config, Tails::NoNarrowerThanStudent, |drawn| ranked.median(&drawn.times()))
 }
 
 /// Candidate's ratio of sums over the baseline's, both drawn with the same clusters, and the number of pairs.
 /// `None` and interval as in [`estimate_ratio`].
 #[must_use]
 pub fn paired_ratio(pairs: &[PairSample], config: &BootstrapConfig) -> Option<(Estimate, u64)> {
-    let clusters = Clusters::new(pairs, |pair| (pair.block, pair.prompt));
+    let add = |sums: &mut PairSample, pair: &PairSample| {
+        sums.a_num += pair.a_num;
+        sums.a_den += pair.a_den;
+        sums.b_num += pair.b_num;
+        sums.b_den += pair.b_den;
+    };
+    let clusters = Clusters::new(pairs, |pair| (pair.block, pair.prompt)).sums(add);
     let estimate = clusters.estimate(config, Tails::NoNarrowerThanStudent, |drawn| {
         let mut sums = [0.0; 4];
         drawn.for_each(|pair| {
@@ -168,6 +178,19 @@ impl<T: Copy> Clusters<T> {
         Self { items, blocks }
     }
 
+    /// One observation a block: what `add` makes of all of them. Sums of whole numbers are the same in any order.
+    fn sums(self, add: impl Fn(&mut T, &T)) -> Self {
+        let sum = |block: &Range<usize>| {
+            let (first, others) = self.items[block.clone()].split_first()?;
+            let mut sums = *first;
+            others.iter().for_each(|item| add(&mut sums, item));
+            Some(sums)
+        };
+        let items: Vec<T> = self.blocks.iter().filter_map(sum).collect();
+        let blocks = (0..items.len()).map(|nth| nth..nth + 1).collect();
+        Self { items, blocks }
+    }
+
     /// The statistic of all observations, and its interval over resamples.
     fn estimate(
         &self,
@@ -175,7 +198,7 @@ impl<T: Copy> Clusters<T> {
         tails: Tails,
         mut statistic: impl FnMut(Draw<'_, T>) -> Option<f64>,
     ) -> Option<Estimate> {
-        let point = statistic(Draw::All(&self.items))?;
+        let point = statistic(Draw::All(self))?;
         let bounds = self.bounds(config, (point, tails), statistic);
         Some(Estimate { point, low: bounds.map(|(low, _)| low), high: bounds.map(|(_, high)| high) })
     }
@@ -195,6 +218,61 @@ impl<T: Copy> Clusters<T> {
             (0..config.resamples).filter_map(|_| statistic(Draw::Resample(self, &mut random))).collect();
         interval(point, replicates, (self.blocks.len(), config.confidence), tails)
     }
+}
+
+/// Values in order, each with its block: the median of any resample without sorting again.
+struct Ranked {
+    /// (value, block).
+    values: Vec<(f64, usize)>,
+    /// For every [`STRIDE`]-th place of `values`: how many of each block lie before it.
+    before: Vec<Vec<usize>>,
+    sizes: Vec<usize>,
+}
+
+/// Places between two counts: what is searched one by one.
+const STRIDE: usize = 64;
+
+impl Ranked {
+    fn new(clusters: &Clusters<Clustered>) -> Self {
+        let of_block = |(block, range): (usize, &Range<usize>)| {
+            clusters.items[range.clone()].iter().map(move |item| (item.value, block)).collect::<Vec<_>>()
+        };
+        let mut values: Vec<_> = clusters.blocks.iter().enumerate().flat_map(of_block).collect();
+        values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let mut counts = vec![0; clusters.blocks.len()];
+        let mut before = Vec::new();
+        for stride in values.chunks(STRIDE) {
+            before.push(counts.clone());
+            stride.iter().for_each(|(_, block)| counts[*block] += 1);
+        }
+        Self { values, before, sizes: counts }
+    }
+
+    /// The median of all values, each block's counted so many times: [`percentile_in_place`] of the list that this
+    /// stands for.
+    fn median(&self, times: &[usize]) -> Option<f64> {
+        let count = weighed(&self.sizes, times);
+        let middle = count.checked_sub(1)? / 2;
+        let low = self.at(middle, times)?;
+        let high = if count.is_multiple_of(2) { self.at(middle + 1, times)? } else { low };
+        Some(low + (high - low) * 0.5)
+    }
+
+    /// The value at this place of the list, from 0.
+    fn at(&self, place: usize, times: &[usize]) -> Option<f64> {
+        let stride = self.before.partition_point(|counts| weighed(counts, times) <= place).checked_sub(1)?;
+        let mut passed = weighed(&self.before[stride], times);
+        let mut following = self.values[stride * STRIDE..].iter();
+        let found = following.find(|(_, block)| {
+            passed += times[*block];
+            passed > place
+        })?;
+        Some(found.0)
+    }
+}
+
+fn weighed(counts: &[usize], times: &[usize]) -> usize {
+    counts.iter().zip(times).map(|(count, times)| count * times).sum()
 }
 
 /// How the ends of an interval are read off resamples.
@@ -242,14 +320,28 @@ fn student_reach(point: f64, replicates: &[f64], (clusters, confidence): (usize,
 
 /// Observations that a statistic is computed of.
 enum Draw<'a, T> {
-    All(&'a [T]),
+    All(&'a Clusters<T>),
     Resample(&'a Clusters<T>, &'a mut SplitMix64),
 }
 
 impl<T: Copy> Draw<'_, T> {
+    /// How often each block is drawn.
+    fn times(self) -> Vec<usize> {
+        match self {
+            Self::All(clusters) => vec![1; clusters.blocks.len()],
+            Self::Resample(clusters, random) => {
+                let mut times = vec![0; clusters.blocks.len()];
+                for _ in 0..clusters.blocks.len() {
+                    times[random.index(clusters.blocks.len())] += 1;
+                }
+                times
+            }
+        }
+    }
+
     fn for_each(self, mut visit: impl FnMut(T)) {
         match self {
-            Self::All(items) => items.iter().copied().for_each(visit),
+            Self::All(clusters) => clusters.items.iter().copied().for_each(visit),
             Self::Resample(clusters, random) => {
                 for _ in 0..clusters.blocks.len() {
                     let block = clusters.blocks[random.index(clusters.blocks.len())].clone();

@@ -218,3 +218,29 @@ proptest! {
         prop_assert_eq!(estimate_ratio(&shuffled, &config(100)), estimate_ratio(&ordered, &config(100)));
     }
 }
+
+/// Blocks of unlike sizes with many equal values: what is looked up is the middle of the list that a resample stands for.
+#[test]
+fn the_median_of_resamples_is_that_of_their_lists() {
+    let mut random = SplitMix64::new(7);
+    for (blocks, most) in [(1, 1), (2, 3), (7, 40), (12, 150)] {
+        let mut values = Vec::new();
+        for block in 0..blocks {
+            for prompt in 0..=random.index(most) {
+                let (value, prompt) = (random.index(30) as f64 / 7.0, u32::try_from(prompt).unwrap());
+                values.push(Clustered { block, prompt, value });
+            }
+        }
+        let clusters = Clusters::new(&values, |value| (value.block, value.prompt));
+        let ranked = Ranked::new(&clusters);
+        for _ in 0..50 {
+            let times = Draw::Resample(&clusters, &mut random).times();
+            let repeat = |(block, range): (usize, &Range<usize>)| {
+                let items = clusters.items[range.clone()].iter().map(|item| item.value);
+                items.cycle().take(range.len() * times[block]).collect::<Vec<_>>()
+            };
+            let list: Vec<f64> = clusters.blocks.iter().enumerate().flat_map(repeat).collect();
+            assert_eq!(ranked.median(&times), median(&list), "{times:?}");
+        }
+    }
+}

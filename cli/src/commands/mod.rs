@@ -2,6 +2,8 @@
 
 mod compare;
 mod doctor;
+mod export;
+mod import;
 mod lower;
 mod mock;
 mod model;
@@ -20,6 +22,8 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Report(args) => report::report(&args),
+        Command::Export(args) => export::export(&args),
+        Command::Import(args) => import::import(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Presets(command) => presets::presets(&command),
         Command::Model(command) => model::model(&command),

@@ -23,6 +23,13 @@ pub(crate) fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
 
 /// Makes the report of these runs and writes every form of it into `out`.
 pub(crate) fn write_report(runs: &[PathBuf], out: &Path) -> Result<Report, Failure> {
+    if let [run] = runs
+        && let Some(report) = bench_results::imported_report(run)?
+    {
+        bench_results::write_report_files(&report, out)?;
+        bench_plots::write_report(&report, out)?;
+        return Ok(report);
+    }
     let loaded = bench_results::load(runs)?;
     let run = loaded.manifest();
     let floor = if is_aa(&run.preset) {
@@ -53,6 +60,8 @@ pub(crate) fn say_where(out: &Path) {
 
 /// 0 if every arm that had to be measured was, 3 otherwise.
 pub(crate) fn exit_code(report: &Report) -> ExitCode {
-    let good = report.arms.iter().all(|arm| arm.skipped.is_some() || (arm.valid && arm.failures == 0));
+    // What another tool measured is not ours to judge.
+    let good = report.imported.is_some()
+        || report.arms.iter().all(|arm| arm.skipped.is_some() || (arm.valid && arm.failures == 0));
     if good { ExitCode::SUCCESS } else { ExitCode::from(3) }
 }

@@ -1,0 +1,42 @@
+//! `bench export`: runs in the forms of other tools.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use bench_core::run_dir::RunDir;
+use bench_results::{ExportFormat, Exported};
+
+use crate::args::{ExportArgs, ExportFormatArg};
+use crate::failure::Failure;
+
+pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
+    let out = args.out.clone().unwrap_or_else(|| RunDir::existing(&args.runs[0]).root().join("export"));
+    let loaded = bench_results::load(&args.runs)?;
+    let report = bench_results::aggregate(&loaded)?;
+    let Exported { files, left_out } = bench_results::export(&loaded, &report, format(args.format), &out)?;
+    for why in &left_out {
+        // A closed pipe is no failure.
+        drop(writeln!(std::io::stderr(), "left out: {why}"));
+    }
+    for file in &files {
+        drop(writeln!(std::io::stdout(), "{}", file.display()));
+    }
+    if files.is_empty() {
+        return Err(Failure::with_hint(
+            "nothing could be exported in this form",
+            "other forms ask for less: `--format parquet` takes every run",
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn format(format: ExportFormatArg) -> ExportFormat {
+    match format {
+        ExportFormatArg::Parquet => ExportFormat::Parquet,
+        ExportFormatArg::Vllm => ExportFormat::VllmJson,
+        ExportFormatArg::Csv => ExportFormat::Csv,
+        ExportFormatArg::Markdown => ExportFormat::Markdown,
+        ExportFormatArg::Block => ExportFormat::Block,
+        ExportFormatArg::SpeculationProfile => ExportFormat::SpeculationProfile,
+    }
+}
