@@ -8,43 +8,66 @@ use bench_core::report::Gaps;
 
 /// Gaps between successive chunks with output, over all requests; `None` without one.
 pub(crate) fn between_chunks(rows: &[&RequestRecord]) -> Option<Gaps> {
-    let gaps = rows.iter().flat_map(|row| row.timing.chunks.windows(2));
-    summary(gaps.map(|pair| (ms(pair[0].at_ns, pair[1].at_ns), 1)).collect())
+    summary(&chunk_gaps(rows))
 }
 
 /// The same by token: each gap in equal parts to the tokens of the chunk that ends it. `None` if some chunk does not tell
 /// its tokens, since gaps without it would be of other chunks.
 pub(crate) fn between_tokens(rows: &[&RequestRecord]) -> Option<Gaps> {
+    summary(&token_gaps(rows)?)
+}
+
+/// Gaps between chunks in milliseconds, shortest first, each counting once.
+pub(crate) fn chunk_gaps(rows: &[&RequestRecord]) -> Vec<(f64, u32)> {
+    let gaps = rows.iter().flat_map(|row| row.timing.chunks.windows(2));
+    sorted(gaps.map(|pair| (ms(pair[0].at_ns, pair[1].at_ns), 1)).collect())
+}
+
+/// Gaps between tokens in milliseconds, shortest first, with how many tokens each counts for.
+pub(crate) fn token_gaps(rows: &[&RequestRecord]) -> Option<Vec<(f64, u32)>> {
     let gaps = rows.iter().flat_map(|row| row.timing.chunks.windows(2));
     let by_token = gaps.map(|pair| {
         let tokens = pair[1].tokens?;
         Some((ms(pair[0].at_ns, pair[1].at_ns) / f64::from(tokens.max(1)), tokens))
     });
     let by_token: Option<Vec<_>> = by_token.collect();
-    summary(by_token?.into_iter().filter(|(_, tokens)| *tokens > 0).collect())
+    Some(sorted(by_token?.into_iter().filter(|(_, tokens)| *tokens > 0).collect()))
+}
+
+/// Each of these shares' nearest rank: the least value that at least this share of all do not exceed. `shares` ascend,
+/// and so do `values`, each with how often it counts. Nothing of nothing.
+pub(crate) fn nearest_ranks(values: &[(f64, u32)], shares: impl Iterator<Item = f64>) -> Vec<f64> {
+    let count: u64 = values.iter().map(|(_, times)| u64::from(*times)).sum();
+    let mut rest = values.iter();
+    let Some(&(mut value, times)) = rest.next() else { return Vec::new() };
+    let mut passed = f64::from(times);
+    let rank = |share: f64| {
+        while passed < share * count as f64 {
+            let Some(&(next, times)) = rest.next() else { break };
+            value = next;
+            passed += f64::from(times);
+        }
+        value
+    };
+    shares.map(rank).collect()
 }
 
 fn ms(from_ns: u64, to_ns: u64) -> f64 {
     to_ns.saturating_sub(from_ns) as f64 / 1e6
 }
 
-/// Values with how often each counts.
-fn summary(mut gaps: Vec<(f64, u32)>) -> Option<Gaps> {
+fn sorted(mut gaps: Vec<(f64, u32)>) -> Vec<(f64, u32)> {
     gaps.sort_by(|a, b| a.0.total_cmp(&b.0));
+    gaps
+}
+
+/// Sorted values with how often each counts.
+fn summary(gaps: &[(f64, u32)]) -> Option<Gaps> {
     let count: u64 = gaps.iter().map(|(_, times)| u64::from(*times)).sum();
     let max_ms = gaps.last()?.0;
     let total: f64 = gaps.iter().map(|(gap, times)| gap * f64::from(*times)).sum();
-    // The nearest rank: the least value that at least this share of all do not exceed.
-    let rank = |share: f64| {
-        let wanted = share * count as f64;
-        let mut passed = 0.0;
-        let at = gaps.iter().find(|(_, times)| {
-            passed += f64::from(*times);
-            passed >= wanted
-        });
-        at.map_or(max_ms, |(gap, _)| *gap)
-    };
-    Some(Gaps { count, mean_ms: total / count as f64, p50_ms: rank(0.5), p99_ms: rank(0.99), max_ms })
+    let ranks = nearest_ranks(gaps, [0.5, 0.99].into_iter());
+    Some(Gaps { count, mean_ms: total / count as f64, p50_ms: ranks[0], p99_ms: ranks[1], max_ms })
 }
 
 #[cfg(test)]

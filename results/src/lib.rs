@@ -15,6 +15,7 @@ mod explanation;
 mod explanation_table;
 mod frame;
 mod gaps;
+mod latency;
 mod load;
 mod markdown;
 mod samples;

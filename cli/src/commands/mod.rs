@@ -6,6 +6,7 @@ mod lower;
 mod mock;
 mod model;
 mod presets;
+mod publish;
 mod report;
 mod run;
 mod serve;
@@ -20,6 +21,7 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Report(args) => report::report(&args),
+        Command::Publish(args) => publish::publish(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Presets(command) => presets::presets(&command),
         Command::Model(command) => model::model(&command),
