@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Lossless;
 use crate::environment::{EnvironmentHead, Span};
 use crate::explanation::Explanation;
+use crate::latency::{LatencyPercentiles, RequestTimeline};
 use crate::load::LoadReport;
 use crate::preset::{SpecDecode, StackKind};
 use crate::record::HostInfo;
@@ -205,6 +206,12 @@ pub struct ArmReport {
     /// Where its decode time went and what follows from it; `None` where the stack tells no times of rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,
+    /// Latencies as curves; `None` without a completed request, and in reports made before they were kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<LatencyPercentiles>,
+    /// One request, chunk by chunk: the first prompt of the first block that the arm completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<RequestTimeline>,
 }
 
 /// Gaps of completed requests, each counted by itself: no mean over a request hides a stall.

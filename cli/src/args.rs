@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// Compare two runs that were not interleaved: intervals, tests, verdicts, outputs
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Make a static site of many runs: an index with filters, trends, each run's page and raw rows
+    #[command(after_help = PUBLISH_EXAMPLES)]
+    Publish(PublishArgs),
     /// The shipped presets
     #[command(subcommand)]
     Presets(PresetsCommand),
@@ -187,6 +190,24 @@ pub(crate) enum ImportFormatArg {
     Guidellm,
     /// llama.cpp's `speed_bench.py`
     SpeedBench,
+}
+
+const PUBLISH_EXAMPLES: &str = "\
+Examples:
+  bench publish site                                  the runs under results/published
+  bench publish site bench-runs/a bench-runs/b
+
+Open site/index.html from the disk, or put the directory on any web server (GitHub Pages: .github/workflows/publish.yml).
+Pages are made again from the rows; prompts and outputs are in them, so publish only what may be seen.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PublishArgs {
+    /// Where to write the site
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Run directories. Default: those under results/published
+    #[arg(value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
 }
 
 const COMPARE_EXAMPLES: &str = "\

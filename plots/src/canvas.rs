@@ -113,6 +113,15 @@ impl Canvas<'_> {
         self.draw(&PathElement::new([point(from), point(to)], colour.stroke_width(pixels(width))))
     }
 
+    /// Straight lines from each point to the next; nothing of fewer than two.
+    pub(crate) fn path(&self, points: &[(f64, f64)], width: f64, colour: RGBColor) -> Result<(), PlotError> {
+        if points.len() < 2 {
+            return Ok(());
+        }
+        let points: Vec<_> = points.iter().copied().map(point).collect();
+        self.draw(&PathElement::new(points, colour.stroke_width(pixels(width))))
+    }
+
     /// A disc.
     pub(crate) fn dot(&self, centre: (f64, f64), radius: f64, colour: RGBColor) -> Result<(), PlotError> {
         self.draw(&Circle::new(point(centre), pixels(radius), colour.filled()))

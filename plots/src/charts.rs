@@ -2,29 +2,87 @@
 
 use bench_core::preset::StackKind;
 use bench_core::report::{ArmReport, Estimate, Report};
+use maud::{Markup, html};
 
-use crate::rows::{Axis, Interval, Row, RowChart};
+use crate::curves::{self, CurveChart};
+use crate::error::PlotError;
+use crate::rows::{self, Axis, Interval, Row, RowChart};
+use crate::theme::Theme;
 use crate::words::{absence, date, incomparable, number, percent, variant, verdict, within_stack};
+use crate::{latency, machine, speed, tables};
 
-/// A chart with the name of its files.
+/// A chart with the name of its files and its numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Chart {
     pub(crate) name: &'static str,
-    pub(crate) rows: RowChart,
+    pub(crate) picture: Picture,
+    pub(crate) table: Markup,
 }
 
-/// All charts, in page order. A run without speculation has the first one only.
-pub(crate) fn charts(report: &Report) -> Vec<Chart> {
-    let mut charts = vec![Chart { name: "throughput", rows: throughput(report) }];
-    if within_stack(report).next().is_some() {
-        charts.push(Chart { name: "speedup", rows: speedup(report) });
+/// What is drawn.
+#[derive(Debug, Clone)]
+pub(crate) enum Picture {
+    Rows(RowChart),
+    Curves(CurveChart),
+}
+
+impl Picture {
+    /// The picture as SVG.
+    pub(crate) fn draw(&self, width: f64, theme: Theme) -> Result<String, PlotError> {
+        match self {
+            Self::Rows(chart) => rows::draw(chart, width, theme),
+            Self::Curves(chart) => curves::draw(chart, width, theme),
+        }
     }
-    if speculating(report).next().is_some() {
-        charts.push(Chart { name: "acceptance", rows: acceptance(report) });
+}
+
+/// The charts of a report in page order, and for those that it has no numbers for one line that says why.
+#[derive(Debug, Default)]
+pub(crate) struct Charts {
+    pub(crate) drawn: Vec<Chart>,
+    pub(crate) missing: Vec<&'static str>,
+}
+
+impl Charts {
+    pub(crate) fn add(&mut self, name: &'static str, picture: Picture, table: Markup) {
+        self.drawn.push(Chart { name, picture, table });
     }
-    if speculating(report).any(|arm| !arm.categories.is_empty()) {
-        charts.push(Chart { name: "acceptance-by-category", rows: by_category(report) });
+
+    /// Adds the chart, or why it is not there.
+    pub(crate) fn offer(&mut self, name: &'static str, made: Option<(Picture, Markup)>, why: &'static str) {
+        match made {
+            Some((picture, table)) => self.add(name, picture, table),
+            None => self.missing.push(why),
+        }
     }
+}
+
+/// All charts of a report.
+pub(crate) fn charts(report: &Report) -> Charts {
+    let mut charts = Charts::default();
+    let table =
+        html! { (tables::throughput(report)) (tables::gaps(report)) (tables::category_speed(report)) };
+    charts.add("throughput", Picture::Rows(throughput(report)), table);
+    let within: Vec<_> = within_stack(report).map(|(_, comparison)| comparison).collect();
+    let compared =
+        (!within.is_empty()).then(|| (Picture::Rows(speedup(report)), tables::comparisons(report, within)));
+    charts.offer("speedup", compared, "Speed-up: one way of decoding was measured.");
+    charts.offer(
+        "speedup-by-category",
+        speed::by_category(report),
+        "Speed-up by category: no valid arm has a ratio to its baseline by category.",
+    );
+    let speculates = speculating(report).next().is_some();
+    let made = speculates.then(|| (Picture::Rows(acceptance(report)), tables::acceptance(report)));
+    charts.offer("acceptance", made, "Acceptance: no arm speculates.");
+    let made = speculating(report).any(|arm| !arm.categories.is_empty()).then(|| {
+        let table = html! { (tables::categories(report)) (tables::category_positions(report)) };
+        (Picture::Rows(by_category(report)), table)
+    });
+    charts.offer("acceptance-by-category", made, "Acceptance by category: no arm has counts by category.");
+    speed::add(report, &mut charts);
+    latency::add(report, &mut charts);
+    machine::add(report, &mut charts);
     charts
 }
 
@@ -50,7 +108,13 @@ fn throughput(report: &Report) -> RowChart {
         title: "Decode throughput".to_owned(),
         subtitle: format!("Tokens per second of one stream, preset {}. {}", report.preset, whisker(report)),
         footer: footer(report),
-        axis: Axis { min: 0.0, max: if max > 0.0 { max } else { 1.0 }, reference: 0.0, tick: plain_tick },
+        axis: Axis {
+            min: 0.0,
+            max: if max > 0.0 { max } else { 1.0 },
+            reference: 0.0,
+            is_log: false,
+            tick: plain_tick,
+        },
         rows,
     }
 }
@@ -87,7 +151,7 @@ fn speedup(report: &Report) -> RowChart {
             whisker(report)
         ),
         footer: footer(report),
-        axis: Axis { min: min - pad, max: max + pad, reference: 1.0, tick: ratio_tick },
+        axis: Axis { min: min - pad, max: max + pad, reference: 1.0, is_log: false, tick: ratio_tick },
         rows,
     }
 }
@@ -117,7 +181,7 @@ fn acceptance(report: &Report) -> RowChart {
                    verify steps (marginal). – is not reported."
             .to_owned(),
         footer: footer(report),
-        axis: Axis { min: 0.0, max: 1.0, reference: 0.0, tick: percent },
+        axis: Axis { min: 0.0, max: 1.0, reference: 0.0, is_log: false, tick: percent },
         rows,
     }
 }
@@ -160,7 +224,7 @@ fn by_category(report: &Report) -> RowChart {
             percent(report.confidence)
         ),
         footer: footer(report),
-        axis: Axis { min: 0.0, max: 1.0, reference: 0.0, tick: percent },
+        axis: Axis { min: 0.0, max: 1.0, reference: 0.0, is_log: false, tick: percent },
         rows,
     }
 }
@@ -178,7 +242,7 @@ fn category_names(report: &Report) -> Vec<(&str, u64)> {
 }
 
 /// Arms that were asked to speculate.
-fn speculating(report: &Report) -> impl Iterator<Item = &ArmReport> {
+pub(crate) fn speculating(report: &Report) -> impl Iterator<Item = &ArmReport> {
     report.arms.iter().filter(|arm| arm.speculation.draft_max().is_some())
 }
 
@@ -209,7 +273,7 @@ fn positions(arm: &ArmReport, accepted: &[u64], drafted: Option<&[u64]>) -> Vec<
 }
 
 /// Stacks in report order, with their arms.
-fn stacks(report: &Report) -> Vec<(StackKind, Vec<&ArmReport>)> {
+pub(crate) fn stacks(report: &Report) -> Vec<(StackKind, Vec<&ArmReport>)> {
     let mut stacks: Vec<(StackKind, Vec<&ArmReport>)> = Vec::new();
     for arm in &report.arms {
         match stacks.iter_mut().find(|(stack, _)| *stack == arm.stack) {
@@ -220,11 +284,11 @@ fn stacks(report: &Report) -> Vec<(StackKind, Vec<&ArmReport>)> {
     stacks
 }
 
-fn interval(value: Estimate) -> Interval {
+pub(crate) fn interval(value: Estimate) -> Interval {
     Interval { point: value.point, ends: value.low.zip(value.high) }
 }
 
-fn whisker(report: &Report) -> String {
+pub(crate) fn whisker(report: &Report) -> String {
     let drawn = report.arms.iter().filter_map(|arm| arm.tokens_per_s).any(|value| value.low.is_some());
     if drawn {
         format!("Whisker: {} bootstrap interval over blocks.", percent(report.confidence))
@@ -233,7 +297,7 @@ fn whisker(report: &Report) -> String {
     }
 }
 
-fn footer(report: &Report) -> String {
+pub(crate) fn footer(report: &Report) -> String {
     let requests: u64 = report.arms.iter().map(|arm| arm.n_requests).sum();
     format!(
         "n = {requests} requests, {} blocks · {} · {} · suite {}",
@@ -244,11 +308,11 @@ fn footer(report: &Report) -> String {
     )
 }
 
-fn plain_tick(value: f64) -> String {
+pub(crate) fn plain_tick(value: f64) -> String {
     if (value - value.round()).abs() < 1e-6 { format!("{value:.0}") } else { number(value) }
 }
 
-fn ratio_tick(value: f64) -> String {
+pub(crate) fn ratio_tick(value: f64) -> String {
     let text = format!("{value:.2}");
     format!("{}×", text.trim_end_matches('0').trim_end_matches('.'))
 }

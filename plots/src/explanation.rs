@@ -12,7 +12,7 @@ pub(crate) fn explanation(report: &Report) -> Markup {
         report.arms.iter().filter_map(|arm| Some((&arm.label, arm.explanation.as_ref()?))).collect();
     html! { @if !explained.is_empty() {
         section id="explanation" { h2 { "Where the time went" }
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr { th { "arm" } th.n { "draft, ms" } th.n { "verify" } th.n { "sample" } th.n { "host" } th.n { "a round" } th.n { "of the ceiling" } th.n { "predicted" } th.n { "measured" } } }
                 tbody { @for (label, explanation) in &explained { (row(label, explanation)) } }
             } }

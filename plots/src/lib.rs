@@ -4,14 +4,20 @@
 //! Invariant: an arm of the report is a row of every chart it belongs to. What failed, was skipped or cannot be
 //! compared is drawn as a labelled gap, never left out.
 
+mod axis;
 mod canvas;
 mod charts;
+mod curves;
 mod error;
 mod explanation;
+mod latency;
 mod load;
+mod machine;
 mod page;
 mod raster;
 mod rows;
+mod site;
+mod speed;
 mod tables;
 mod theme;
 mod truth;
@@ -22,6 +28,7 @@ use std::path::{Path, PathBuf};
 use bench_core::report::Report;
 
 pub use self::error::PlotError;
+pub use self::site::{SiteRun, write_index};
 
 use self::charts::Chart;
 use self::theme::Theme;
@@ -33,10 +40,9 @@ pub fn write_report(report: &Report, out: &Path) -> Result<Vec<PathBuf>, PlotErr
     canvas::register_fonts()?;
     let charts = charts::charts(report);
     let mut written = vec![write(out.join("index.html"), page::page(report, &charts)?.as_bytes())?];
-    for chart in &charts {
-        let Chart { name, rows, .. } = chart;
-        let light = rows::draw(rows, rows::WIDE, Theme::LIGHT)?;
-        let dark = rows::draw(rows, rows::WIDE, Theme::DARK)?;
+    for Chart { name, picture, .. } in &charts.drawn {
+        let light = picture.draw(rows::WIDE, Theme::LIGHT)?;
+        let dark = picture.draw(rows::WIDE, Theme::DARK)?;
         written.push(write(out.join(format!("{name}.svg")), light.as_bytes())?);
         written.push(write(out.join(format!("{name}-dark.svg")), dark.as_bytes())?);
         written.push(write(out.join(format!("{name}.png")), &raster::png(&light)?)?);

@@ -8,23 +8,23 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plotters::style::RGBColor;
 
 use crate::canvas::{REGULAR, SEMIBOLD};
-use crate::charts::Chart;
+use crate::charts::{Chart, Charts, Picture};
 use crate::error::PlotError;
 use crate::explanation::explanation;
 use crate::load::load;
-use crate::rows::{NARROW, WIDE, draw};
+use crate::rows::{NARROW, WIDE};
 use crate::tables;
 use crate::theme::{Theme, stack_colour};
 use crate::truth::{surroundings, truth};
 use crate::words::{date, estimate, incomparable, number, percent, verdict, within_stack};
 
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 /// The page of a report.
-pub(crate) fn page(report: &Report, charts: &[Chart]) -> Result<String, PlotError> {
+pub(crate) fn page(report: &Report, charts: &Charts) -> Result<String, PlotError> {
     let mut figures = Vec::new();
-    for chart in charts {
-        figures.push(figure(report, chart)?);
+    for chart in &charts.drawn {
+        figures.push(figure(chart)?);
     }
     let page = html! {
         (DOCTYPE)
@@ -38,10 +38,12 @@ pub(crate) fn page(report: &Report, charts: &[Chart]) -> Result<String, PlotErro
                 style { (PreEscaped(fonts())) (PreEscaped(STYLE)) (PreEscaped(swatches())) }
             }
             body {
-                main {
+                a.skip href="#verdict" { "Skip to the verdict" }
+                main id="verdict" tabindex="-1" {
                     (headline(report))
                     (warnings(report))
                     @for figure in &figures { (figure) }
+                    (missing(charts))
                     (explanation(report))
                     (load(report))
                     (arms(report))
@@ -52,7 +54,8 @@ pub(crate) fn page(report: &Report, charts: &[Chart]) -> Result<String, PlotErro
                     (environment(report))
                     (method(report))
                     footer {
-                        p { a href="../rows.jsonl" { "rows.jsonl" } ", " a href="../environment.jsonl" { "environment.jsonl" } " and " a href="../manifest.json" { "manifest.json" }
+                        p { a href="../rows.jsonl" { "rows.jsonl" } ", "
+                            @if !report.environment.is_empty() { a href="../environment.jsonl" { "environment.jsonl" } ", " } a href="../manifest.json" { "manifest.json" }
                             " hold every request, reading and setting this page is made from. "
                             a href="report.json" { "report.json" } ", " a href="report.md" { "report.md" } " and "
                             a href="requests.parquet" { "requests.parquet" } " hold the same numbers for machines." }
@@ -98,7 +101,7 @@ fn headline(report: &Report) -> Markup {
 }
 
 /// The most that may be said: the best resolved speed-up, or that there is none. A claim, and its ground.
-fn summary(report: &Report) -> (String, String) {
+pub(crate) fn summary(report: &Report) -> (String, String) {
     let ratios =
         within_stack(report).filter_map(|(arm, comparison)| Some((arm, comparison, comparison.ratio?)));
     let best = ratios
@@ -192,36 +195,40 @@ fn warnings(report: &Report) -> Markup {
     }
 }
 
-fn figure(report: &Report, chart: &Chart) -> Result<Markup, PlotError> {
-    let picture = |width, theme| draw(&chart.rows, width, theme).map(PreEscaped);
-    let table = match chart.name {
-        "speedup" => {
-            tables::comparisons(report, within_stack(report).map(|(_, comparison)| comparison).collect())
-        }
-        "acceptance" => tables::acceptance(report),
-        "acceptance-by-category" => {
-            html! { (tables::categories(report)) (tables::category_positions(report)) }
-        }
-        _ => {
-            html! { (tables::throughput(report)) (tables::gaps(report)) (tables::category_speed(report)) }
-        }
-    };
+fn figure(chart: &Chart) -> Result<Markup, PlotError> {
+    let drawn = drawn(&chart.picture, &chart.table)?;
+    Ok(
+        html! { div.chart id=(chart.name) { (drawn) p.raw { a href="../rows.jsonl" { "Raw rows" } " of this chart" } } },
+    )
+}
+
+/// A picture for either width and scheme, with its numbers below.
+pub(crate) fn drawn(picture: &Picture, table: &Markup) -> Result<Markup, PlotError> {
+    let svg = |width, theme| picture.draw(width, theme).map(PreEscaped);
     Ok(html! {
-        figure id=(chart.name) {
-            div.wide.light { (picture(WIDE, Theme::LIGHT)?) }
-            div.wide.dark { (picture(WIDE, Theme::DARK)?) }
-            div.narrow.light { (picture(NARROW, Theme::LIGHT)?) }
-            div.narrow.dark { (picture(NARROW, Theme::DARK)?) }
-            details { summary { "Numbers of this chart" } div.scroll { (table) } }
+        figure {
+            div.wide.light { (svg(WIDE, Theme::LIGHT)?) }
+            div.wide.dark { (svg(WIDE, Theme::DARK)?) }
+            div.narrow.light { (svg(NARROW, Theme::LIGHT)?) }
+            div.narrow.dark { (svg(NARROW, Theme::DARK)?) }
+            details { summary { "Numbers of this chart" } div.scroll tabindex="0" { (table) } }
         }
     })
+}
+
+/// A chart that is not there says why, so that nobody takes it for forgotten.
+fn missing(charts: &Charts) -> Markup {
+    html! { @if !charts.missing.is_empty() {
+        section id="not-drawn" { h2 { "Charts without numbers" }
+            ul { @for why in &charts.missing { li { (why) } } } }
+    } }
 }
 
 fn arms(report: &Report) -> Markup {
     html! {
         section {
             h2 { "Every arm" }
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr { th { "arm" } th.n { "TTFT ms" } th.n { "TPOT ms" } th.n { "output tokens" } th.n { "accepted / drafted" } th.n { "per verify step" } } }
                 tbody { @for arm in &report.arms { tr {
                     th scope="row" { (arm.label) @if let Some(state) = state(arm) { " " span.tag { (state) } } }
@@ -240,7 +247,7 @@ fn across(report: &Report) -> Markup {
         report.comparisons.iter().filter(|comparison| !within.contains(comparison)).collect();
     html! { @if !across.is_empty() {
         section { h2 { "Across stacks" } p { "The same variant on another stack, against the first stack." }
-            div.scroll { (tables::comparisons(report, across)) } }
+            div.scroll tabindex="0" { (tables::comparisons(report, across)) } }
     } }
 }
 
@@ -255,12 +262,12 @@ fn ground(report: &Report) -> Markup {
         @if report.comparisons.iter().any(|comparison| comparison.test.is_some()) {
             section { h2 { "What the verdicts rest on" }
                 @for note in &report.method_notes { p { (note) "." } }
-                div.scroll { (tables::tests(report)) } }
+                div.scroll tabindex="0" { (tables::tests(report)) } }
         }
         @if !audited.is_empty() {
             section { h2 { "Is it lossless?" }
                 p { "Greedy outputs token by token. Where they part, the distance of the two best logits tells a near tie                      from a defect." }
-                div.scroll { (tables::audit(&audited)) } }
+                div.scroll tabindex="0" { (tables::audit(&audited)) } }
         }
     }
 }
@@ -342,7 +349,7 @@ fn state(arm: &ArmReport) -> Option<&'static str> {
 }
 
 /// The embedded fonts as CSS, so that the page looks the same everywhere and the charts' widths are right.
-fn fonts() -> String {
+pub(crate) fn fonts() -> String {
     let face = |weight: u32, bytes: &[u8]| {
         format!(
             "@font-face{{font-family:Inter;font-weight:{weight};src:url(data:font/otf;base64,{}) format('opentype')}}",

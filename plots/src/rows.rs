@@ -3,6 +3,7 @@
 
 use bench_core::preset::StackKind;
 
+pub(crate) use crate::axis::Axis;
 use crate::canvas::{Align, Canvas, Type, fit, svg, text_width, wrap};
 use crate::error::PlotError;
 use crate::theme::Theme;
@@ -22,17 +23,6 @@ pub(crate) struct RowChart {
     pub(crate) rows: Vec<Row>,
 }
 
-/// The value axis.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Axis {
-    pub(crate) min: f64,
-    pub(crate) max: f64,
-    /// A value with a line of its own: 0 under bars, 1 under ratios.
-    pub(crate) reference: f64,
-    /// How a tick is written.
-    pub(crate) tick: fn(f64) -> String,
-}
-
 /// One row.
 #[derive(Debug, Clone)]
 pub(crate) enum Row {
@@ -44,6 +34,12 @@ pub(crate) enum Row {
     Point { label: String, stack: StackKind, value: Interval, text: String },
     /// Two bars from zero, the second one thin and pale; an unknown one is left out.
     Twin { label: String, stack: StackKind, first: Option<f64>, second: Option<f64>, text: String },
+    /// Parts of a whole from zero, side by side, each paler than the one before.
+    Parts { label: String, stack: StackKind, parts: Vec<f64>, text: String },
+    /// Marks on a line from the first to the last, the first one large.
+    Strip { label: String, stack: StackKind, marks: Vec<f64>, text: String },
+    /// Events at their times, each with its height as a share of the row.
+    Events { label: String, stack: StackKind, events: Vec<(f64, f64)>, text: String },
     /// No value, and why.
     Gap { label: String, text: String },
 }
@@ -55,13 +51,16 @@ pub(crate) struct Interval {
     pub(crate) ends: Option<(f64, f64)>,
 }
 
-const MARGIN: f64 = 16.0;
+pub(crate) const MARGIN: f64 = 16.0;
 const ROW: f64 = 32.0;
 const GROUP: f64 = 36.0;
 const AXIS: f64 = 30.0;
-const TITLE: f64 = 20.0;
-const SMALL: f64 = 12.5;
-const LABEL: f64 = 13.5;
+pub(crate) const TITLE: f64 = 20.0;
+pub(crate) const SMALL: f64 = 12.5;
+pub(crate) const LABEL: f64 = 13.5;
+
+/// Of the parts of a whole, in their order.
+pub(crate) const PART_STRENGTHS: [f64; 4] = [1.0, 0.7, 0.45, 0.25];
 
 /// Draws the chart.
 pub(crate) fn draw(chart: &RowChart, width: f64, theme: Theme) -> Result<String, PlotError> {
@@ -90,7 +89,13 @@ pub(crate) fn draw(chart: &RowChart, width: f64, theme: Theme) -> Result<String,
     })
 }
 
-fn lines(canvas: &Canvas<'_>, lines: &[String], top: f64, step: f64, kind: Type) -> Result<(), PlotError> {
+pub(crate) fn lines(
+    canvas: &Canvas<'_>,
+    lines: &[String],
+    top: f64,
+    step: f64,
+    kind: Type,
+) -> Result<(), PlotError> {
     let mut y = top + step / 2.0;
     for line in lines {
         canvas.text((MARGIN, y), Align::Start, kind, line)?;
@@ -102,7 +107,13 @@ fn lines(canvas: &Canvas<'_>, lines: &[String], top: f64, step: f64, kind: Type)
 fn height(row: &Row) -> f64 {
     match row {
         Row::Group { .. } => GROUP,
-        Row::Bar { .. } | Row::Point { .. } | Row::Twin { .. } | Row::Gap { .. } => ROW,
+        Row::Bar { .. }
+        | Row::Point { .. }
+        | Row::Twin { .. }
+        | Row::Parts { .. }
+        | Row::Strip { .. }
+        | Row::Events { .. }
+        | Row::Gap { .. } => ROW,
     }
 }
 
@@ -112,6 +123,9 @@ fn label(row: &Row) -> &str {
         Row::Bar { label, .. }
         | Row::Point { label, .. }
         | Row::Twin { label, .. }
+        | Row::Parts { label, .. }
+        | Row::Strip { label, .. }
+        | Row::Events { label, .. }
         | Row::Gap { label, .. } => label,
     }
 }
@@ -120,7 +134,12 @@ fn label(row: &Row) -> &str {
 fn value_text(row: &Row) -> &str {
     match row {
         Row::Group { .. } | Row::Gap { .. } => "",
-        Row::Bar { text, .. } | Row::Point { text, .. } | Row::Twin { text, .. } => text,
+        Row::Bar { text, .. }
+        | Row::Point { text, .. }
+        | Row::Twin { text, .. }
+        | Row::Parts { text, .. }
+        | Row::Strip { text, .. }
+        | Row::Events { text, .. } => text,
     }
 }
 
@@ -145,14 +164,12 @@ impl Plot {
     }
 
     fn x(&self, value: f64) -> f64 {
-        let span = self.axis.max - self.axis.min;
-        let share = if span > 0.0 { (value - self.axis.min) / span } else { 0.0 };
-        self.left + share.clamp(0.0, 1.0) * (self.right - self.left)
+        self.left + self.axis.share(value) * (self.right - self.left)
     }
 
     fn axis(&self, canvas: &Canvas<'_>, top: f64, body: f64) -> Result<(), PlotError> {
         let kind = Type { size: SMALL - 1.0, bold: false, colour: self.theme.faint };
-        for tick in ticks(self.axis.min, self.axis.max, ((self.right - self.left) / 75.0).max(2.0)) {
+        for tick in self.axis.ticks(((self.right - self.left) / 75.0).max(2.0)) {
             let x = self.x(tick);
             canvas.line((x, top), (x, top + body), 1.0, self.theme.grid)?;
             canvas.text((x, top + body + 12.0), Align::Middle, kind, &(self.axis.tick)(tick))?;
@@ -190,27 +207,65 @@ impl Plot {
                 canvas.dot((self.x(value.point), y), 5.0, self.theme.shade(*stack, 1.0))?;
                 end.max(self.x(value.point) + 5.0)
             }
-            Row::Twin { stack, first, second, .. } => {
-                let zero = self.x(0.0);
-                if let Some(first) = first {
-                    canvas.rect(
-                        (zero, y - 10.0),
-                        (self.x(*first), y + 3.0),
-                        self.theme.shade(*stack, 1.0),
-                    )?;
-                }
-                if let Some(second) = second {
-                    canvas.rect(
-                        (zero, y + 4.0),
-                        (self.x(*second), y + 10.0),
-                        self.theme.shade(*stack, 0.55),
-                    )?;
-                }
-                self.x(first.unwrap_or_default().max(second.unwrap_or_default()))
-            }
+            Row::Twin { stack, first, second, .. } => self.twin(canvas, y, *stack, (*first, *second))?,
+            Row::Parts { stack, parts, .. } => self.parts(canvas, y, *stack, parts)?,
+            Row::Strip { stack, marks, .. } => self.strip(canvas, y, *stack, marks)?,
+            Row::Events { stack, events, .. } => self.events(canvas, y, *stack, events)?,
         };
         let kind = Type { size: SMALL, bold: true, colour: self.theme.ink };
         self.plate(canvas, (end + 8.0, y), kind, value_text(row))
+    }
+
+    fn twin(
+        &self,
+        canvas: &Canvas<'_>,
+        y: f64,
+        stack: StackKind,
+        (first, second): (Option<f64>, Option<f64>),
+    ) -> Result<f64, PlotError> {
+        let zero = self.x(0.0);
+        if let Some(first) = first {
+            canvas.rect((zero, y - 10.0), (self.x(first), y + 3.0), self.theme.shade(stack, 1.0))?;
+        }
+        if let Some(second) = second {
+            canvas.rect((zero, y + 4.0), (self.x(second), y + 10.0), self.theme.shade(stack, 0.55))?;
+        }
+        Ok(self.x(first.unwrap_or_default().max(second.unwrap_or_default())))
+    }
+
+    fn parts(&self, canvas: &Canvas<'_>, y: f64, stack: StackKind, parts: &[f64]) -> Result<f64, PlotError> {
+        let mut from = 0.0;
+        for (strength, part) in PART_STRENGTHS.into_iter().zip(parts) {
+            let (left, right) = (self.x(from), self.x(from + part));
+            canvas.rect((left, y - 9.0), (right, y + 9.0), self.theme.shade(stack, strength))?;
+            from += part;
+        }
+        Ok(self.x(from))
+    }
+
+    fn strip(&self, canvas: &Canvas<'_>, y: f64, stack: StackKind, marks: &[f64]) -> Result<f64, PlotError> {
+        let (Some(&first), Some(&last)) = (marks.first(), marks.last()) else { return Ok(self.left) };
+        canvas.line((self.x(first), y), (self.x(last), y), 1.5, self.theme.ink)?;
+        for (nth, &mark) in marks.iter().enumerate().rev() {
+            let radius = if nth == 0 { 5.5 } else { 3.5 };
+            canvas.dot((self.x(mark), y), radius, self.theme.shade(stack, 1.0))?;
+        }
+        Ok(self.x(last) + 4.0)
+    }
+
+    fn events(
+        &self,
+        canvas: &Canvas<'_>,
+        y: f64,
+        stack: StackKind,
+        events: &[(f64, f64)],
+    ) -> Result<f64, PlotError> {
+        canvas.line((self.x(0.0), y + 10.0), (self.right, y + 10.0), 1.0, self.theme.grid)?;
+        for &(at, share) in events {
+            let x = self.x(at);
+            canvas.line((x, y + 10.0 - 20.0 * share), (x, y + 10.0), 1.25, self.theme.shade(stack, 1.0))?;
+        }
+        Ok(self.right)
     }
 
     fn group(
@@ -249,39 +304,5 @@ impl Plot {
             canvas.line((end, y - 4.0), (end, y + 4.0), 1.5, self.theme.ink)?;
         }
         Ok(high)
-    }
-}
-
-/// Round values inside the axis, about as many as asked: steps of 1, 2 or 5 times a power of ten.
-fn ticks(min: f64, max: f64, about: f64) -> Vec<f64> {
-    let span = max - min;
-    if !(span > 0.0 && span.is_finite()) {
-        return vec![min];
-    }
-    let raw = span / about;
-    let power = 10_f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|nice| nice * power).into_iter().find(|step| *step >= raw);
-    let step = step.unwrap_or(10.0 * power);
-    let mut ticks = Vec::new();
-    let mut index = (min / step - 1e-9).ceil();
-    while index * step <= max + step * 1e-9 {
-        // `+ 0.0` turns -0 into 0, which would be written with its sign.
-        ticks.push(index * step + 0.0);
-        index += 1.0;
-    }
-    ticks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ticks_are_round_and_inside() {
-        let close =
-            |a: Vec<f64>, b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9);
-        assert!(close(ticks(0.0, 930.0, 5.0), &[0.0, 200.0, 400.0, 600.0, 800.0]));
-        assert!(close(ticks(0.9, 2.1, 4.0), &[1.0, 1.5, 2.0]));
-        assert!(close(ticks(3.0, 3.0, 4.0), &[3.0]));
     }
 }

@@ -185,3 +185,17 @@ fn share(part: u64, whole: Option<u64>) -> String {
 pub(crate) fn count(value: Option<u64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| value.to_string())
 }
+
+/// A table of words: the first cell of a row names it, the others are set as numbers.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Markup {
+    html! {
+        table {
+            thead { tr { @for (nth, name) in head.iter().enumerate() { th.n[nth > 0] { (name) } } } }
+            tbody { @for row in rows { tr {
+                @for (nth, cell) in row.iter().enumerate() {
+                    @if nth == 0 { th scope="row" { (cell) } } @else { td.n { (cell) } }
+                }
+            } } }
+        }
+    }
+}

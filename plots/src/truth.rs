@@ -13,7 +13,7 @@ pub(crate) fn truth(report: &Report) -> Markup {
     html! { @if !arms.is_empty() { section.truth {
         h2 { "Truth rules" }
         p { (summary(&report.truth)) " Unknown is not held: nobody told what the rule needs." }
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             thead { tr { th { "rule" } th { "run" } @for arm in &arms { th { (arm.label) } } } }
             tbody { @for rule in &RULES { tr {
                 th scope="row" title=(rule.claim) { (rule.id.name()) }
@@ -68,7 +68,7 @@ pub(crate) fn surroundings(report: &Report) -> Markup {
     html! { @for run in &report.environment {
         h3 { "Around run " (run.run_id) }
         @if let Some(head) = &run.head { p { (gpus(&head.gpu)) } }
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             thead { tr { th { "span" } th.n { "s" } th.n { "ours" } th.n { "others" } th.n { "stolen" } th.n { "waited for CPU" }
                 th.n { "for memory" } th.n { "CPU MHz" } th.n { "GPU W" } th.n { "GPU MHz" } th.n { "GPU °C" } th.n { "J/token" } } }
             tbody {

@@ -59,7 +59,43 @@ fn a_category_shows_every_arm_that_speculates() {
     let mut old = support::report();
     old.arms.iter_mut().for_each(|arm| arm.categories.clear());
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(write_report(&old, dir.path()).unwrap().len(), 1 + 3 * 3, "a report without categories");
+    assert_eq!(write_report(&old, dir.path()).unwrap().len(), 1 + 11 * 3, "a report without categories");
+}
+
+#[test]
+fn a_chart_without_numbers_says_why() {
+    let (_dir, files) = written();
+    let page = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(page.contains("no stack of this run tells the times of its rounds"));
+    assert!(!page.contains("Latencies and timeline: the report was made before"));
+    let mut old = support::report();
+    for arm in &mut old.arms {
+        (arm.latency, arm.timeline, arm.environment) = (None, None, None);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let files = write_report(&old, dir.path()).unwrap();
+    assert_eq!(files.len(), 1 + 7 * 3);
+    let page = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(page.contains("Latencies and timeline: the report was made before"));
+    assert!(page.contains("Run hygiene: the machine was not read"));
+}
+
+#[test]
+fn latencies_show_every_arm_and_failures_as_failures() {
+    let (_dir, files) = written();
+    let read = |name: &str| {
+        std::fs::read_to_string(files.iter().find(|file| file.ends_with(name)).unwrap()).unwrap()
+    };
+    let strip = read("latency.svg");
+    assert_eq!(strip.matches("skipped: llama-server b7421").count(), 3, "a gap in each of three groups");
+    // 1000 / 79.9 ms, and its tail of ten times as much.
+    assert!(strip.contains("12.5 / 12.5 / 125") || strip.contains("13.0 / 13.4 / 125"), "{strip}");
+    let cumulative = read("ecdf-token.svg");
+    assert!(cumulative.contains("g  llama-server/mtp-4: skipped"));
+    let timeline = read("timeline.svg");
+    assert!(timeline.contains("Prompt code-1 in block 0") && timeline.matches("\n20 chunks\n").count() == 6);
+    let forest = read("speedup-by-category.svg");
+    assert!(forest.contains("\n1.40×\n") && forest.contains("\nprose\n"));
 }
 
 #[test]
@@ -106,7 +142,7 @@ fn rules_and_machine_are_on_the_page() {
 #[test]
 fn pictures_are_pictures() {
     let (_dir, files) = written();
-    assert_eq!(files.len(), 1 + 4 * 3);
+    assert_eq!(files.len(), 1 + 13 * 3);
     for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "png")) {
         let bytes = std::fs::read(file).unwrap();
         assert_eq!(bytes[..8], *b"\x89PNG\r\n\x1a\n");

@@ -17,6 +17,7 @@ use crate::error::ResultsError;
 use crate::explanation::explain;
 use crate::frame::{counts, failure, kind_name};
 use crate::gaps::{between_chunks, between_tokens};
+use crate::latency::{percentiles, timeline};
 use crate::load::Loaded;
 use crate::samples::{
     PromptIndex, accepted_of_drafted, completed_rows, decode_parts, e2e_parts, extra_tokens_a_step, plus_one,
@@ -143,6 +144,8 @@ fn arm_report(
         // It needs to know what was compared.
         explanation: None,
         environment: surroundings.span.clone(),
+        latency: percentiles(&rows),
+        timeline: timeline(loaded, &rows),
     }
 }
 

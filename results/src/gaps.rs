@@ -21,6 +21,44 @@ pub(crate) fn between_tokens(rows: &[&RequestRecord]) -> Option<Gaps> {
     summary(|| with_tokens().filter(|(_, tokens)| *tokens > 0))
 }
 
+/// Gaps between chunks in milliseconds, shortest first, each counting once.
+pub(crate) fn chunk_gaps(rows: &[&RequestRecord]) -> Vec<(f64, u32)> {
+    sorted(pairs(rows).map(|[a, b]| (share_ms(b.at_ns.saturating_sub(a.at_ns), 1), 1)).collect())
+}
+
+/// Gaps between tokens in milliseconds, shortest first, with how many tokens each counts for.
+pub(crate) fn token_gaps(rows: &[&RequestRecord]) -> Option<Vec<(f64, u32)>> {
+    let by_token = pairs(rows).map(|[a, b]| {
+        let tokens = b.tokens?;
+        Some((share_ms(b.at_ns.saturating_sub(a.at_ns), tokens.max(1)), tokens))
+    });
+    let by_token: Option<Vec<_>> = by_token.collect();
+    Some(sorted(by_token?.into_iter().filter(|(_, tokens)| *tokens > 0).collect()))
+}
+
+/// Each of these shares' nearest rank: the least value that at least this share of all do not exceed. `shares` ascend,
+/// and so do `values`, each with how often it counts. Nothing of nothing.
+pub(crate) fn nearest_ranks(values: &[(f64, u32)], shares: impl Iterator<Item = f64>) -> Vec<f64> {
+    let count: u64 = values.iter().map(|(_, times)| u64::from(*times)).sum();
+    let mut rest = values.iter();
+    let Some(&(mut value, times)) = rest.next() else { return Vec::new() };
+    let mut passed = f64::from(times);
+    let rank = |share: f64| {
+        while passed < share * count as f64 {
+            let Some(&(next, times)) = rest.next() else { break };
+            value = next;
+            passed += f64::from(times);
+        }
+        value
+    };
+    shares.map(rank).collect()
+}
+
+fn sorted(mut gaps: Vec<(f64, u32)>) -> Vec<(f64, u32)> {
+    gaps.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    gaps
+}
+
 fn pairs<'a>(rows: &'a [&RequestRecord]) -> impl Iterator<Item = &'a [Chunk; 2]> {
     rows.iter().flat_map(|row| row.timing.chunks.array_windows())
 }

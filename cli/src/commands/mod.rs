@@ -8,6 +8,7 @@ mod lower;
 mod mock;
 mod model;
 mod presets;
+mod publish;
 mod report;
 mod run;
 mod serve;
@@ -24,6 +25,7 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Report(args) => report::report(&args),
         Command::Export(args) => export::export(&args),
         Command::Import(args) => import::import(&args),
+        Command::Publish(args) => publish::publish(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Presets(command) => presets::presets(&command),
         Command::Model(command) => model::model(&command),

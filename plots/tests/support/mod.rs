@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use bench_core::environment::{EnvironmentHead, GpuHost, GpuSpan, Span};
+use bench_core::latency::{LatencyPercentiles, RequestTimeline, TimelineChunk};
 use bench_core::preset::{AcceptanceRule, DraftHead, SpecDecode, StackKind};
 use bench_core::report::{
     ArmReport, BlockEnvironment, CategoryReport, Comparison, Estimate, FailureSummary, Gaps, PositionReport,
@@ -66,7 +67,31 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         joules_per_token: Some(0.2187),
         explanation: None,
         load: None,
+        latency: Some(latency(tokens_per_s)),
+        timeline: Some(timeline(draft_max)),
     }
+}
+
+/// Most gaps as long as the speed says, the last ones ten times as long.
+fn latency(tokens_per_s: f64) -> LatencyPercentiles {
+    let curve = |ms: f64| {
+        Some((0..=100).map(|p| if p < 98 { ms + 0.01 * f64::from(p) } else { ms * 10.0 }).collect())
+    };
+    let token = 1000.0 / tokens_per_s;
+    LatencyPercentiles {
+        ttft: curve(180.0),
+        between_chunks: curve(token * 2.0),
+        between_tokens: curve(token),
+    }
+}
+
+/// Twenty rounds of 50 ms after 180 ms.
+fn timeline(draft_max: u32) -> RequestTimeline {
+    let chunk = |nth: u32| TimelineChunk {
+        at_ms: 180.0 + 50.0 * f64::from(nth),
+        tokens: Some(1 + nth % (draft_max + 1)),
+    };
+    RequestTimeline { prompt_id: "code-1".to_owned(), block: 0, chunks: (0..20).map(chunk).collect() }
 }
 
 fn check(rule: RuleId, verdict: TruthVerdict, evidence: &str) -> TruthCheck {
@@ -175,6 +200,7 @@ pub(crate) fn report() -> Report {
     absent.truth.clear();
     absent.environment = None;
     absent.joules_per_token = None;
+    (absent.latency, absent.timeline) = (None, None);
     let mut host = host();
     host.cpu = Some("AMD EPYC 7763 64-Core Processor".to_owned());
     host.cpu_count = Some(8);

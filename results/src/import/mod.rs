@@ -226,6 +226,8 @@ fn arm(stack: StackKind, label: String) -> ArmReport {
         truth: Vec::new(),
         environment: None,
         joules_per_token: None,
+        latency: None,
+        timeline: None,
         explanation: None,
         load: None,
     }
