@@ -71,7 +71,8 @@ fn a_site_links_what_it_holds_and_its_filters_work() {
         }
     }
 
-    let again = bench(dir.path()).arg("publish").arg(&site).arg(site.join("runs/2026-11-22-epyc-2cpu-quickstart"));
+    let again =
+        bench(dir.path()).arg("publish").arg(&site).arg(site.join("runs/2026-11-22-epyc-2cpu-quickstart"));
     let (stderr, _) = text(&{ again }.output().unwrap());
     assert!(stderr.contains("already part of this site"), "{stderr}");
     let nothing = bench(dir.path()).arg("publish").arg(&site).output().unwrap();
@@ -89,7 +90,12 @@ fn filters_work(site: &Path, width: u32) {
     let output = Command::new("chromium")
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-component-update"])
         .args(["--disable-background-networking", "--disable-sync", "--allow-file-access-from-files"])
-        .args(["--hide-scrollbars", "--enable-logging=stderr", "--log-level=0", "--virtual-time-budget=20000"])
+        .args([
+            "--hide-scrollbars",
+            "--enable-logging=stderr",
+            "--log-level=0",
+            "--virtual-time-budget=20000",
+        ])
         .arg("--dump-dom")
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("file://{}", probe.display()))
