@@ -5,7 +5,7 @@
 pub(crate) struct Axis {
     pub(crate) min: f64,
     pub(crate) max: f64,
-    /// A value with a line of its own: 0 under bars, 1 under ratios.
+    /// A value with a line of its own: 0 under bars, 1 under ratios. Logarithmic axes of rows draw none.
     pub(crate) reference: f64,
     /// Equal steps are equal factors. Never under bars, whose length would lie.
     pub(crate) is_log: bool,
@@ -38,7 +38,7 @@ impl Axis {
 /// 1, 2 and 5 times powers of ten; powers of ten alone where those are too many.
 fn log_ticks(min: f64, max: f64, about: f64) -> Vec<f64> {
     let decades = (max / min).log10();
-    let steps: &[f64] = if decades * 3.0 <= about { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let steps: &[f64] = if decades * 2.0 <= about { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let mut ticks = Vec::new();
     let mut power = 10_f64.powf(min.log10().floor());
     while power <= max {

@@ -300,7 +300,8 @@ pub(crate) fn whisker(report: &Report) -> String {
 pub(crate) fn footer(report: &Report) -> String {
     let requests: u64 = report.arms.iter().map(|arm| arm.n_requests).sum();
     format!(
-        "n = {requests} requests, {} blocks · {} · {} · suite {}",
+        "preset {} · n = {requests} requests, {} blocks · {} · {} · suite {}",
+        report.preset,
         report.blocks,
         report.host.cpu.as_deref().unwrap_or("unknown CPU"),
         date(report.started_unix_ms),

@@ -61,7 +61,7 @@ fn strip(report: &Report) -> Option<(Picture, Markup)> {
                 continue;
             };
             let marks = vec![curve[50], curve[90], curve[99]];
-            let text = format!("{} / {} / {}", number(curve[50]), number(curve[90]), number(curve[99]));
+            let text = format!("{} / {}", number(curve[50]), number(curve[99]));
             let mut cell = vec![arm.label.clone(), title.to_owned()];
             cell.extend([50, 90, 95, 99, 100].map(|percent| format!("{:.3}", curve[percent])));
             cells.push(cell);
@@ -71,7 +71,7 @@ fn strip(report: &Report) -> Option<(Picture, Markup)> {
     let chart = RowChart {
         title: "Latency percentiles".to_owned(),
         subtitle: "Milliseconds, on a logarithmic axis. Large dot: median; small dots: 90 and 99 of 100 are no longer. \
-                   Warm-up and failed requests are left out."
+                   Numbers: median / 99 of 100. Warm-up and failed requests are left out."
             .to_owned(),
         footer: footer(report),
         axis,

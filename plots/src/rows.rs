@@ -178,6 +178,9 @@ impl Plot {
     }
 
     fn reference(&self, canvas: &Canvas<'_>, top: f64, body: f64) -> Result<(), PlotError> {
+        if self.axis.is_log {
+            return Ok(());
+        }
         let x = self.x(self.axis.reference);
         canvas.line((x, top), (x, top + body), 1.25, self.theme.ink)
     }

@@ -60,7 +60,7 @@ pub(crate) fn by_category(report: &Report) -> Option<(Picture, Markup)> {
             rows.push(match ratio {
                 Some(ratio) => {
                     ratios.push(ratio);
-                    let text = format!("{:.2}×", ratio.point);
+                    let text = format!("{:.2}×{}", ratio.point, if arm.valid { "" } else { " invalid" });
                     Row::Point { label, stack: arm.stack, value: interval(ratio), text }
                 }
                 None if arm.valid => Row::Gap { label, text: "no pair of this category".to_owned() },
