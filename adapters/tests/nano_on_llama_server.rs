@@ -106,6 +106,7 @@ async fn launch(program: &Path, dir: &Path, spec: &SpecDecode) -> LlamaServer {
         threads: n(1),
         route: Route::Completion,
         device: Device::Auto,
+        slots: std::num::NonZeroU32::MIN,
     };
     let log = dir.join("server.log");
     let launch = LlamaLaunch {

@@ -17,6 +17,7 @@ async fn describe(models: &ModelPaths, spec: &SpecDecode) -> StackInfo {
         threads: n(1),
         route: Route::Completion,
         device: Device::Auto,
+        slots: NonZeroU32::MIN,
     };
     let log_dir = models.target.parent().unwrap();
     let request = ConnectRequest::native(models, spec, &serving, log_dir);

@@ -45,6 +45,7 @@ fn serving(route: Route) -> ServingParams {
         threads: n(1),
         route,
         device: Device::Auto,
+        slots: std::num::NonZeroU32::MIN,
     }
 }
 
@@ -223,8 +224,9 @@ async fn an_abort_in_mid_stream_is_a_row_with_its_evidence_and_the_run_goes_on()
     preset.workload.max_tokens = n(900);
     (preset.run.blocks, preset.run.warmup_requests, preset.run.request_timeout_ms) = (n(2), 1, 60_000);
     let stack = Arc::new(AbortsIn { server: Arc::clone(&server), nth: 3, requests: AtomicU32::new(0) });
-    let arms = [RunnableArm { label: "a".to_owned(), stack }];
-    let plan = RunPlan { run_id: "run", preset: &preset, first_request_index: 0 };
+    let arms = [RunnableArm { label: "a".to_owned(), stack, concurrency: None }];
+    let plan =
+        RunPlan { run_id: "run", preset: &preset, first_request_index: 0, shard: None, start_at: None };
     let mut rows = Vec::new();
     let summary = run(plan, &arms, &mut rows, &mut (), &CancellationToken::new()).await.unwrap();
 

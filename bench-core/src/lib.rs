@@ -24,13 +24,16 @@
 
 pub mod acceptance;
 pub mod audit;
+pub mod bandwidth;
 pub mod client;
 pub mod clock;
 pub mod draft_length;
 pub mod effective;
 pub mod environment;
+pub mod explanation;
 pub mod host;
 pub mod jsonl;
+pub mod load;
 pub mod noise;
 pub mod preset;
 mod random;

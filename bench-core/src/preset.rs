@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::load::Load;
 use crate::stats::Metric;
 
 /// Version of the preset document, raised when a field changes its meaning.
@@ -406,6 +407,18 @@ pub struct ServingParams {
     /// Where the models have to run.
     #[serde(default, skip_serializing_if = "Device::is_auto")]
     pub device: Device,
+    /// Requests that a server has to answer at once, each with `context_tokens` of its own.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub slots: NonZeroU32,
+}
+
+const fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+const fn is_one(n: &NonZeroU32) -> bool {
+    n.get() == 1
 }
 
 /// Where the models have to run.
@@ -554,8 +567,15 @@ pub struct RunParams {
     pub blocks: NonZeroU32,
     /// Unmeasured requests an arm gets first.
     pub warmup_requests: u32,
-    /// Requests in flight at once on one arm (closed loop).
+    /// Requests in flight at once on one arm, in a closed loop; 1 in an open one, whose limit is its own.
     pub concurrency: NonZeroU32,
+    /// When requests are sent. Left out of the JSON of a closed loop: a preset that does not ask keeps its hash.
+    #[serde(default, skip_serializing_if = "Load::is_closed")]
+    pub load: Load,
+    /// Every arm once for each of these numbers of requests in flight, in place of `concurrency`, which is the greatest of
+    /// them; empty: no sweep.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweep_concurrency: Vec<NonZeroU32>,
     /// A request that takes longer is a row with the outcome `timed_out`.
     pub request_timeout_ms: u64,
     /// How often a server that we started is started again after a crash, an arm; then the arm is given up.

@@ -1,9 +1,13 @@
 //! What a run leaves on disk: `manifest.json` and `rows.jsonl`. Nothing else is kept, and everything published is
 //! recomputed from these two.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
+use crate::bandwidth::MemoryBandwidth;
 use crate::client::ClientRecord;
+use crate::load::Shard;
 use crate::noise::NoiseFloor;
 use crate::preset::{Preset, SpecDecode, StackKind};
 use crate::stack::{Death, FailureKind, FinishReason, Readback, SpecCounts, StackInfo, Usage};
@@ -41,24 +45,19 @@ pub struct RunManifest {
     pub host: HostInfo,
     /// Every arm the preset asks for, in report order, those that could not run included.
     pub arms: Vec<ArmManifest>,
+    /// The part of the load that was sent from here, where others sent the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// What the run knows of its own client. `None` while running, and in manifests written before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientRecord>,
     /// The noise floor of this machine and experiment, if an A/A run measured it before this run began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<NoiseFloor>,
-    /// Which part of a run that several processes share; `None` for a whole run.
+    /// Memory bandwidth, for the ceiling of decoding. `None` where no arm runs on this CPU in this process and nobody gave
+    /// one, and in manifests written before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shard: Option<Shard>,
-}
-
-/// One part of a sharded run: a share of its requests, in blocks that all shards have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shard {
-    /// Which, from 0.
-    pub index: u32,
-    /// Of how many.
-    pub of: u32,
+    pub memory_bandwidth: Option<MemoryBandwidth>,
 }
 
 /// How a run ended.
@@ -102,6 +101,9 @@ pub struct ArmManifest {
     pub variant: String,
     /// Speculation as asked.
     pub spec: SpecDecode,
+    /// Requests in flight at once, where the run sweeps over that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<NonZeroU32>,
     /// What became of it before the first request.
     pub status: ArmStatus,
     /// Configuration read back; `None` unless ready.
@@ -171,6 +173,9 @@ pub struct RequestRecord {
     pub request_sha256: Option<String>,
     /// Sent, milliseconds since 1970.
     pub sent_unix_ms: u64,
+    /// When it was to be sent and when it was; `None` in a closed loop, where it was to be sent when another had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<Arrival>,
     /// How it ended.
     pub outcome: Outcome,
     /// Stamps, in nanoseconds after the send.
@@ -196,6 +201,26 @@ pub struct RequestRecord {
     pub text: String,
     /// The stack's own timings, as they came.
     pub stack_timings: Option<serde_json::Value>,
+}
+
+/// A request's place in an open loop. Its latency as a user would have it begins at `intended_ns`; the stamps of
+/// [`Timing`] begin at `sent_ns`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Its number in the schedule of its block, from 0.
+    pub slot: u32,
+    /// When it was to be sent, nanoseconds after the beginning of its pass.
+    pub intended_ns: u64,
+    /// When it was sent. Not before it was to be; `None` if it never was.
+    pub sent_ns: Option<u64>,
+}
+
+impl Arrival {
+    /// How late it was sent.
+    #[must_use]
+    pub fn late_ns(&self) -> Option<u64> {
+        self.sent_ns.map(|sent| sent.saturating_sub(self.intended_ns))
+    }
 }
 
 /// How a request ended.
@@ -311,6 +336,17 @@ impl OutputCount {
 }
 
 impl RequestRecord {
+    /// What pairs it with the same request to another arm: block, prompt, and its number in the schedule where there is
+    /// one, since an open loop may ask a prompt more than once.
+    #[must_use]
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            block: self.block,
+            prompt_id: &self.prompt_id,
+            slot: self.arrival.map_or(0, |arrival| arrival.slot),
+        }
+    }
+
     /// Seconds between the first and the last chunk, and the tokens that came after the first chunk: what decode
     /// throughput and TPOT are made of. `None` unless the request completed, at least two chunks came, and the
     /// first chunk's token count is known.
@@ -331,6 +367,17 @@ impl RequestRecord {
         let chunks = u32::try_from(self.timing.chunks.len()).ok()?;
         (self.output.tokens == Some(chunks)).then_some(1)
     }
+}
+
+/// Which of a block's requests a row is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place<'a> {
+    /// Block, from 0.
+    pub block: u32,
+    /// The prompt's id.
+    pub prompt_id: &'a str,
+    /// Number in the schedule; 0 in a closed loop.
+    pub slot: u32,
 }
 
 /// Tokens after the first chunk, and the time they took.

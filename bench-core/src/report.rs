@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::Lossless;
 use crate::environment::{EnvironmentHead, Span};
+use crate::explanation::Explanation;
 use crate::preset::{SpecDecode, StackKind};
 use crate::record::HostInfo;
 use crate::stats::Metric;
@@ -193,6 +194,9 @@ pub struct ArmReport {
     /// GPU's energy or a request's tokens are not known, the arm ran on the CPU, or its server is not on this machine.
     #[serde(default)]
     pub joules_per_token: Option<f64>,
+    /// Where its decode time went and what follows from it; `None` where the stack tells no times of rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
 }
 
 /// Gaps of completed requests, each counted by itself: no mean over a request hides a stall.

@@ -238,6 +238,9 @@ pub enum SpecSource {
 /// of the nearest 32 are scored) or `dense`.
 pub const DRAFT_HEAD_DETAIL: &str = "draft head";
 
+/// Key among the details of an arm: bytes of weights that one decode step reads, in digits.
+pub const STEP_BYTES_DETAIL: &str = "model.step_bytes";
+
 /// Key among a greedy request's `stack_timings`: one number an output token, how far its logit (or log probability,
 /// which is the same distance) was above the runner-up's. See [`crate::audit`].
 pub const TOP2_MARGINS: &str = "top2_margins";

@@ -6,6 +6,7 @@ use std::path::Path;
 use bench_core::client::{ClientPass, ClientRecord, Lateness};
 use bench_core::environment::parse_environment;
 use bench_core::jsonl::parse_rows;
+use bench_core::load::Load;
 use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
     Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
@@ -151,6 +152,7 @@ fn record() -> impl Strategy<Value = RequestRecord> {
                 token_ids,
                 text,
                 stack_timings,
+                arrival: None,
             }
         },
     )
@@ -254,6 +256,7 @@ fn preset() -> impl Strategy<Value = Preset> {
             threads,
             route,
             device,
+            slots: NonZeroU32::MIN,
         },
     );
     let order = prop_oneof![Just(RunOrder::Abba), Just(RunOrder::Random)];
@@ -272,6 +275,8 @@ fn preset() -> impl Strategy<Value = Preset> {
                 max_looks,
                 throughput_margin: margin,
                 ttft_margin: margin,
+                load: Load::Closed,
+                sweep_concurrency: Vec::new(),
             }
         },
     );
@@ -324,6 +329,7 @@ fn arm() -> impl Strategy<Value = ArmManifest> {
             status,
             info: Some(info),
             config_sha256: None,
+            concurrency: None,
         }
     })
 }
@@ -371,6 +377,7 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
             arms,
             noise_floor: None,
             shard: None,
+            memory_bandwidth: None,
         },
     )
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use bench_core::load::Shard;
 use bench_core::preset::StackKind;
 
 /// Measure speculative decoding honestly: the same preset on every stack, counts instead of guesses, ratios with
@@ -94,6 +95,16 @@ pub(crate) struct RunArgs {
     /// the same experiment refuse claims below it
     #[arg(long)]
     pub(crate) aa: bool,
+    /// Send part I of N of an open loop, from 0: others send the rest to the same server (one arm, one block)
+    #[arg(long, value_name = "I/N", value_parser = parse_shard)]
+    pub(crate) shard: Option<Shard>,
+    /// Begin the measured requests at this time, seconds since 1970, so that all parts begin together
+    #[arg(long, value_name = "SECONDS", requires = "shard")]
+    pub(crate) start_at: Option<f64>,
+    /// Memory bandwidth of the device that computes, in GB/s (10^9 bytes): the ceiling that decoding is held against
+    /// (docs/explanation.md). Default: of the CPU a short probe before the first request, of a GPU unknown
+    #[arg(long, value_name = "GB_PER_S", value_parser = parse_bandwidth)]
+    pub(crate) memory_bandwidth: Option<f64>,
     /// Print report.json instead of the table
     #[arg(long)]
     pub(crate) json: bool,
@@ -517,6 +528,24 @@ fn parse_ms(text: &str) -> Result<Duration, String> {
         Ok(Duration::from_secs_f64(ms / 1e3))
     } else {
         Err("expected 0 to 86400000 milliseconds".to_owned())
+    }
+}
+
+fn parse_shard(text: &str) -> Result<Shard, String> {
+    let parts = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+    match parts {
+        Some((index, of)) if index < NonZeroU32::get(of) => Ok(Shard { index, of }),
+        Some(_) | None => Err("expected I/N with I from 0 to N - 1, such as 0/2".to_owned()),
+    }
+}
+
+/// Bytes a second.
+fn parse_bandwidth(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|error| format!("`{text}` is not a number of GB/s: {error}"))?;
+    if value.is_finite() && value > 0.0 {
+        Ok(value * 1e9)
+    } else {
+        Err(format!("`{text}` is not a bandwidth: expected more than 0 GB/s"))
     }
 }
 

@@ -4,6 +4,7 @@
 //! or is invalid, 130 stopped by Ctrl-C (what was measured is kept).
 
 mod args;
+mod bandwidth;
 mod commands;
 mod environment;
 mod failure;

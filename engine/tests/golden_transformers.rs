@@ -150,3 +150,32 @@ fn four_chained_drafts_equal_transformers() {
         assert!(worst <= MAX_LOGIT_DIFFERENCE, "{name}: {worst}");
     }
 }
+
+/// Added up from the file by name: every matrix, but for tables of which a step reads a row, keys and values of layers that
+/// share those of others, and experts that a row does not ask.
+#[test]
+fn a_step_reads_the_matrices_it_multiplies_with() {
+    for name in CASES {
+        let case = Case::open(name);
+        let (gguf, target) = (case.gguf("target"), case.target(KvType::F32, 1));
+        let config = target.config();
+        let is_table = |name: &str| {
+            name == "per_layer_token_embd.weight"
+                || (name == "token_embd.weight" && gguf.tensor("output.weight").is_some())
+        };
+        let is_shared = |name: &str| {
+            let of_layer = |layer| {
+                name.starts_with(&format!("blk.{layer}.attn_k."))
+                    || name.starts_with(&format!("blk.{layer}.attn_v."))
+            };
+            (config.first_shared..config.decoder.layers.len()).any(of_layer)
+        };
+        let bytes = gguf.tensors().map(|tensor| match (tensor.dims.len(), config.decoder.experts) {
+            _ if is_table(tensor.name) || is_shared(tensor.name) => 0,
+            (2, _) => tensor.data.len(),
+            (3, Some(experts)) => tensor.data.len() / experts.count * experts.used,
+            _ => 0,
+        });
+        assert_eq!(target.step_bytes(), bytes.sum::<usize>(), "{name}");
+    }
+}

@@ -82,6 +82,7 @@ fn every_way_of_speculating_gives_the_planted_walk_and_says_what_it_is() {
         assert_eq!(info.speculation, speculation.to_string());
         assert!(info.parameters > 100_000 && info.weight_bytes > info.parameters, "{info:?}");
         assert!(info.weight_types.starts_with("f16 x "), "{}", info.weight_types);
+        assert!(info.step_bytes.is_some_and(|bytes| bytes > 0 && bytes < info.weight_bytes), "{info:?}");
         let has_assistant = info.assistant_weight_bytes.is_some();
         assert_eq!(has_assistant, matches!(speculation, Speculation::Mtp { .. }));
     }

@@ -7,6 +7,7 @@
 mod canvas;
 mod charts;
 mod error;
+mod explanation;
 mod page;
 mod raster;
 mod rows;

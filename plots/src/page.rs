@@ -10,6 +10,7 @@ use plotters::style::RGBColor;
 use crate::canvas::{REGULAR, SEMIBOLD};
 use crate::charts::Chart;
 use crate::error::PlotError;
+use crate::explanation::explanation;
 use crate::rows::{NARROW, WIDE, draw};
 use crate::tables;
 use crate::theme::{Theme, stack_colour};
@@ -40,6 +41,7 @@ pub(crate) fn page(report: &Report, charts: &[Chart]) -> Result<String, PlotErro
                     (headline(report))
                     (warnings(report))
                     @for figure in &figures { (figure) }
+                    (explanation(report))
                     (arms(report))
                     (across(report))
                     (truth(report))

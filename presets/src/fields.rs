@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Texts(&'static str),
     /// A list of shares, in words.
     Shares(&'static str),
+    /// A list of whole numbers, in words.
+    Counts(&'static str),
 }
 
 impl Field {
@@ -50,7 +52,8 @@ impl Field {
             | Kind::Whole(_, _, words)
             | Kind::Number(_, _, words)
             | Kind::Texts(words)
-            | Kind::Shares(words) => words.to_owned(),
+            | Kind::Shares(words)
+            | Kind::Counts(words) => words.to_owned(),
         }
     }
 }
@@ -244,6 +247,12 @@ pub(crate) const FIELDS: &[Field] = &[
         "`auto`",
         "Where the models have to run. A stack that runs them elsewhere makes its arm invalid.",
     ),
+    field(
+        "serving.slots",
+        ANY_COUNT,
+        "`run.concurrency`, `run.max_in_flight`, or 8",
+        "Requests that a launched llama.cpp server answers at once, each with `serving.context_tokens` of its own.",
+    ),
     field("workload.max_tokens", ANY_COUNT, "128", "Output tokens of a request at most."),
     field(
         "workload.ignore_eos",
@@ -312,7 +321,69 @@ pub(crate) const FIELDS: &[Field] = &[
         "Measured passes of all arms over all prompts, interleaved. Intervals need 5.",
     ),
     field("run.warmup_requests", ANY_NUMBER, "1", "Unmeasured requests an arm gets first."),
-    field("run.concurrency", ANY_COUNT, "1", "Requests in flight at once on one arm."),
+    field("run.concurrency", ANY_COUNT, "1", "Requests in flight at once on one arm, in a closed loop."),
+    field(
+        "run.sweep_concurrency",
+        Kind::Counts("numbers of requests in flight, ascending"),
+        "none",
+        "Every arm once for each of them, as `stack/variant@4`: where does speculation stop paying? In place of \
+         `run.concurrency`.",
+    ),
+    field(
+        "run.load",
+        Kind::OneOf(&["closed", "constant", "poisson", "gamma", "ramp", "trace"]),
+        "`closed`",
+        "`closed`: the next request when one has ended. The others send at times of their own, whatever the stack does; \
+         rows tell both the intended and the actual time (docs/load.md).",
+    ),
+    field(
+        "run.rate",
+        Kind::Number(0.0, Some(1e6), "above 0"),
+        "",
+        "Requests a second, for `constant`, `poisson`, `gamma`, and at the beginning of a `ramp`.",
+    ),
+    field(
+        "run.rate_end",
+        Kind::Number(0.0, Some(1e6), "above 0"),
+        "",
+        "Requests a second at the end of a `ramp`.",
+    ),
+    field(
+        "run.ramp",
+        Kind::OneOf(&["linear", "exponential"]),
+        "`linear`",
+        "Whether the rate of a `ramp` changes by equal steps or by equal factors.",
+    ),
+    field(
+        "run.burstiness",
+        Kind::Number(0.01, Some(1000.0), "0.01 to 1000"),
+        "",
+        "Shape of the gaps of `gamma`, as vLLM's `--burstiness`: 1 is Poisson, below 1 comes in bursts.",
+    ),
+    field(
+        "run.trace",
+        Kind::Text("path of a JSONL file"),
+        "none",
+        "Times of `trace`: a JSON object a line with `at_s`, `at_ms` or `timestamp` (milliseconds), ascending.",
+    ),
+    field(
+        "run.trace_us",
+        Kind::Counts("microseconds, ascending"),
+        "none",
+        "The same times written out, from the first request on.",
+    ),
+    field(
+        "run.requests",
+        ANY_COUNT,
+        "one for each prompt, or as long as the trace",
+        "Requests of a pass of an open loop; prompts go around.",
+    ),
+    field(
+        "run.max_in_flight",
+        ANY_COUNT,
+        "no limit",
+        "Most requests in flight in an open loop. What it holds back is late in its row, never dropped.",
+    ),
     field(
         "run.request_timeout",
         Kind::Duration,

@@ -215,7 +215,8 @@ mod tests {
     }
 
     /// Keys that only a reader of text knows: written out they are other keys (a set, its prompts).
-    const NEVER_WRITTEN: [&str; 6] = [
+    const NEVER_WRITTEN: [&str; 7] = [
+        "run.trace",
         "inherits",
         "variants[].draft_block_size",
         "variants[].synthetic_length",
@@ -225,7 +226,7 @@ mod tests {
     ];
 
     /// Presets that have every key between them.
-    const EVERYTHING: [&str; 3] = [
+    const EVERYTHING: [&str; 7] = [
         r#"
         inherits = "quickstart"
         models = { target = "t", assistant = "a", hf_target = "h", hf_assistant = "i" }
@@ -240,6 +241,10 @@ mod tests {
         ]
         "#,
         "inherits = \"quickstart\"",
+        "inherits = \"quickstart\"\nrun = { sweep_concurrency = [1, 2] }",
+        "inherits = \"quickstart\"\nrun = { load = \"gamma\", rate = 2, burstiness = 0.5, max_in_flight = 3 }",
+        "inherits = \"quickstart\"\nrun = { load = \"ramp\", rate = 2, rate_end = 4 }",
+        "inherits = \"quickstart\"\nrun = { load = \"trace\", trace_us = [0, 5] }",
         "inherits = \"synthetic\"\nmodels.synth_tiny.cycle = 40",
     ];
 

@@ -5,7 +5,7 @@
 //! `--set`) are laid over each other by `layers`, and `validate` makes a `Preset` or says which value is wrong.
 //! Invariant: a `Preset` that leaves this crate can be run as it is, on any stack.
 //!
-//! This crate does not know which stacks are installed and reads no file but the preset's own.
+//! This crate does not know which stacks are installed and reads no file but the preset's own and the trace it names.
 
 mod bundled;
 mod error;
@@ -16,6 +16,7 @@ mod reference;
 mod schema;
 mod shipped;
 mod suite;
+mod trace;
 mod validate;
 mod write;
 

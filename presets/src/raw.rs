@@ -1,5 +1,6 @@
 //! A preset as it is written: every key optional, numbers not yet checked.
 
+use bench_core::load::RampCurve;
 use bench_core::preset::{Device, DraftHead, KvType, Route, RunOrder, StackKind, WeightType};
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,7 @@ pub(crate) struct RawServing {
     pub(crate) threads: Option<i64>,
     pub(crate) route: Option<Route>,
     pub(crate) device: Option<Device>,
+    pub(crate) slots: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -129,12 +131,48 @@ pub(crate) struct RawSampling {
     pub(crate) seed: Option<i64>,
 }
 
+/// When requests are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LoadWord {
+    Closed,
+    Constant,
+    Poisson,
+    Gamma,
+    Ramp,
+    Trace,
+}
+
+impl LoadWord {
+    /// As presets write it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Constant => "constant",
+            Self::Poisson => "poisson",
+            Self::Gamma => "gamma",
+            Self::Ramp => "ramp",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawRun {
     pub(crate) blocks: Option<i64>,
     pub(crate) warmup_requests: Option<i64>,
     pub(crate) concurrency: Option<i64>,
+    pub(crate) sweep_concurrency: Option<Vec<i64>>,
+    pub(crate) load: Option<LoadWord>,
+    pub(crate) rate: Option<f64>,
+    pub(crate) rate_end: Option<f64>,
+    pub(crate) ramp: Option<RampCurve>,
+    pub(crate) burstiness: Option<f64>,
+    pub(crate) trace: Option<String>,
+    pub(crate) trace_us: Option<Vec<u64>>,
+    pub(crate) requests: Option<i64>,
+    pub(crate) max_in_flight: Option<i64>,
     pub(crate) request_timeout: Option<String>,
     pub(crate) max_restarts: Option<i64>,
     pub(crate) min_acceptance: Option<f64>,

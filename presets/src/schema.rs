@@ -65,6 +65,9 @@ fn of(field: &Field) -> Value {
         Kind::Shares(_) => json!({
             "type": "array", "minItems": 1, "items": { "type": "number", "minimum": 0.0, "maximum": 1.0 },
         }),
+        Kind::Counts(_) => json!({
+            "type": "array", "minItems": 1, "items": { "type": "integer", "minimum": 0 },
+        }),
     };
     if let Some(keys) = schema.as_object_mut() {
         keys.insert("description".to_owned(), Value::from(description(field)));

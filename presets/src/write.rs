@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use bench_core::load::{Arrivals, Load, OpenLoad};
 use bench_core::preset::{
     AcceptanceRule, ModelSource, Preset, PromptSpec, SpecDecode, SpecVariant, StackChoice,
 };
 
 use crate::error::PresetError;
 use crate::raw::{
-    Acceptance, Method, RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawStack,
+    Acceptance, LoadWord, Method, RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawStack,
     RawSynthTiny, RawVariant, RawWorkload,
 };
 
@@ -38,6 +39,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             threads: Some(serving.threads.get().into()),
             route: Some(serving.route),
             device: Some(serving.device),
+            slots: Some(serving.slots.get().into()),
         }),
         workload: Some(RawWorkload {
             max_tokens: Some(workload.max_tokens.get().into()),
@@ -64,8 +66,40 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             max_looks: Some(run.max_looks.into()),
             throughput_margin: Some(run.throughput_margin),
             ttft_margin: Some(run.ttft_margin),
+            sweep_concurrency: (!run.sweep_concurrency.is_empty())
+                .then(|| run.sweep_concurrency.iter().map(|n| n.get().into()).collect()),
+            ..raw_load(&run.load)
         }),
     })
+}
+
+/// The load, and nothing else of the section.
+fn raw_load(load: &Load) -> RawRun {
+    let Load::Open(OpenLoad { arrivals, requests, max_in_flight }) = load else {
+        return RawRun { load: Some(LoadWord::Closed), ..RawRun::default() };
+    };
+    let raw = RawRun {
+        requests: Some(requests.get().into()),
+        max_in_flight: max_in_flight.map(|most| most.get().into()),
+        ..RawRun::default()
+    };
+    match arrivals {
+        Arrivals::Constant { rate } => RawRun { load: Some(LoadWord::Constant), rate: Some(*rate), ..raw },
+        Arrivals::Poisson { rate } => RawRun { load: Some(LoadWord::Poisson), rate: Some(*rate), ..raw },
+        Arrivals::Gamma { rate, burstiness } => {
+            RawRun { load: Some(LoadWord::Gamma), rate: Some(*rate), burstiness: Some(*burstiness), ..raw }
+        }
+        Arrivals::Ramp { from, to, curve } => RawRun {
+            load: Some(LoadWord::Ramp),
+            rate: Some(*from),
+            rate_end: Some(*to),
+            ramp: Some(*curve),
+            ..raw
+        },
+        Arrivals::Trace { at_us } => {
+            RawRun { load: Some(LoadWord::Trace), trace_us: Some(at_us.clone()), ..raw }
+        }
+    }
 }
 
 fn raw_models(models: &ModelSource) -> Result<RawModels, toml::ser::Error> {

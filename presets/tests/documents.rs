@@ -7,6 +7,7 @@ mod schema;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use bench_core::load::{Arrivals, Load, OpenLoad, RampCurve};
 use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
     Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
@@ -201,13 +202,40 @@ fn sampling() -> impl Strategy<Value = SamplingParams> {
     )
 }
 
+fn any_load() -> impl Strategy<Value = Load> {
+    let rate = || 0.001_f64..10_000.0;
+    let curve = prop_oneof![Just(RampCurve::Linear), Just(RampCurve::Exponential)];
+    let arrivals = prop_oneof![
+        rate().prop_map(|rate| Arrivals::Constant { rate }),
+        rate().prop_map(|rate| Arrivals::Poisson { rate }),
+        (rate(), 0.01_f64..1000.0).prop_map(|(rate, burstiness)| Arrivals::Gamma { rate, burstiness }),
+        (rate(), rate(), curve).prop_map(|(from, to, curve)| Arrivals::Ramp { from, to, curve }),
+        proptest::collection::vec(0_u64..1_000_000_000, 5..9).prop_map(|mut at_us| {
+            at_us.sort_unstable();
+            Arrivals::Trace { at_us }
+        }),
+    ];
+    let open = (arrivals, nonzero(5), option::of(nonzero(u32::MAX))).prop_map(
+        |(arrivals, requests, max_in_flight)| Load::Open(OpenLoad { arrivals, requests, max_in_flight }),
+    );
+    prop_oneof![Just(Load::Closed), open]
+}
+
 fn run() -> impl Strategy<Value = RunParams> {
     let counts = (nonzero(u32::MAX), any::<u32>(), nonzero(u32::MAX));
     let order = prop_oneof![Just(RunOrder::Abba), Just(RunOrder::Random)];
-    let ends = (order, 1_u32..=5, 0.0_f64..=1.0, 0.0_f64..=1.0);
+    let sweep = proptest::collection::btree_set(nonzero(512), 0..4)
+        .prop_map(|set| set.into_iter().collect::<Vec<_>>());
+    let ends = (order, 1_u32..=5, 0.0_f64..=1.0, 0.0_f64..=1.0, (any_load(), sweep));
     (counts, 1_u64..1_000_000_000, any::<u32>(), 0.0_f64..=1.0, ends).prop_map(
         |((blocks, warmup_requests, concurrency), request_timeout_ms, max_restarts, min_acceptance, ends)| {
-            let (order, max_looks, throughput_margin, ttft_margin) = ends;
+            let (order, max_looks, throughput_margin, ttft_margin, (load, sweep)) = ends;
+            let open = !load.is_closed();
+            let concurrency = match sweep.last() {
+                _ if open => NonZeroU32::MIN,
+                Some(greatest) => *greatest,
+                None => concurrency,
+            };
             RunParams {
                 blocks,
                 warmup_requests,
@@ -219,6 +247,8 @@ fn run() -> impl Strategy<Value = RunParams> {
                 max_looks,
                 throughput_margin,
                 ttft_margin,
+                sweep_concurrency: if open { Vec::new() } else { sweep },
+                load,
             }
         },
     )
@@ -273,6 +303,7 @@ fn preset() -> impl Strategy<Value = Preset> {
                 threads: serving.2,
                 route,
                 device: serving.3,
+                slots: NonZeroU32::MIN,
             },
             workload,
             sampling,

@@ -1,5 +1,6 @@
 //! Every bad preset gives one clear error: what, which value, what was expected, a hint.
 
+use bench_core::load::{Arrivals, Load};
 use bench_core::preset::{AcceptanceRule, ModelSource, Preset};
 use bench_presets::{PresetError, load, parse};
 
@@ -364,4 +365,54 @@ fn names_and_files_that_are_not_there() {
     assert!(error.ends_with("a file of your own is given by its path, such as `./mine.toml`"), "{error}");
     let error = said(load("./no/such.toml", &[]));
     assert!(error.starts_with("cannot read the preset `./no/such.toml`: "), "{error}");
+}
+
+#[test]
+fn a_load_says_what_it_needs_and_what_it_has_no_use_for() {
+    for (overrides, expected) in [
+        (&["run.load=poisson"][..], "`run.rate`"),
+        (&["run.load=poisson", "run.rate=0"], "above 0"),
+        (&["run.load=gamma", "run.rate=2"], "`run.burstiness`"),
+        (&["run.load=gamma", "run.rate=2", "run.burstiness=0"], "below 1 comes in bursts"),
+        (&["run.load=ramp", "run.rate=2"], "`run.rate_end`"),
+        (&["run.load=constant", "run.rate=2", "run.rate_end=3"], "hint: it belongs to `ramp`"),
+        (&["run.rate=2"], "`run.load = \"closed\"`"),
+        (&["run.load=trace"], "`run.trace`"),
+        (&["run.load=trace", "run.trace=no/such.jsonl"], "docs/load.md"),
+        (&["run.load=trace", "run.trace_us=[3,2]"], "`run.trace_us[1]`"),
+        (&["run.load=trace", "run.trace_us=[1,2]", "run.requests=3"], "the length of the trace"),
+        (
+            &["run.load=poisson", "run.rate=2", "run.concurrency=2"],
+            "hint: an open loop has a limit of its own",
+        ),
+        (&["run.load=poisson", "run.rate=2", "run.sweep_concurrency=[1,2]"], "no sweep in an open loop"),
+        (&["run.sweep_concurrency=[2,2]"], "more than 2, the one before"),
+        (&["run.sweep_concurrency=[1,4]", "run.concurrency=3"], "the greatest of `run.sweep_concurrency`"),
+        (&["run.load=fast"], "fast"),
+    ] {
+        let said = set(overrides);
+        assert!(said.contains(expected), "{overrides:?}: {said}");
+    }
+}
+
+#[test]
+fn a_load_is_what_was_written() {
+    let of = |overrides: &[&str]| {
+        let overrides: Vec<_> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        parse(GOOD, "mine.toml", &overrides).unwrap()
+    };
+    let preset = of(&["run.load=gamma", "run.rate=2.5", "run.burstiness=0.5", "run.requests=7"]);
+    let Load::Open(load) = &preset.run.load else { unreachable!("it is open") };
+    assert_eq!(load.arrivals, Arrivals::Gamma { rate: 2.5, burstiness: 0.5 });
+    assert_eq!((load.requests.get(), load.max_in_flight, preset.serving.slots.get()), (7, None, 8));
+    let preset = of(&["run.load=constant", "run.rate=2", "run.max_in_flight=3"]);
+    assert_eq!(preset.run.load.open().unwrap().requests.get(), 1, "one for each prompt");
+    assert_eq!(preset.serving.slots.get(), 3);
+    let preset = of(&["run.sweep_concurrency=[1,2,4]"]);
+    assert_eq!((preset.run.concurrency.get(), preset.serving.slots.get()), (4, 4));
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("t.jsonl");
+    std::fs::write(&trace, "{\"at_s\": 5}\n{\"at_s\": 5.5}\n").unwrap();
+    let preset = of(&["run.load=trace", &format!("run.trace={}", trace.display())]);
+    assert_eq!(preset.run.load.open().unwrap().arrivals, Arrivals::Trace { at_us: vec![0, 500_000] });
 }

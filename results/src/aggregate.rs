@@ -13,6 +13,7 @@ use crate::categories::categories;
 use crate::compare::{compare, noise_entries};
 use crate::effective::effective;
 use crate::error::ResultsError;
+use crate::explanation::explain;
 use crate::frame::{counts, failure, kind_name};
 use crate::gaps::{between_chunks, between_tokens};
 use crate::load::Loaded;
@@ -44,6 +45,11 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     for (arm, categories) in arms.iter_mut().zip(by_category) {
         arm.categories = categories;
     }
+    let comparisons = compare(loaded, &arms, &config);
+    let mut explained = explain(loaded, &comparisons);
+    for arm in &mut arms {
+        arm.explanation = explained.arms.remove(&arm.label);
+    }
     let checks: Vec<_> = arms.iter().map(|arm| (arm.label.as_str(), &*arm.truth)).collect();
     Ok(Report {
         truth: over_arms(&checks),
@@ -62,9 +68,9 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
         host: first.host.clone(),
         blocks: full_blocks(loaded),
         confidence: config.confidence,
-        notes: notes(loaded),
+        notes: notes(loaded).into_iter().chain(explained.notes).collect(),
         method_notes: looks_note(loaded).into_iter().chain([noise_note(loaded)]).collect(),
-        comparisons: compare(loaded, &arms, &config),
+        comparisons,
         arms,
     })
 }
@@ -130,6 +136,8 @@ fn arm_report(
         effective: effective(arm, &rows),
         truth: findings.iter().map(Finding::check).collect(),
         joules_per_token: joules_per_token(&facts),
+        // It needs to know what was compared.
+        explanation: None,
         environment: surroundings.span.clone(),
     }
 }

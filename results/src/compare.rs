@@ -1,7 +1,8 @@
 //! Who is compared with whom, and what the pairs say.
 //!
 //! Within a stack, every variant with the first one: what does speculation bring? Across stacks, every variant with
-//! the same variant of the first stack: which stack is faster? Nothing else is a fair pair. How a verdict comes about
+//! the same variant of the first stack: which stack is faster? In a sweep both at equal concurrency. Nothing else is a fair
+//! pair. How a verdict comes about
 //! is told in docs/statistics.md.
 
 use std::collections::BTreeMap;
@@ -54,14 +55,17 @@ fn pairs(loaded: &Loaded) -> Vec<(&str, &str)> {
     let arms = &loaded.arms;
     let mut pairs = Vec::new();
     for arm in arms {
-        let baseline = arms.iter().find(|other| other.stack == arm.stack);
+        let baseline =
+            arms.iter().find(|other| other.stack == arm.stack && other.concurrency == arm.concurrency);
         pairs.extend(
             baseline.filter(|other| other.label != arm.label).map(|other| (&*other.label, &*arm.label)),
         );
     }
     let Some(first) = arms.first() else { return pairs };
     for arm in arms.iter().filter(|arm| arm.stack != first.stack) {
-        let same = arms.iter().find(|other| other.stack == first.stack && other.variant == arm.variant);
+        let same = arms.iter().find(|other| {
+            other.stack == first.stack && other.variant == arm.variant && other.concurrency == arm.concurrency
+        });
         pairs.extend(same.map(|other| (&*other.label, &*arm.label)));
     }
     pairs
@@ -223,12 +227,11 @@ fn matched<'a>(
     baseline: &str,
     candidate: &str,
 ) -> Vec<(&'a RequestRecord, &'a RequestRecord)> {
-    let key = |row: &RequestRecord| (row.block, row.prompt_id.clone());
     let of_baseline: BTreeMap<_, _> =
-        completed_rows(loaded, baseline).into_iter().map(|row| (key(row), row)).collect();
+        completed_rows(loaded, baseline).into_iter().map(|row| (row.place(), row)).collect();
     completed_rows(loaded, candidate)
         .into_iter()
-        .filter_map(|row| Some((*of_baseline.get(&key(row))?, row)))
+        .filter_map(|row| Some((*of_baseline.get(&row.place())?, row)))
         .collect()
 }
 

@@ -11,6 +11,8 @@ mod client;
 mod compare;
 mod effective;
 mod error;
+mod explanation;
+mod explanation_table;
 mod export;
 mod frame;
 mod gaps;

@@ -7,6 +7,7 @@ use bench_core::report::{
     ArmReport, CategoryReport, Comparison, Estimate, Gaps, PositionReport, Report, Verdict,
 };
 
+use crate::explanation_table::write_explanations;
 use crate::truth_table::{write_environment, write_truth};
 
 /// The whole report as a document.
@@ -40,6 +41,7 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     write_gaps(text, report)?;
     write_tests(text, report)?;
     write_audits(text, report)?;
+    write_explanations(text, report)?;
     write_categories(text, report)?;
     write_remarks(text, report)?;
     write_truth(text, report)?;

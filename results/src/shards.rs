@@ -5,16 +5,16 @@
 
 use std::collections::HashMap;
 
-use bench_core::record::{Phase, RequestRecord, RunManifest};
+use bench_core::record::{Phase, Place, RequestRecord, RunManifest};
 
 /// What is missing or too much, in words. `ends` tells where the rows of each run end.
 pub(crate) fn whole(manifests: &[RunManifest], rows: &[RequestRecord], ends: &[usize]) -> Result<(), String> {
     let shards: Vec<_> = manifests.iter().filter_map(|run| run.shard).collect();
-    let Some(of) = shards.first().map(|shard| shard.of) else { return Ok(()) };
+    let Some(of) = shards.first().map(|shard| shard.of.get()) else { return Ok(()) };
     if shards.len() < manifests.len() {
         return Err(format!("{} of {} are shards, the others are whole runs", shards.len(), manifests.len()));
     }
-    if let Some(other) = shards.iter().find(|shard| shard.of != of) {
+    if let Some(other) = shards.iter().find(|shard| shard.of.get() != of) {
         return Err(format!("one is a part of {of}, another of {}", other.of));
     }
     if let Some(shard) = shards.iter().find(|shard| shard.index >= of) {
@@ -34,17 +34,20 @@ pub(crate) fn whole(manifests: &[RunManifest], rows: &[RequestRecord], ends: &[u
     apart(rows, ends, &shards.iter().map(|shard| shard.index).collect::<Vec<_>>())
 }
 
-/// No request of the same arm, block and prompt in two shards.
+/// No request of the same arm in two shards.
 fn apart(rows: &[RequestRecord], ends: &[usize], shards: &[u32]) -> Result<(), String> {
-    let mut asked: HashMap<(&str, u32, &str), u32> = HashMap::new();
+    let mut asked: HashMap<(&str, Place<'_>), u32> = HashMap::new();
     let mut start = 0;
     for (&end, &shard) in ends.iter().zip(shards) {
         for row in rows[start..end].iter().filter(|row| row.phase == Phase::Measured) {
-            let first = *asked.entry((&row.arm, row.block, &row.prompt_id)).or_insert(shard);
+            let first = *asked.entry((&row.arm, row.place())).or_insert(shard);
             if first != shard {
                 return Err(format!(
-                    "shards {first} and {shard} overlap: {} was asked prompt `{}` in block {} by both",
-                    row.arm, row.prompt_id, row.block
+                    "shards {first} and {shard} overlap: both asked {} prompt `{}` (block {}, slot {})",
+                    row.arm,
+                    row.prompt_id,
+                    row.block,
+                    row.place().slot
                 ));
             }
         }

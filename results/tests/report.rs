@@ -55,6 +55,7 @@ fn arms(preset: &Preset, second: &ArmStatus) -> Vec<ArmManifest> {
                 info: (status == ArmStatus::Ready).then(stack_info),
                 config_sha256: None,
                 status,
+                concurrency: None,
             });
         }
     }

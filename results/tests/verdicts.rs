@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use bench_core::audit::DivergenceKind;
 use bench_core::jsonl::RowSink;
+use bench_core::load::Shard;
 use bench_core::noise::{NoiseFloor, aa_preset};
 use bench_core::preset::{AcceptanceRule, DraftHead, Preset, SpecDecode, SpecVariant, StackKind};
-use bench_core::record::{ArmManifest, ArmStatus, RequestRecord, RunEnd, RunManifest, Shard};
+use bench_core::record::{ArmManifest, ArmStatus, RequestRecord, RunEnd, RunManifest};
 use bench_core::report::{Comparison, Report, Verdict};
 use bench_core::run_dir::{RunDir, prompt_sha256};
 use bench_core::stack::{SpecCounts, SpecSource, StackInfo, TOP2_MARGINS};
@@ -79,6 +80,7 @@ fn arm(variant: &str, spec: &SpecDecode) -> ArmManifest {
         status: ArmStatus::Ready,
         info: Some(stack_info()),
         config_sha256: None,
+        concurrency: None,
     }
 }
 
@@ -331,7 +333,7 @@ fn sharded(dir: &Path) -> Vec<(RunManifest, Vec<RequestRecord>, PathBuf)> {
     let whole = run("a", experiment(), faster_by(200));
     let part = |index: u32| {
         let (mut manifest, mut rows) = whole.clone();
-        manifest.shard = Some(Shard { index, of: 2 });
+        manifest.shard = Some(Shard { index, of: NonZeroU32::new(2).unwrap() });
         let prompt = &whole.0.preset.workload.prompts[index as usize].id;
         rows.retain(|row| row.prompt_id == *prompt);
         let path = dir.join(format!("shard-{index}"));
@@ -355,6 +357,9 @@ fn all_shards_are_one_run_and_less_or_more_is_none() {
     assert_eq!(merged.blocks, whole.blocks);
     assert_eq!(merged.comparisons, whole.comparisons);
     assert_eq!(merged.arms[1].tokens_per_s, whole.arms[1].tokens_per_s);
+    let elsewhere = stored(1, "elsewhere", &|run, _| run.host.cpu = Some("Another CPU".to_owned()));
+    let report = aggregate(&load(&[first.clone(), elsewhere]).unwrap()).unwrap();
+    assert!(report.notes.iter().any(|note| note.contains("1 of 2 shards were sent from another machine")));
 
     let refused = |runs: &[PathBuf], what: &str| {
         let error = load(runs).unwrap_err();
@@ -363,9 +368,11 @@ fn all_shards_are_one_run_and_less_or_more_is_none() {
     };
     refused(std::slice::from_ref(&first), "1 of 2 shards are missing, the first of them 1");
     refused(&[first.clone(), first.clone(), second.clone()], "shard 0 of 2 is there 2 times");
-    let other = stored(1, "of-3", &|run, _| run.shard = Some(Shard { index: 1, of: 3 }));
+    let other =
+        stored(1, "of-3", &|run, _| run.shard = Some(Shard { index: 1, of: NonZeroU32::new(3).unwrap() }));
     refused(&[first.clone(), other], "one is a part of 2, another of 3");
-    let counted = stored(1, "from-1", &|run, _| run.shard = Some(Shard { index: 2, of: 2 }));
+    let counted =
+        stored(1, "from-1", &|run, _| run.shard = Some(Shard { index: 2, of: NonZeroU32::new(2).unwrap() }));
     refused(&[first.clone(), counted], "shards are counted from 0");
     let mixed = stored(1, "whole", &|run, rows| {
         (run.shard, run.run_id) = (None, "b".to_owned());
@@ -376,7 +383,7 @@ fn all_shards_are_one_run_and_less_or_more_is_none() {
         let mut again = sharded(dir.path()).swap_remove(0).1;
         rows.append(&mut again);
     });
-    refused(&[first, twice], "shards 0 and 1 overlap: native/none was asked prompt `a` in block 0 by both");
+    refused(&[first, twice], "shards 0 and 1 overlap: both asked native/none prompt `a` (block 0, slot 0)");
 }
 
 #[test]

@@ -79,8 +79,8 @@ fn old_spec_type(spec: &SpecDecode) -> &'static str {
     }
 }
 
-/// Arguments of a server on loopback `port` (a number, or a proxy's placeholder for one) with one slot, metrics and
-/// slots on.
+/// Arguments of a server on loopback `port` (a number, or a proxy's placeholder for one) with the slots asked for,
+/// metrics and the list of slots on.
 ///
 /// # Errors
 ///
@@ -104,8 +104,10 @@ pub fn args(
     if has_draft_context {
         draft_threads(&mut args, dialect, serving);
     }
-    args.pair("-c", serving.context_tokens);
-    args.pair("-np", 1);
+    // The server divides its context among its slots.
+    let slots = serving.slots.get();
+    args.pair("-c", u64::from(serving.context_tokens.get()) * u64::from(slots));
+    args.pair("-np", slots);
     kv_cache(&mut args, dialect, serving.kv_type, has_draft_context)?;
     device(&mut args, serving.device, has_draft_context);
     args.pair("-t", serving.threads);

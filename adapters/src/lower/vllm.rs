@@ -143,6 +143,7 @@ mod tests {
             threads: n(4),
             route: Route::Chat,
             device: Device::Auto,
+            slots: NonZeroU32::MIN,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bench_core::preset::{self, SpecDecode, StackKind};
-use bench_core::stack::{DRAFT_HEAD_DETAIL, Prompt, StackError, StackInfo};
+use bench_core::stack::{DRAFT_HEAD_DETAIL, Prompt, STEP_BYTES_DETAIL, StackError, StackInfo};
 use bench_engine::kv_cache::KvType;
 use bench_engine::kv_cache::turbo::TurboType;
 use bench_engine::model::DraftHead;
@@ -101,7 +101,7 @@ fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();
-    details.extend(info.step_bytes.map(|bytes| ("model.step_bytes".to_owned(), bytes.to_string())));
+    details.extend(info.step_bytes.map(|bytes| (STEP_BYTES_DETAIL.to_owned(), bytes.to_string())));
     let routes = info.attention_routes.iter().enumerate();
     details.extend(routes.map(|(i, route)| (format!("attention.{i}"), route.clone())));
     details.extend(info.draft_head.clone().map(|head| (DRAFT_HEAD_DETAIL.to_owned(), head)));

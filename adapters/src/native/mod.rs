@@ -11,6 +11,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bench_core::clock;
+use bench_core::explanation::{ROUND_TIMES, Round, RoundTimes};
 use bench_core::stack::{
     CounterReading, EventStream, FinishReason, GenerateRequest, Prompt, Readback, Revival, SpecCounts,
     SpecSource, Stack, StackError, StackInfo, StreamEvent, TOP2_MARGINS, Usage,
@@ -169,8 +171,10 @@ fn answer(
         }
     };
     let params = params(request)?;
+    let mut rounds = RoundClock::default();
     let summary = generator
         .generate(&prompt, &params, &mut |step| {
+            rounds.stamp(step);
             send(step.at.into(), step.tokens, decoder.decode(step.tokens))
         })
         .map_err(engine_error)?;
@@ -189,7 +193,7 @@ fn answer(
         cached_tokens: Some(0),
         output_tokens: u32::try_from(summary.output_tokens).ok(),
     };
-    let stack_timings = Some(timings(&summary));
+    let stack_timings = Some(timings(&summary, &rounds.times));
     let (spec, readback) = (spec_counts(summary.totals), Readback::default());
     Ok(Some(StreamEvent::Finished { at, reason, usage, spec, stack_timings, readback }))
 }
@@ -224,12 +228,36 @@ fn spec_counts(totals: SpecTotals) -> Option<SpecCounts> {
     })
 }
 
-fn timings(summary: &GenerateSummary) -> Value {
+/// Times of the rounds of one request.
+#[derive(Default)]
+struct RoundClock {
+    times: RoundTimes,
+    /// Stamp of the tokens before; `None` until the prefill gave its token, which is no round.
+    before: Option<Instant>,
+}
+
+impl RoundClock {
+    fn stamp(&mut self, step: &StepEvent<'_>) {
+        let at = Instant::from(step.at);
+        let total_ns = self.before.replace(at).and_then(|before| clock::elapsed_ns(before, at));
+        self.times.extend(total_ns.map(|total_ns| Round {
+            drafted: step.drafted,
+            accepted: step.accepted,
+            draft_ns: step.draft_ns,
+            verify_ns: step.verify_ns,
+            sample_ns: step.sample_ns,
+            total_ns,
+        }));
+    }
+}
+
+fn timings(summary: &GenerateSummary, rounds: &RoundTimes) -> Value {
     let mut timings = json!({
         "prefill_ns": summary.prefill_ns,
         "draft_ns": summary.draft_ns,
         "verify_ns": summary.verify_ns,
         "sample_ns": summary.sample_ns,
+        ROUND_TIMES: rounds,
     });
     if !summary.top2_margins.is_empty() {
         // Four digits: a row holds one an output token, and near ties are told apart at a quarter.

@@ -145,6 +145,11 @@ async fn a_request_is_opened_answered_in_rounds_and_finished_with_its_counts() {
     assert_eq!((spec.drafted, spec.accepted, spec.verify_steps), (6, 2, Some(2)));
     assert_eq!(spec.source, SpecSource::Engine);
     assert_eq!(stack_timings.as_ref().unwrap()["verify_ns"], 3);
+    let rounds = RoundTimes::read(stack_timings.as_ref().unwrap()).unwrap().unwrap();
+    // The first tokens are the prefill's; the second ones are the only round, from stamp to stamp.
+    let total_ns = u64::try_from(second.duration_since(*first).as_nanos()).unwrap();
+    let round = Round { drafted: 3, accepted: 1, draft_ns: 1, verify_ns: 2, sample_ns: 3, total_ns };
+    assert_eq!(rounds.iter().collect::<Vec<_>>(), [round]);
     assert_eq!(stack_timings.as_ref().unwrap()[TOP2_MARGINS], serde_json::json!([0.25, 1.0]));
 }
 

@@ -24,9 +24,15 @@ pub(crate) async fn play(case: &Case, scenario: Scenario) -> (Vec<RequestRecord>
     let preset = preset(case, &scenario);
     let server = Server::start(scenario.site).await;
     let stack = case.attach(&scenario.url.unwrap_or_else(|| server.url.clone())).unwrap();
-    let arms = [RunnableArm { label: case.label.to_owned(), stack: Arc::from(stack) }];
+    let arms = [RunnableArm { label: case.label.to_owned(), stack: Arc::from(stack), concurrency: None }];
     let (cancel, mut rows, mut observer) = (CancellationToken::new(), Vec::new(), ());
-    let plan = RunPlan { run_id: "conformance", preset: &preset, first_request_index: 0 };
+    let plan = RunPlan {
+        run_id: "conformance",
+        preset: &preset,
+        first_request_index: 0,
+        shard: None,
+        start_at: None,
+    };
     let cancelling = async {
         if scenario.cancelled {
             server.seen.holding.notified().await;

@@ -1,5 +1,6 @@
 //! The closed loop: as many requests in flight on one arm as the preset says, the next one sent when one ends.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
@@ -11,7 +12,7 @@ use super::seed::request_seed;
 use super::{Observer, RunEvent, RunPlan, RunSummary, RunnableArm};
 use crate::jsonl::{RowError, RowSink};
 use crate::preset::{Preset, PromptSpec, Route};
-use crate::record::{Outcome, Phase, RequestRecord};
+use crate::record::{Arrival, Outcome, Phase, RequestRecord};
 use crate::run_dir::prompt_sha256;
 use crate::stack::{Ahead, GenerateRequest, Prompt, Revival, Stack};
 
@@ -24,6 +25,17 @@ pub(super) struct Pass {
     pub(super) ends_block: bool,
 }
 
+/// One request of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Its number in the pass; its seed follows from it.
+    pub(super) slot: u32,
+    /// Which prompt.
+    pub(super) prompt: usize,
+    /// When it is to be sent, in an open loop.
+    pub(super) arrival: Option<Arrival>,
+}
+
 /// How a pass ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PassEnd {
@@ -33,22 +45,22 @@ pub(super) enum PassEnd {
 
 /// The state of a run between its passes.
 pub(super) struct RunState<'a> {
-    plan: RunPlan<'a>,
+    pub(super) plan: RunPlan<'a>,
     prompt_hashes: Vec<String>,
     sink: &'a mut dyn RowSink,
-    observer: &'a mut dyn Observer,
-    cancel: &'a CancellationToken,
+    pub(super) observer: &'a mut dyn Observer,
+    pub(super) cancel: &'a CancellationToken,
     total: u64,
     sent: u64,
     done: u64,
     failures: u64,
-    arms: Vec<ArmState>,
+    pub(super) arms: Vec<ArmState>,
     watch: Watch,
 }
 
 /// What is remembered of an arm from request to request.
 #[derive(Debug, Clone, Default)]
-struct ArmState {
+pub(super) struct ArmState {
     /// Tokens of its measured decode spans.
     tokens: u64,
     /// Time of its measured decode spans.
@@ -61,9 +73,9 @@ struct ArmState {
     /// How often its server was started again.
     restarts: u32,
     /// Its server was just started again, and has to be warmed up.
-    cold: bool,
+    pub(super) cold: bool,
     /// Why nothing is sent to it any more.
-    given_up: Option<String>,
+    pub(super) given_up: Option<String>,
 }
 
 impl<'a> RunState<'a> {
@@ -76,7 +88,7 @@ impl<'a> RunState<'a> {
     ) -> Self {
         let prompts = &plan.preset.workload.prompts;
         let run = &plan.preset.run;
-        let per_arm = u64::from(run.warmup_requests) + u64::from(run.blocks.get()) * prompts.len() as u64;
+        let per_arm = u64::from(run.warmup_requests) + u64::from(run.blocks.get()) * requests_of_pass(&plan);
         Self {
             plan,
             prompt_hashes: prompts.iter().map(prompt_sha256).collect(),
@@ -94,13 +106,13 @@ impl<'a> RunState<'a> {
 
     /// Sends the requests of one pass and stores their rows.
     pub(super) async fn run_pass(&mut self, arm: &RunnableArm, pass: Pass) -> Result<PassEnd, RowError> {
-        self.observer.on_event(&RunEvent::PassStarted {
-            arm: &arm.label,
-            phase: pass.phase,
-            block: pass.block,
-        });
+        self.begin(arm, pass.phase, pass.block);
+        let preset = self.plan.preset;
+        if let (Some(load), Phase::Measured) = (preset.run.load.open(), pass.phase) {
+            return self.run_open_pass(arm, pass, load).await;
+        }
         let mut waiting = self.prompt_order(pass.phase);
-        let concurrency = usize::try_from(self.plan.preset.run.concurrency.get()).unwrap_or(usize::MAX);
+        let concurrency = concurrency_of(arm, preset).get() as usize;
         let ahead = Ahead::Pass { concurrency: concurrency.min(self.prompt_order(pass.phase).count()) };
         prepare(&*arm.stack, ahead, self.plan.preset, self.cancel).await;
         let mut in_flight = JoinSet::new();
@@ -112,22 +124,22 @@ impl<'a> RunState<'a> {
             while in_flight.len() < concurrency && !self.cancel.is_cancelled() && !self.arms[pass.arm].cold {
                 let Some(prompt_index) = waiting.next() else { break };
                 if let Some(why) = self.arms[pass.arm].given_up.clone() {
-                    let identity = self.identity(arm, pass, prompt_index);
+                    let identity = self.identity(arm, pass, Asked::in_turn(prompt_index));
                     self.store(pass.arm, Measured::given_up(identity, &why))?;
                     continue;
                 }
-                let job = self.job(arm, pass, prompt_index);
+                let job = self.job(arm, pass, Asked::in_turn(prompt_index));
                 in_flight.spawn(measure(job, self.cancel.clone()));
             }
             let Some(ended) = in_flight.join_next().await else { break };
             let measured = ended.unwrap_or_else(resume);
             self.keep(arm, pass.arm, measured).await?;
         }
-        Ok(if self.done < self.total && self.cancel.is_cancelled() {
-            PassEnd::Cancelled
-        } else {
-            PassEnd::Done
-        })
+        Ok(self.pass_end())
+    }
+
+    pub(super) fn pass_end(&self) -> PassEnd {
+        if self.done < self.total && self.cancel.is_cancelled() { PassEnd::Cancelled } else { PassEnd::Done }
     }
 
     pub(super) fn block_finished(&mut self, block: u32) {
@@ -162,7 +174,7 @@ impl<'a> RunState<'a> {
     }
 
     /// A server that was just started answers its first requests slower than all that follow.
-    async fn warm_up_again(&mut self, arm: &RunnableArm, pass: Pass) -> Result<(), RowError> {
+    pub(super) async fn warm_up_again(&mut self, arm: &RunnableArm, pass: Pass) -> Result<(), RowError> {
         self.arms[pass.arm].cold = false;
         let pass = Pass { phase: Phase::Warmup, ..pass };
         for prompt_index in self.prompt_order(Phase::Warmup) {
@@ -171,7 +183,7 @@ impl<'a> RunState<'a> {
                 break;
             }
             self.total += 1;
-            let job = self.job(arm, pass, prompt_index);
+            let job = self.job(arm, pass, Asked::in_turn(prompt_index));
             let measured = measure(job, self.cancel.clone()).await;
             self.keep(arm, pass.arm, measured).await?;
         }
@@ -179,7 +191,12 @@ impl<'a> RunState<'a> {
     }
 
     /// Stores a row, and sees to the stack if the request broke.
-    async fn keep(&mut self, arm: &RunnableArm, index: usize, measured: Measured) -> Result<(), RowError> {
+    pub(super) async fn keep(
+        &mut self,
+        arm: &RunnableArm,
+        index: usize,
+        measured: Measured,
+    ) -> Result<(), RowError> {
         let broke = is_failure(&measured.record.outcome);
         self.store(index, measured)?;
         if broke {
@@ -198,8 +215,10 @@ impl<'a> RunState<'a> {
         let may_start = state.restarts < limit;
         let why = match self.cancel.run_until_cancelled(arm.stack.revive(may_start)).await {
             Some(Ok(Revival::Restarted)) => {
-                (state.restarts, state.cold, state.process) = (state.restarts + 1, true, None);
+                (state.restarts, state.cold) = (state.restarts + 1, true);
                 let restarts = state.restarts;
+                // Arms of a sweep share their server: its new process is no surprise to any of them.
+                self.arms.iter_mut().for_each(|arm| arm.process = None);
                 self.observer.on_event(&RunEvent::Restarted { arm: &arm.label, restarts, limit });
                 return;
             }
@@ -214,18 +233,21 @@ impl<'a> RunState<'a> {
         self.observer.on_event(&RunEvent::ArmGivenUp { arm: &arm.label, why });
     }
 
-    fn job(&mut self, arm: &RunnableArm, pass: Pass, prompt_index: usize) -> Job {
+    pub(super) fn job(&mut self, arm: &RunnableArm, pass: Pass, asked: Asked) -> Job {
         let preset = self.plan.preset;
         let state = &self.arms[pass.arm];
-        let read_counters = preset.run.concurrency.get() == 1 && !state.unsettled;
+        // Warm-up goes one by one whatever the load.
+        let one_by_one = preset.run.load.is_closed() || pass.phase == Phase::Warmup;
+        let alone = one_by_one && concurrency_of(arm, preset).get() == 1;
+        let read_counters = alone && !state.unsettled;
         let known_process = state.process.clone();
-        let request = generate_request(preset, &preset.workload.prompts[prompt_index], pass, prompt_index);
-        let identity = self.identity(arm, pass, prompt_index);
-        Job { stack: arm.stack.clone(), request, read_counters, known_process, identity }
+        let request = generate_request(preset, &preset.workload.prompts[asked.prompt], pass, asked.slot);
+        let identity = self.identity(arm, pass, asked);
+        Job { stack: arm.stack.clone(), request, read_counters, known_process, pass_began: None, identity }
     }
 
-    fn identity(&mut self, arm: &RunnableArm, pass: Pass, prompt_index: usize) -> Identity {
-        let prompt = &self.plan.preset.workload.prompts[prompt_index];
+    pub(super) fn identity(&mut self, arm: &RunnableArm, pass: Pass, asked: Asked) -> Identity {
+        let prompt = &self.plan.preset.workload.prompts[asked.prompt];
         let identity = Identity {
             run_id: self.plan.run_id.to_owned(),
             arm: arm.label.clone(),
@@ -234,13 +256,14 @@ impl<'a> RunState<'a> {
             request_index: self.plan.first_request_index + self.sent,
             prompt_id: prompt.id.clone(),
             category: prompt.category.clone(),
-            prompt_sha256: self.prompt_hashes[prompt_index].clone(),
+            prompt_sha256: self.prompt_hashes[asked.prompt].clone(),
+            arrival: asked.arrival,
         };
         self.sent += 1;
         identity
     }
 
-    fn store(&mut self, arm: usize, measured: Measured) -> Result<(), RowError> {
+    pub(super) fn store(&mut self, arm: usize, measured: Measured) -> Result<(), RowError> {
         let Measured { record, counters_error, process } = measured;
         self.sink.append(&record)?;
         self.done += 1;
@@ -272,8 +295,30 @@ impl<'a> RunState<'a> {
     }
 }
 
+impl Asked {
+    /// A prompt of a closed loop, or of warm-up.
+    fn in_turn(prompt: usize) -> Self {
+        Self { slot: u32::try_from(prompt).unwrap_or(u32::MAX), prompt, arrival: None }
+    }
+}
+
+/// Requests of one measured pass.
+fn requests_of_pass(plan: &RunPlan<'_>) -> u64 {
+    let preset = plan.preset;
+    let Some(load) = preset.run.load.open() else { return preset.workload.prompts.len() as u64 };
+    let all = load.requests.get();
+    match plan.shard {
+        None => all.into(),
+        Some(shard) => (0..all).filter(|slot| *slot % shard.of == shard.index).count() as u64,
+    }
+}
+
+fn concurrency_of(arm: &RunnableArm, preset: &Preset) -> NonZeroU32 {
+    arm.concurrency.unwrap_or(preset.run.concurrency)
+}
+
 /// A server that does not let itself be connected to must hang neither the run nor its end.
-async fn prepare(stack: &dyn Stack, ahead: Ahead, preset: &Preset, cancel: &CancellationToken) {
+pub(super) async fn prepare(stack: &dyn Stack, ahead: Ahead, preset: &Preset, cancel: &CancellationToken) {
     let limit = Duration::from_millis(preset.run.request_timeout_ms);
     // Too late or not at all: the request opens its own connection, and says why it cannot.
     cancel.run_until_cancelled(tokio::time::timeout(limit, stack.prepare(ahead))).await;
@@ -286,14 +331,8 @@ fn is_failure(outcome: &Outcome) -> bool {
     }
 }
 
-fn generate_request(
-    preset: &Preset,
-    prompt: &PromptSpec,
-    pass: Pass,
-    prompt_index: usize,
-) -> GenerateRequest {
+fn generate_request(preset: &Preset, prompt: &PromptSpec, pass: Pass, slot: u32) -> GenerateRequest {
     let block = (pass.phase == Phase::Measured).then_some(pass.block);
-    let slot = u32::try_from(prompt_index).unwrap_or(u32::MAX);
     let mut sampling = preset.sampling.clone();
     sampling.seed = request_seed(sampling.seed, block, slot);
     GenerateRequest {
@@ -310,6 +349,6 @@ fn generate_request(
 
 /// A request's task ends by returning or by a panic, since nobody aborts it. A panic is a bug in a stack, and must
 /// not pass for a failed request.
-fn resume(error: JoinError) -> Measured {
+pub(super) fn resume(error: JoinError) -> Measured {
     std::panic::resume_unwind(error.into_panic())
 }

@@ -20,7 +20,7 @@ pub(super) struct Watch {
     arms: Vec<(String, Rates)>,
 }
 
-type Rates = BTreeMap<(u32, String), f64>;
+type Rates = BTreeMap<(u32, (String, u32)), f64>;
 
 impl Watch {
     pub(super) fn new(run: &RunParams) -> Self {
@@ -43,7 +43,8 @@ impl Watch {
         });
         if let Some(span) = record.decode_span() {
             let rate = f64::from(span.tokens) / span.span_ns as f64;
-            self.arms[nth].1.insert((record.block, record.prompt_id.clone()), rate);
+            let place = record.place();
+            self.arms[nth].1.insert((place.block, (place.prompt_id.to_owned(), place.slot)), rate);
         }
     }
 
@@ -52,8 +53,7 @@ impl Watch {
         if !self.is_on || !self.looks.is_due(blocks) {
             return false;
         }
-        let stack = |label: &str| label.split_once('/').map(|(stack, _)| stack.to_owned());
-        let first = |label: &str| self.arms.iter().find(|(other, _)| stack(other) == stack(label));
+        let first = |label: &str| self.arms.iter().find(|(other, _)| group_of(other) == group_of(label));
         let mut compared = self
             .arms
             .iter()
@@ -64,10 +64,10 @@ impl Watch {
 
     fn settles(&self, baseline: &Rates, candidate: &Rates) -> bool {
         // Which number a prompt has does not matter, as long as it is the same in every block.
-        let mut prompts: Vec<&str> = candidate.keys().map(|(_, prompt)| prompt.as_str()).collect();
+        let mut prompts: Vec<_> = candidate.keys().map(|(_, prompt)| prompt).collect();
         prompts.sort_unstable();
-        let index = |prompt: &str| prompts.partition_point(|other| *other < prompt);
-        let pair = |((block, prompt), rate): (&(u32, String), &f64)| {
+        let index = |prompt: &(String, u32)| prompts.partition_point(|other| *other < prompt);
+        let pair = |((block, prompt), rate): (&(u32, (String, u32)), &f64)| {
             let of_baseline = *baseline.get(&(*block, prompt.clone()))?;
             LogPair::new(*block, u32::try_from(index(prompt)).ok()?, of_baseline, *rate)
         };
@@ -76,4 +76,10 @@ impl Watch {
         paired_log_ratio(&pairs, &no_resamples)
             .is_some_and(|paired| self.looks.settles(&paired.block_logs, self.margin))
     }
+}
+
+/// What arms are compared within: a stack, at one concurrency of a sweep.
+fn group_of(label: &str) -> (&str, Option<&str>) {
+    let stack = label.split_once('/').map_or(label, |(stack, _)| stack);
+    (stack, label.split_once('@').map(|(_, concurrency)| concurrency))
 }

@@ -20,6 +20,9 @@
 //! A run may look at its own results at blocks that the preset fixes (`run.max_looks`), and end once every comparison is
 //! settled; the report pays for the looks with wider intervals.
 //!
+//! In a closed loop the next request is sent when one has ended; in an open loop (`run.load`) each has a time of its own,
+//! which its row tells beside the time at which it went out.
+//!
 //! Requests run as tasks of their own, so that storing one row never delays the reading of another stream. This
 //! module prints nothing: an [`Observer`] is told.
 
@@ -27,10 +30,12 @@ mod closed_loop;
 mod collect;
 mod counters;
 mod looks;
+mod open_loop;
 mod order;
 mod request;
 mod seed;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -43,6 +48,7 @@ pub use self::seed::request_seed;
 use self::closed_loop::{Pass, PassEnd, RunState};
 use self::order::arms_of_block;
 use crate::jsonl::{RowError, RowSink};
+use crate::load::Shard;
 use crate::preset::Preset;
 use crate::record::{Phase, RequestRecord};
 use crate::stack::Stack;
@@ -56,6 +62,10 @@ pub struct RunPlan<'a> {
     pub preset: &'a Preset,
     /// Index of the first row; above 0 where set-up rows were written before.
     pub first_request_index: u64,
+    /// The part of an open loop's schedule that is sent from here; `None`: all of it.
+    pub shard: Option<Shard>,
+    /// When the first measured pass begins; `None`: at once.
+    pub start_at: Option<tokio::time::Instant>,
 }
 
 /// One arm that is ready to answer.
@@ -65,6 +75,8 @@ pub struct RunnableArm {
     pub label: String,
     /// Who answers.
     pub stack: Arc<dyn Stack>,
+    /// Requests in flight at once; `None`: as the preset says.
+    pub concurrency: Option<NonZeroU32>,
 }
 
 impl std::fmt::Debug for RunnableArm {
@@ -168,7 +180,13 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<RunSummary, RowError> {
     let mut state = RunState::new(plan, arms.len(), sink, observer, cancel);
+    let mut start_at = plan.start_at;
     for pass in passes(plan.preset, arms.len()) {
+        if pass.phase == Phase::Measured
+            && let Some(start_at) = start_at.take()
+        {
+            cancel.run_until_cancelled(tokio::time::sleep_until(start_at)).await;
+        }
         if state.run_pass(&arms[pass.arm], pass).await? == PassEnd::Cancelled {
             break;
         }

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::collect::{Collected, Collector};
 use super::counters::{merge_counts, subtract_counts};
 use crate::clock;
-use crate::record::{CountSource, Outcome, OutputCount, Phase, RECORD_SCHEMA, RequestRecord, Timing};
+use crate::record::{
+    Arrival, CountSource, Outcome, OutputCount, Phase, RECORD_SCHEMA, RequestRecord, Timing,
+};
 use crate::run_dir::request_sha256;
 use crate::stack::{Ahead, CounterReading, GenerateRequest, Stack, StackError, Usage};
 
@@ -24,6 +26,8 @@ pub(super) struct Job {
     pub(super) read_counters: bool,
     /// The process that answered last, if that is known and it was not restarted by us.
     pub(super) known_process: Option<String>,
+    /// When the pass began, for requests that have a time of their own.
+    pub(super) pass_began: Option<Instant>,
     pub(super) identity: Identity,
 }
 
@@ -38,6 +42,7 @@ pub(super) struct Identity {
     pub(super) prompt_id: String,
     pub(super) category: String,
     pub(super) prompt_sha256: String,
+    pub(super) arrival: Option<Arrival>,
 }
 
 /// A request's row, and why its counters could not be read if they could not.
@@ -59,7 +64,7 @@ impl Measured {
 
 /// Sends the request and reads it to its end, whichever that is.
 pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
-    let Job { stack, request, read_counters, known_process, identity } = job;
+    let Job { stack, request, read_counters, known_process, pass_began, mut identity } = job;
     let limit = request.timeout;
     let hash = request_sha256(&request);
     let before = if read_counters {
@@ -69,7 +74,11 @@ pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
     };
     cancel.run_until_cancelled(tokio::time::timeout(limit, stack.prepare(Ahead::Request))).await;
     let sent_unix_ms = clock::unix_ms();
-    let (outcome, collected) = exchange(&*stack, request, &cancel).await;
+    let sent = Instant::now();
+    if let (Some(arrival), Some(began)) = (&mut identity.arrival, pass_began) {
+        arrival.sent_ns = clock::elapsed_ns(began, sent);
+    }
+    let (outcome, collected) = exchange(&*stack, request, sent, &cancel).await;
 
     let after = match &before {
         Ok(Some(_)) if outcome.is_completed() => {
@@ -109,11 +118,11 @@ pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
 async fn exchange(
     stack: &dyn Stack,
     request: GenerateRequest,
+    sent: Instant,
     cancel: &CancellationToken,
 ) -> (Outcome, Collected) {
     let limit = request.timeout;
     let max_tokens = request.max_tokens;
-    let sent = Instant::now();
     let mut collector = Collector::new(sent, max_tokens);
     // Biased: a stack whose stream is always ready must not starve the other two.
     let end = tokio::select! {
@@ -202,6 +211,7 @@ impl Identity {
             prompt_sha256: self.prompt_sha256,
             request_sha256: None,
             sent_unix_ms,
+            arrival: self.arrival,
             outcome,
             timing: collected.timing,
             usage: collected.usage,
@@ -229,6 +239,7 @@ pub fn setup_row(run_id: &str, arm: &str, request_index: u64, error: &StackError
         prompt_id: String::new(),
         category: String::new(),
         prompt_sha256: String::new(),
+        arrival: None,
     };
     identity.into_record(clock::unix_ms(), failed(error), nothing())
 }

@@ -13,13 +13,15 @@ use crate::stack::{
 };
 use crate::testing::{Script, ScriptedStack, Step, preset};
 
+mod open_loop;
+
 struct Ran {
     rows: Vec<RequestRecord>,
     summary: RunSummary,
 }
 
 fn arm(label: &str, stack: &Arc<ScriptedStack>) -> RunnableArm {
-    RunnableArm { label: label.to_owned(), stack: stack.clone() }
+    RunnableArm { label: label.to_owned(), stack: stack.clone(), concurrency: None }
 }
 
 fn scripted(scripts: Vec<Script>) -> Arc<ScriptedStack> {
@@ -28,7 +30,7 @@ fn scripted(scripts: Vec<Script>) -> Arc<ScriptedStack> {
 
 async fn run_preset(preset: &Preset, arms: &[RunnableArm], cancel: &CancellationToken) -> Ran {
     let mut rows = Vec::new();
-    let plan = RunPlan { run_id: "run", preset, first_request_index: 0 };
+    let plan = RunPlan { run_id: "run", preset, first_request_index: 0, shard: None, start_at: None };
     let summary = run(plan, arms, &mut rows, &mut (), cancel).await.unwrap();
     Ran { rows, summary }
 }
@@ -280,7 +282,8 @@ async fn the_observer_sees_progress_in_order() {
     }
     let stack = scripted(vec![Script::steady(100, 10, 3)]);
     let (preset, mut rows, mut log) = (preset(), Vec::new(), Log::default());
-    let plan = RunPlan { run_id: "run", preset: &preset, first_request_index: 0 };
+    let plan =
+        RunPlan { run_id: "run", preset: &preset, first_request_index: 0, shard: None, start_at: None };
     run(plan, &[arm("a", &stack)], &mut rows, &mut log, &CancellationToken::new()).await.unwrap();
     assert_eq!(log.0, ["a Measured 0", "1/2 Some(100.0)", "2/2 Some(100.0)", "block 0 of 1"]);
 }
@@ -299,7 +302,8 @@ async fn a_row_that_cannot_be_stored_ends_the_run() {
     }
     let stack = scripted(vec![Script::steady(1, 1, 2)]);
     let preset = preset();
-    let plan = RunPlan { run_id: "run", preset: &preset, first_request_index: 0 };
+    let plan =
+        RunPlan { run_id: "run", preset: &preset, first_request_index: 0, shard: None, start_at: None };
     let error =
         run(plan, &[arm("a", &stack)], &mut Full, &mut (), &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, RowError::Write { .. }));
@@ -350,7 +354,8 @@ async fn a_run_on_disk_reads_back_whole() {
     let dir = crate::run_dir::RunDir::create(temporary.path()).unwrap();
     let stack = scripted(vec![Script::steady(5, 1, 3), Script::new().text("a")]);
     let preset = preset();
-    let plan = RunPlan { run_id: "run", preset: &preset, first_request_index: 7 };
+    let plan =
+        RunPlan { run_id: "run", preset: &preset, first_request_index: 7, shard: None, start_at: None };
     let mut writer = dir.row_writer().unwrap();
     let summary =
         run(plan, &[arm("a", &stack)], &mut writer, &mut (), &CancellationToken::new()).await.unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use crate::environment::{EnvironmentSample, Moment};
+use crate::load::Load;
 use crate::preset::{
     DEFAULT_MAX_LOOKS, DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, DEFAULT_THROUGHPUT_MARGIN,
     DEFAULT_TTFT_MARGIN, Device, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunOrder,
@@ -38,6 +39,7 @@ pub fn preset() -> Preset {
             threads: NonZeroU32::MIN,
             route: Route::Completion,
             device: Device::Auto,
+            slots: NonZeroU32::MIN,
         },
         workload: Workload {
             prompts: ["a", "b"].map(prompt).to_vec(),
@@ -57,6 +59,8 @@ pub fn preset() -> Preset {
             max_looks: DEFAULT_MAX_LOOKS,
             throughput_margin: DEFAULT_THROUGHPUT_MARGIN,
             ttft_margin: DEFAULT_TTFT_MARGIN,
+            load: Load::Closed,
+            sweep_concurrency: Vec::new(),
         },
     }
 }
@@ -123,6 +127,7 @@ pub fn record(arm: &str, block: u32, request_index: u64) -> RequestRecord {
         token_ids: Some(vec![1, 2, 3, 4]),
         text: "abcd".to_owned(),
         stack_timings: None,
+        arrival: None,
     }
 }
 
@@ -137,6 +142,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         status: ArmStatus::Ready,
         info: Some(stack_info()),
         config_sha256: None,
+        concurrency: None,
     };
     RunManifest {
         schema: RECORD_SCHEMA,
@@ -154,6 +160,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         client: None,
         noise_floor: None,
         shard: None,
+        memory_bandwidth: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use bench_core::bandwidth::{BEYOND_CACHES_BYTES, MemoryBandwidth, probe};
 use bench_core::host;
 use bench_core::preset::StackKind;
 use bench_core::record::HostInfo;
@@ -13,7 +14,10 @@ use crate::failure::Failure;
 use crate::table;
 
 pub(crate) fn doctor() -> Result<ExitCode, Failure> {
-    let mut text = table::columns(&machine(&host::read_host()));
+    let host = host::read_host();
+    let mut facts = machine(&host);
+    facts.push(["memory bandwidth".to_owned(), bandwidth(host.cpu_count.unwrap_or(1))]);
+    let mut text = table::columns(&facts);
     text.push('\n');
     text.push_str(&gpus(&gpu_state()));
     for kind in StackKind::ALL {
@@ -43,6 +47,25 @@ fn machine(host: &HostInfo) -> Vec<[String; 2]> {
         ),
         row("load, 1 min", host.load_before.map_or_else(unknown, |load| format!("{load:.2}"))),
     ]
+}
+
+/// What all CPUs together read from memory, caches left out.
+fn bandwidth(threads: u32) -> String {
+    match probe(threads, &[BEYOND_CACHES_BYTES]) {
+        Ok(MemoryBandwidth::Probed { readings, .. }) => readings.first().map_or_else(
+            || "unknown".to_owned(),
+            |best| {
+                let gb_per_s = best.bytes_per_s / 1e9;
+                let mib = best.buffer_bytes >> 20;
+                format!(
+                    "{gb_per_s:.1} GB/s read by {threads} threads, best of {} passes over {mib} MiB",
+                    best.passes
+                )
+            },
+        ),
+        Ok(MemoryBandwidth::Given { .. }) => "unknown".to_owned(),
+        Err(error) => format!("could not be measured: {error}"),
+    }
 }
 
 /// What our own engine finds to compute on.

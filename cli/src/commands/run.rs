@@ -1,6 +1,7 @@
 //! `bench run`: preset, arms, runner, report.
 
 use std::io::Write;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use bench_core::clock;
 use bench_core::host;
 use bench_core::jsonl::{RowSink, RowWriter};
 use bench_core::noise::{aa_preset, is_aa};
-use bench_core::preset::{HfModels, ModelSource, Preset, SpecDecode, StackChoice, StackKind};
+use bench_core::preset::{HfModels, ModelSource, Preset, RunParams, SpecDecode, StackChoice, StackKind};
 use bench_core::record::{ArmManifest, ArmStatus, RECORD_SCHEMA, RunEnd, RunManifest};
 use bench_core::report::Report;
 use bench_core::run_dir::{RunDir, json_sha256, preset_sha256};
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report;
 use crate::args::RunArgs;
+use crate::bandwidth;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::models;
@@ -45,6 +47,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if args.aa {
         preset = aa_preset(preset);
     }
+    if args.shard.is_some() {
+        check_shard(&preset)?;
+    }
     let places = Places::parse(&args.places, &preset)?;
     for orphan in bench_adapters::sweep_orphans() {
         say(&format!(
@@ -53,6 +58,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         ));
     }
     let mut manifest = new_manifest(preset)?;
+    manifest.shard = args.shard;
     let root = args.out.clone().unwrap_or_else(|| default_dir(&manifest));
     let dir = RunDir::create(&root)?;
     let starting = starting(&manifest.preset, &places);
@@ -63,7 +69,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     bench_adapters::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(READERS).enable_all().build();
     let runtime = runtime.map_err(|e| Failure::io("start threads for", &root, &e))?;
-    let summary = runtime.block_on(measure(&mut manifest, &dir, &paths, &places))?;
+    let summary = runtime.block_on(measure(&mut manifest, &dir, (&paths, &places), args))?;
 
     if args.no_report {
         say(&format!("{} rows are in {}", summary.rows, dir.rows().display()));
@@ -110,6 +116,30 @@ fn publish_noise(root: &Path, report: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Parts of a load meet at the server only where there is nothing to wait for between them.
+fn check_shard(preset: &Preset) -> Result<(), Failure> {
+    let RunParams { load, blocks, .. } = &preset.run;
+    let arms = preset.stacks.len() * preset.variants.len();
+    if load.is_closed() || blocks.get() > 1 || arms > 1 {
+        let found = format!(
+            "`--shard` needs an open loop, one arm and one block; this preset has {} loop, {arms} arms and {blocks} blocks",
+            if load.is_closed() { "a closed" } else { "an open" }
+        );
+        return Err(Failure::with_hint(
+            found,
+            "set `run.load`, `run.blocks=1`, and a preset of one stack and variant",
+        ));
+    }
+    Ok(())
+}
+
+/// A moment of the calendar as one of the run's clock; what has passed is now.
+fn until(unix_s: f64) -> tokio::time::Instant {
+    let ahead_s = unix_s - clock::unix_ms() as f64 / 1e3;
+    let ahead = std::time::Duration::try_from_secs_f64(ahead_s.max(0.0)).unwrap_or_default();
+    tokio::time::Instant::now() + ahead
+}
+
 /// A stack from the command line has to be there; how it is launched is the preset's word.
 fn chosen(preset: &Preset, kind: StackKind) -> StackChoice {
     let command =
@@ -153,8 +183,9 @@ fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
         host,
         arms: Vec::new(),
         client: None,
-        shard: None,
+        memory_bandwidth: None,
         preset,
+        shard: None,
     })
 }
 
@@ -166,27 +197,41 @@ fn default_dir(manifest: &RunManifest) -> PathBuf {
 async fn measure(
     manifest: &mut RunManifest,
     dir: &RunDir,
-    paths: &ModelPaths,
-    places: &Places,
+    (paths, places): (&ModelPaths, &Places),
+    args: &RunArgs,
 ) -> Result<RunSummary, Failure> {
     let cancel = cancel_on_ctrl_c();
     let environment = Environment::start(dir);
     let mut rows = dir.row_writer()?;
     let arms = connect_arms(manifest, dir, (paths, places), &mut rows, &cancel).await?;
+    match bandwidth::known(manifest, args.memory_bandwidth) {
+        Ok(bandwidth) => manifest.memory_bandwidth = bandwidth,
+        // The run is none the worse for it; the report shows the ceiling as unknown.
+        Err(error) => say(&format!("memory bandwidth could not be measured: {error}")),
+    }
     dir.write_manifest(manifest)?;
 
     let set_up_rows = rows.rows();
     let mut progress = Progress::new();
     let mut observer = environment.observe(&mut progress);
-    let plan =
-        RunPlan { run_id: &manifest.run_id, preset: &manifest.preset, first_request_index: set_up_rows };
+    let plan = RunPlan {
+        run_id: &manifest.run_id,
+        preset: &manifest.preset,
+        first_request_index: set_up_rows,
+        shard: manifest.shard,
+        start_at: args.start_at.map(until),
+    };
     let mut client = ClientWatch::start();
     let mut observer = Watched { watch: &mut client, inner: &mut observer };
     let outcome = runner::run(plan, &arms, &mut rows, &mut observer, &cancel).await;
     progress.finish();
     let client = client.finish();
     environment.stop();
-    for arm in &arms {
+    // The arms of a sweep share their stacks.
+    let share = |(index, arm): &(usize, &RunnableArm)| {
+        !arms[..*index].iter().any(|before| Arc::ptr_eq(&before.stack, &arm.stack))
+    };
+    for (_, arm) in arms.iter().enumerate().filter(share) {
         if let Err(error) = arm.stack.shutdown().await {
             say(&format!("{}: did not stop cleanly: {error}", arm.label));
         }
@@ -249,6 +294,7 @@ async fn connect_arms(
                 status: ArmStatus::Ready,
                 info: None,
                 config_sha256: config_sha256(manifest, &variant.spec),
+                concurrency: None,
             };
             match connect(&request).await {
                 Ok((stack, mut info)) => {
@@ -256,7 +302,7 @@ async fn connect_arms(
                     readback::say_differences(manifest, &arm, &info);
                     arm.info = Some(info);
                     let stack = salted_if(preset.workload.salted, stack);
-                    ready.push(RunnableArm { label, stack });
+                    ready.push(RunnableArm { label, stack, concurrency: None });
                 }
                 Err(StackError::NotInstalled { detail, .. }) if !choice.required => {
                     arm.status = ArmStatus::Skipped { reason: detail };
@@ -265,7 +311,11 @@ async fn connect_arms(
                     arm.status = ArmStatus::Skipped { reason: error.to_string() };
                 }
                 Err(error) => {
-                    rows.append(&runner::setup_row(&manifest.run_id, &label, rows.rows(), &error))?;
+                    for label in
+                        swept(std::slice::from_ref(&label), &preset.run.sweep_concurrency, at_concurrency)
+                    {
+                        rows.append(&runner::setup_row(&manifest.run_id, &label, rows.rows(), &error))?;
+                    }
                     say(&format!("{label}: {error}"));
                     arm.status = ArmStatus::Failed { kind: error.kind(), detail: error.to_string() };
                 }
@@ -274,7 +324,33 @@ async fn connect_arms(
         }
         say_skipped(manifest, choice.kind);
     }
-    Ok(ready)
+    let sweep = &preset.run.sweep_concurrency;
+    manifest.arms = swept(&manifest.arms, sweep, |arm, concurrency| ArmManifest {
+        label: at_concurrency(&arm.label, concurrency),
+        concurrency: Some(concurrency),
+        ..arm.clone()
+    });
+    Ok(swept(&ready, sweep, |arm, concurrency| RunnableArm {
+        label: at_concurrency(&arm.label, concurrency),
+        concurrency: Some(concurrency),
+        ..arm.clone()
+    }))
+}
+
+fn at_concurrency(label: &String, concurrency: NonZeroU32) -> String {
+    format!("{label}@{concurrency}")
+}
+
+/// Each arm once for every number of requests in flight; all arms of one number stand together.
+fn swept<A: Clone>(arms: &[A], sweep: &[NonZeroU32], at: impl Fn(&A, NonZeroU32) -> A) -> Vec<A> {
+    if sweep.is_empty() {
+        return arms.to_vec();
+    }
+    sweep
+        .iter()
+        .flat_map(|&concurrency| arms.iter().map(move |arm| (arm, concurrency)))
+        .map(|(arm, n)| at(arm, n))
+        .collect()
 }
 
 type Connected = (Arc<dyn Stack>, StackInfo);

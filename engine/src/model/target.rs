@@ -224,6 +224,17 @@ impl CpuTarget {
         &self.config
     }
 
+    /// Bytes of weights that a decode step reads: every matrix of the layers and the head, which may be the embedding
+    /// table, and of a mixture the experts of one row; tables of which a step reads a row are left out, and so are norms,
+    /// thousandths of it.
+    #[must_use]
+    pub fn step_bytes(&self) -> usize {
+        let used = self.config.decoder.experts.map_or(0, |experts| experts.used);
+        let layers: usize = self.layers.iter().map(|layer| layer.weights.bytes_of_row(used)).sum();
+        let ple = self.ple.as_ref().map_or(0, |ple| ple.proj.bytes());
+        layers + ple + self.head.as_ref().unwrap_or(&self.embedding).bytes()
+    }
+
     /// Width of a hidden row.
     #[must_use]
     pub const fn hidden_size(&self) -> usize {

@@ -28,6 +28,11 @@ impl Matrix {
         Weights::new(&self.file.bytes()[self.range.clone()], self.element, self.rows, self.cols)
     }
 
+    /// Bytes that a product with it reads.
+    pub(super) const fn bytes(&self) -> usize {
+        self.range.end - self.range.start
+    }
+
     /// The view of `rows` rows from `first` on: one expert of a stack.
     pub(super) fn part(&self, first: usize, rows: usize) -> Weights<'_> {
         let bytes = self.element.row_bytes(self.cols);
@@ -347,6 +352,29 @@ impl<M> LayerWeights<M> {
             },
             output_scale,
         })
+    }
+}
+
+impl LayerWeights {
+    /// Bytes of the matrices that a pass over one row reads, which asks `used` experts.
+    pub(super) fn bytes_of_row(&self, used: usize) -> usize {
+        let Self { q, attn_output, gate, up, down, .. } = self;
+        let kv = self.kv.iter().flat_map(|kv| [Some(&kv.k), kv.v.as_ref()]).flatten();
+        let ple = self.ple.iter().flat_map(|ple| [&ple.gate, &ple.proj]);
+        let dense: usize =
+            [q, attn_output, gate, up, down].into_iter().chain(kv).chain(ple).map(Matrix::bytes).sum();
+        dense + self.experts.as_ref().map_or(0, |experts| experts.bytes_of_row(used))
+    }
+}
+
+impl ExpertWeights {
+    /// The router and `used` of all experts.
+    fn bytes_of_row(&self, used: usize) -> usize {
+        let gate_up = match &self.gate_up {
+            GateUp::Fused(both) => both.bytes(),
+            GateUp::Apart { gate, up } => gate.bytes() + up.bytes(),
+        };
+        self.router.bytes() + (gate_up + self.down.bytes()) / self.down_scale.len() * used
     }
 }
 

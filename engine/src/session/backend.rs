@@ -163,7 +163,7 @@ fn load_cpu(config: &EngineConfig, gguf: &Arc<Gguf>) -> Result<Backend, EngineEr
         draft_head: None,
         kernels: Isa::detect().name().to_owned(),
         device: "cpu".to_owned(),
-        step_bytes: None,
+        step_bytes: u64::try_from(target.step_bytes()).ok(),
         attention_routes: Vec::new(),
     };
     let mut drafter: Option<Box<dyn Proposer<CpuTarget> + Send>> = None;

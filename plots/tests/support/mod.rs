@@ -64,6 +64,7 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         ],
         environment: Some(span()),
         joules_per_token: Some(0.2187),
+        explanation: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Defaults are here and, in words, in `fields`.
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 
 use bench_core::preset::{
     DEFAULT_MAX_LOOKS, DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, DEFAULT_THROUGHPUT_MARGIN,
@@ -18,6 +19,7 @@ use crate::raw::{
     RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawSynthTiny, RawWorkload,
 };
 
+mod load;
 mod prompt_set;
 mod speculation;
 mod stacks;
@@ -26,8 +28,11 @@ mod values;
 pub(crate) fn validate(raw: RawPreset) -> Checked<Preset> {
     let models = models(raw.models)?;
     let stacks = stacks::stacks(raw.stacks.unwrap_or_default())?;
-    let serving = serving(&raw.serving.unwrap_or_default())?;
-    let workload = workload(raw.workload.unwrap_or_default(), serving.route)?;
+    let raw_serving = raw.serving.unwrap_or_default();
+    let workload =
+        workload(raw.workload.unwrap_or_default(), raw_serving.route.unwrap_or(Route::Completion))?;
+    let run = run(raw.run.unwrap_or_default(), workload.prompts.len())?;
+    let serving = serving(&raw_serving, load::slots(&run.load, run.concurrency))?;
     if serving.context_tokens <= workload.max_tokens {
         let expected = format!("more than `workload.max_tokens`, which is {}", workload.max_tokens);
         return Err(invalid("serving.context_tokens", serving.context_tokens, expected)
@@ -43,7 +48,7 @@ pub(crate) fn validate(raw: RawPreset) -> Checked<Preset> {
         serving,
         workload,
         sampling: sampling(&raw.sampling.unwrap_or_default())?,
-        run: run(raw.run.unwrap_or_default())?,
+        run,
     })
 }
 
@@ -110,13 +115,14 @@ fn synth_tiny(raw: &RawSynthTiny) -> Checked<SynthTiny> {
     })
 }
 
-fn serving(raw: &RawServing) -> Checked<ServingParams> {
+fn serving(raw: &RawServing, slots: NonZeroU32) -> Checked<ServingParams> {
     Ok(ServingParams {
         context_tokens: count("serving.context_tokens", raw.context_tokens, 4096)?,
         kv_type: raw.kv_type.unwrap_or(KvType::F16),
         threads: count("serving.threads", raw.threads, 4)?,
         route: raw.route.unwrap_or(Route::Completion),
         device: raw.device.unwrap_or_default(),
+        slots: count("serving.slots", raw.slots, slots.get())?,
     })
 }
 
@@ -184,7 +190,7 @@ fn sampling(raw: &RawSampling) -> Checked<SamplingParams> {
     })
 }
 
-fn run(raw: RawRun) -> Checked<RunParams> {
+fn run(raw: RawRun, prompts: usize) -> Checked<RunParams> {
     let number = |key: &str, value: Option<i64>, default: u32| {
         let value = value.unwrap_or(i64::from(default));
         u32::try_from(value).map_err(|_out_of_range| invalid(key, value, format!("0 to {}", u32::MAX)))
@@ -198,10 +204,14 @@ fn run(raw: RawRun) -> Checked<RunParams> {
         return Err(invalid("run.max_looks", max_looks, format!("1 to {MAX_LOOKS}"))
             .hint("every look widens all intervals; 1 looks at the end only"));
     }
+    let load = load::load(&raw, prompts)?;
+    let (concurrency, sweep_concurrency) = load::concurrency(&raw, &load)?;
     Ok(RunParams {
         blocks: count("run.blocks", raw.blocks, 5)?,
         warmup_requests: number("run.warmup_requests", raw.warmup_requests, 1)?,
-        concurrency: count("run.concurrency", raw.concurrency, 1)?,
+        concurrency,
+        sweep_concurrency,
+        load,
         request_timeout_ms: raw
             .request_timeout
             .map_or(Ok(120_000), |text| duration_ms("run.request_timeout", &text))?,

@@ -225,6 +225,7 @@ fn arm(stack: StackKind, label: String) -> ArmReport {
         truth: Vec::new(),
         environment: None,
         joules_per_token: None,
+        explanation: None,
     }
 }
 

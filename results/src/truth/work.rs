@@ -67,7 +67,8 @@ pub(super) fn equal_work(facts: &Facts<'_>) -> Finding {
     let rule = RuleId::EqualWork;
     let arms = &facts.loaded.arms;
     let of_stack =
-        arms.iter().find(|arm| arm.stack == facts.arm.stack).filter(|arm| arm.label != facts.arm.label);
+        arms.iter().find(|arm| arm.stack == facts.arm.stack && arm.concurrency == facts.arm.concurrency);
+    let of_stack = of_stack.filter(|arm| arm.label != facts.arm.label);
     let Some(baseline) = of_stack.or_else(|| arms.first().filter(|arm| arm.label != facts.arm.label)) else {
         return Finding::does_not_apply(rule, "the other arms are held against it");
     };
@@ -77,12 +78,13 @@ pub(super) fn equal_work(facts: &Facts<'_>) -> Finding {
     if facts.loaded.first().preset.sampling.temperature > 0.0 {
         return Finding::does_not_apply(rule, format!("sampled: {}", distribution(&facts.completed)));
     }
-    let key = |row: &RequestRecord| (row.block, row.prompt_id.clone());
     let work = |row: &RequestRecord| Some((row.output.tokens?, finish(row)?));
-    let theirs: BTreeMap<_, _> =
-        completed_rows(facts.loaded, &baseline.label).into_iter().map(|row| (key(row), work(row))).collect();
+    let theirs: BTreeMap<_, _> = completed_rows(facts.loaded, &baseline.label)
+        .into_iter()
+        .map(|row| (row.place(), work(row)))
+        .collect();
     let pairs: Vec<_> =
-        facts.completed.iter().filter_map(|row| Some((work(row)?, (*theirs.get(&key(row))?)?))).collect();
+        facts.completed.iter().filter_map(|row| Some((work(row)?, (*theirs.get(&row.place())?)?))).collect();
     let lengths = pairs.iter().filter(|((mine, _), (theirs, _))| mine != theirs).count();
     let ends = pairs.iter().filter(|((_, mine), (_, theirs))| mine != theirs).count();
     let (all, label) = (pairs.len(), &baseline.label);

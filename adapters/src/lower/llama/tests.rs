@@ -21,7 +21,14 @@ fn nextn() -> SpecDecode {
 }
 
 fn serving(kv_type: KvType, device: Device) -> ServingParams {
-    ServingParams { context_tokens: n(1024), kv_type, threads: n(2), route: Route::Completion, device }
+    ServingParams {
+        context_tokens: n(1024),
+        kv_type,
+        threads: n(2),
+        route: Route::Completion,
+        device,
+        slots: NonZeroU32::MIN,
+    }
 }
 
 fn line(dialect: Dialect, spec: &SpecDecode, serving: &ServingParams) -> Result<String, String> {
