@@ -45,6 +45,7 @@ pub mod runner;
 pub mod salt;
 pub mod stack;
 pub mod stats;
+pub mod sweep;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod truth;

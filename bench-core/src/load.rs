@@ -85,6 +85,38 @@ pub enum RampCurve {
     Exponential,
 }
 
+/// An arm in an open loop: what was offered, what came of it, and latencies from the time a request was meant to be sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadReport {
+    /// `constant`, `poisson`, `gamma`, `ramp` or `trace`.
+    pub arrivals: String,
+    /// Requests a second that were meant to be sent: gaps between first and last of each pass, summed.
+    pub offered_per_s: Option<f64>,
+    /// Requests a second that completed, from the first send of a pass to its last end.
+    pub completed_per_s: Option<f64>,
+    /// Most requests in flight at a time.
+    pub peak_in_flight: u64,
+    /// How late requests were sent.
+    pub lateness_ms: Option<Spread>,
+    /// Time to first token from when the request was meant to be sent: what a user waits.
+    pub ttft_from_intended_ms: Option<Spread>,
+    /// Time to last token from when it was meant to be sent.
+    pub e2e_from_intended_ms: Option<Spread>,
+}
+
+/// Some percentiles, nearest rank.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Half are no more.
+    pub p50: f64,
+    /// 90 of 100 are no more.
+    pub p90: f64,
+    /// 99 of 100 are no more.
+    pub p99: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
 /// Part `index` of `of` of a schedule: every `of`-th arrival, from `index` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {

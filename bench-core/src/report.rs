@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Lossless;
 use crate::environment::{EnvironmentHead, Span};
 use crate::explanation::Explanation;
+use crate::load::LoadReport;
 use crate::preset::{SpecDecode, StackKind};
 use crate::record::HostInfo;
 use crate::stats::Metric;
+use crate::sweep::Sweep;
 use crate::truth::TruthCheck;
 
 /// Version of `report.json`.
@@ -54,6 +56,9 @@ pub struct Report {
     pub arms: Vec<ArmReport>,
     /// Every candidate against its baseline.
     pub comparisons: Vec<Comparison>,
+    /// Ways of speculating over several concurrencies or draft lengths; empty where there is but one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweeps: Vec<Sweep>,
     /// The truth rules over all arms, each with the worst verdict; empty in reports made before there were rules.
     #[serde(default)]
     pub truth: Vec<TruthCheck>,
@@ -194,6 +199,9 @@ pub struct ArmReport {
     /// GPU's energy or a request's tokens are not known, the arm ran on the CPU, or its server is not on this machine.
     #[serde(default)]
     pub joules_per_token: Option<f64>,
+    /// Arrivals and lateness in an open loop; `None` in a closed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadReport>,
     /// Where its decode time went and what follows from it; `None` where the stack tells no times of rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,

@@ -8,6 +8,7 @@ mod canvas;
 mod charts;
 mod error;
 mod explanation;
+mod load;
 mod page;
 mod raster;
 mod rows;

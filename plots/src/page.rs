@@ -11,6 +11,7 @@ use crate::canvas::{REGULAR, SEMIBOLD};
 use crate::charts::Chart;
 use crate::error::PlotError;
 use crate::explanation::explanation;
+use crate::load::load;
 use crate::rows::{NARROW, WIDE, draw};
 use crate::tables;
 use crate::theme::{Theme, stack_colour};
@@ -42,6 +43,7 @@ pub(crate) fn page(report: &Report, charts: &[Chart]) -> Result<String, PlotErro
                     (warnings(report))
                     @for figure in &figures { (figure) }
                     (explanation(report))
+                    (load(report))
                     (arms(report))
                     (across(report))
                     (truth(report))

@@ -79,6 +79,18 @@ pub fn shipped() -> &'static [Shipped] {
         ),
         shipped!(
             Theme::Anywhere,
+            "nano-concurrency",
+            "The bundled pair at 1, 2, 4 and 8 requests in flight: where does speculation stop paying? Our engine \
+             answers one at a time; llama.cpp's server has a slot for each."
+        ),
+        shipped!(
+            Theme::Anywhere,
+            "nano-poisson",
+            "The bundled pair under arrivals that do not wait: 3 requests a second at random times, 24 a pass, \
+             latencies from when each was meant to be sent."
+        ),
+        shipped!(
+            Theme::Anywhere,
             "nano-held-out",
             "Acceptance of the bundled pair on 120 held-out prompts of six kinds, draft lengths 1 to 5, centroid \
              head and dense head."

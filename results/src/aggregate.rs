@@ -9,6 +9,7 @@ use bench_core::report::{ArmReport, FailureSummary, REPORT_SCHEMA, Report};
 use bench_core::stats::{BootstrapConfig, Looks};
 use bench_core::truth::over_arms;
 
+use crate::arrivals::load_report;
 use crate::categories::categories;
 use crate::compare::{compare, noise_entries};
 use crate::effective::effective;
@@ -22,6 +23,7 @@ use crate::samples::{
     position_sums,
 };
 use crate::surroundings::{all_readings, around_arm, run_environments};
+use crate::sweeps::sweeps;
 use crate::totals::{Totals, totals};
 use crate::truth::{Facts, Finding, findings};
 use crate::validity::invalid_reasons;
@@ -70,6 +72,7 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
         confidence: config.confidence,
         notes: notes(loaded).into_iter().chain(explained.notes).collect(),
         method_notes: looks_note(loaded).into_iter().chain([noise_note(loaded)]).collect(),
+        sweeps: sweeps(loaded, &arms, &comparisons),
         comparisons,
         arms,
     })
@@ -136,6 +139,7 @@ fn arm_report(
         effective: effective(arm, &rows),
         truth: findings.iter().map(Finding::check).collect(),
         joules_per_token: joules_per_token(&facts),
+        load: load_report(loaded, &arm.label),
         // It needs to know what was compared.
         explanation: None,
         environment: surroundings.span.clone(),

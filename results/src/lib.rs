@@ -5,6 +5,7 @@
 //! the formulas of `docs/metrics.md`, so equal rows give an equal report; what is unknown stays `None`.
 
 mod aggregate;
+mod arrivals;
 mod between;
 mod categories;
 mod client;
@@ -22,6 +23,8 @@ mod markdown;
 mod samples;
 mod shards;
 mod surroundings;
+mod sweep_table;
+mod sweeps;
 mod totals;
 mod truth;
 mod truth_table;

@@ -8,6 +8,7 @@ use bench_core::report::{
 };
 
 use crate::explanation_table::write_explanations;
+use crate::sweep_table::{write_loads, write_sweeps};
 use crate::truth_table::{write_environment, write_truth};
 
 /// The whole report as a document.
@@ -38,6 +39,8 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     for comparison in &report.comparisons {
         writeln!(text, "{}", comparison_row(comparison))?;
     }
+    write_sweeps(text, report)?;
+    write_loads(text, report)?;
     write_gaps(text, report)?;
     write_tests(text, report)?;
     write_audits(text, report)?;

@@ -34,7 +34,7 @@ pub(crate) fn whole(manifests: &[RunManifest], rows: &[RequestRecord], ends: &[u
     apart(rows, ends, &shards.iter().map(|shard| shard.index).collect::<Vec<_>>())
 }
 
-/// No request of the same arm in two shards.
+/// No request of the same arm, block and place in two shards.
 fn apart(rows: &[RequestRecord], ends: &[usize], shards: &[u32]) -> Result<(), String> {
     let mut asked: HashMap<(&str, Place<'_>), u32> = HashMap::new();
     let mut start = 0;

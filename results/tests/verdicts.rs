@@ -328,12 +328,16 @@ fn another_gpu_is_another_machine() {
     assert!(compare_runs((&h200, &none), &[], &[]).is_ok(), "unknown is no other");
 }
 
+fn shard(index: u32, of: u32) -> Shard {
+    Shard { index, of: NonZeroU32::new(of).unwrap() }
+}
+
 /// One run in two directories: each shard was asked one of the two prompts.
 fn sharded(dir: &Path) -> Vec<(RunManifest, Vec<RequestRecord>, PathBuf)> {
     let whole = run("a", experiment(), faster_by(200));
     let part = |index: u32| {
         let (mut manifest, mut rows) = whole.clone();
-        manifest.shard = Some(Shard { index, of: NonZeroU32::new(2).unwrap() });
+        manifest.shard = Some(shard(index, 2));
         let prompt = &whole.0.preset.workload.prompts[index as usize].id;
         rows.retain(|row| row.prompt_id == *prompt);
         let path = dir.join(format!("shard-{index}"));
@@ -368,11 +372,9 @@ fn all_shards_are_one_run_and_less_or_more_is_none() {
     };
     refused(std::slice::from_ref(&first), "1 of 2 shards are missing, the first of them 1");
     refused(&[first.clone(), first.clone(), second.clone()], "shard 0 of 2 is there 2 times");
-    let other =
-        stored(1, "of-3", &|run, _| run.shard = Some(Shard { index: 1, of: NonZeroU32::new(3).unwrap() }));
+    let other = stored(1, "of-3", &|run, _| run.shard = Some(shard(1, 3)));
     refused(&[first.clone(), other], "one is a part of 2, another of 3");
-    let counted =
-        stored(1, "from-1", &|run, _| run.shard = Some(Shard { index: 2, of: NonZeroU32::new(2).unwrap() }));
+    let counted = stored(1, "from-1", &|run, _| run.shard = Some(shard(2, 2)));
     refused(&[first.clone(), counted], "shards are counted from 0");
     let mixed = stored(1, "whole", &|run, rows| {
         (run.shard, run.run_id) = (None, "b".to_owned());

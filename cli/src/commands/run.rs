@@ -276,7 +276,9 @@ async fn connect_arms(
 ) -> Result<Vec<RunnableArm>, Failure> {
     let preset = manifest.preset.clone();
     let mut ready = Vec::new();
+    let sweep = &preset.run.sweep_concurrency;
     for choice in &preset.stacks {
+        let (first_arm, first_ready) = (manifest.arms.len(), ready.len());
         for variant in &preset.variants {
             if cancel.is_cancelled() {
                 return Ok(ready);
@@ -330,18 +332,29 @@ async fn connect_arms(
             manifest.arms.push(arm);
         }
         say_skipped(manifest, choice.kind);
+        sweep_over(&mut manifest.arms, first_arm, sweep, |arm, concurrency| ArmManifest {
+            label: at_concurrency(&arm.label, concurrency),
+            concurrency: Some(concurrency),
+            ..arm.clone()
+        });
+        sweep_over(&mut ready, first_ready, sweep, |arm, concurrency| RunnableArm {
+            label: at_concurrency(&arm.label, concurrency),
+            concurrency: Some(concurrency),
+            ..arm.clone()
+        });
     }
-    let sweep = &preset.run.sweep_concurrency;
-    manifest.arms = swept(&manifest.arms, sweep, |arm, concurrency| ArmManifest {
-        label: at_concurrency(&arm.label, concurrency),
-        concurrency: Some(concurrency),
-        ..arm.clone()
-    });
-    Ok(swept(&ready, sweep, |arm, concurrency| RunnableArm {
-        label: at_concurrency(&arm.label, concurrency),
-        concurrency: Some(concurrency),
-        ..arm.clone()
-    }))
+    Ok(ready)
+}
+
+/// The arms of a stack once for every number of requests in flight, in place of what stands from `from` on.
+fn sweep_over<A: Clone>(
+    arms: &mut Vec<A>,
+    from: usize,
+    sweep: &[NonZeroU32],
+    at: impl Fn(&A, NonZeroU32) -> A,
+) {
+    let of_stack = arms.split_off(from);
+    arms.extend(swept(&of_stack, sweep, at));
 }
 
 fn at_concurrency(label: &String, concurrency: NonZeroU32) -> String {

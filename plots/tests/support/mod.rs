@@ -65,6 +65,7 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         environment: Some(span()),
         joules_per_token: Some(0.2187),
         explanation: None,
+        load: None,
     }
 }
 
@@ -197,6 +198,7 @@ pub(crate) fn report() -> Report {
         confidence: 0.95,
         method_notes: Vec::new(),
         notes: Vec::new(),
+        sweeps: Vec::new(),
         comparisons: vec![
             versus("native/none", "native/mtp-2", Some(1.635), Verdict::Faster),
             versus("native/none", "native/mtp-4", Some(1.916), Verdict::Faster),

@@ -168,6 +168,7 @@ fn report(read: Document, format: ImportFormat, (source, source_sha256): (&str, 
         method_notes: Vec::new(),
         arms,
         comparisons: Vec::new(),
+        sweeps: Vec::new(),
         truth: Vec::new(),
         environment: Vec::new(),
         imported: Some(Imported {
@@ -226,6 +227,7 @@ fn arm(stack: StackKind, label: String) -> ArmReport {
         environment: None,
         joules_per_token: None,
         explanation: None,
+        load: None,
     }
 }
 
