@@ -10,11 +10,11 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use bench_core::jsonl::RowSink;
-use bench_core::preset::{AcceptanceRule, DraftHead, Preset, PromptSpec, SpecDecode, SpecVariant, StackKind};
-use bench_core::record::{ArmManifest, ArmStatus, Chunk, Phase, RequestRecord, RunEnd, RunManifest};
+use bench_core::preset::{AcceptanceRule, DraftHead, Preset, PromptSpec, SpecDecode, SpecVariant};
+use bench_core::record::{ArmManifest, Chunk, Phase, RequestRecord, RunEnd, RunManifest};
 use bench_core::run_dir::{RunDir, preset_sha256, prompt_sha256};
 use bench_core::stack::{SpecCounts, SpecSource};
-use bench_core::testing::{manifest, preset, record, stack_info};
+use bench_core::testing::{manifest, preset, record};
 
 const PROMPTS: u32 = 1000;
 const CATEGORIES: u32 = 11;
@@ -86,23 +86,16 @@ fn scaled(blocks: NonZeroU32, tokens: NonZeroU32) -> Result<RunManifest, Box<dyn
     preset.workload.prompts = (0..PROMPTS).map(prompt).collect();
     preset.workload.max_tokens = tokens;
     preset.run.blocks = blocks;
+    let run = manifest(preset);
+    let ready = run.arms.first().ok_or("no arm")?;
     let arm = |variant: &SpecVariant| ArmManifest {
         label: format!("native/{}", variant.label),
-        stack: StackKind::Native,
         variant: variant.label.clone(),
         spec: variant.spec.clone(),
-        status: ArmStatus::Ready,
-        info: Some(stack_info()),
-        config_sha256: None,
-        concurrency: None,
+        ..ready.clone()
     };
-    let arms = preset.variants.iter().map(arm).collect();
-    Ok(RunManifest {
-        run_id: "scale".to_owned(),
-        preset_sha256: preset_sha256(&preset)?,
-        arms,
-        ..manifest(preset)
-    })
+    let arms = run.preset.variants.iter().map(arm).collect();
+    Ok(RunManifest { run_id: "scale".to_owned(), preset_sha256: preset_sha256(&run.preset)?, arms, ..run })
 }
 
 /// Chunks about 10 ms apart, of one token each or, with drafts, of one to four.

@@ -58,6 +58,9 @@ fn defects(report: &Report) -> Vec<String> {
 }
 
 fn how_to_read(report: &Report) -> String {
+    if report.imported.is_some() {
+        return "No intervals: the file of another tool tells none that are ours.".to_owned();
+    }
     format!(
         "Interval: {:.0} %, bootstrap over {} blocks. Accepted: of drafted. Per step: tokens a verify step emits, bonus \
          token included.",

@@ -71,6 +71,18 @@ pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
         ends.push(loaded.rows.len());
     }
     shards::whole(&loaded.manifests, &loaded.rows, &ends).map_err(|what| ResultsError::Shards { what })?;
+    if loaded.first().shard.is_some() {
+        // One pass, sent from several places: rows in the order in which requests were sent.
+        loaded.rows.sort_by_key(|row| row.sent_unix_ms);
+        let other = |run: &&RunManifest| machine(&run.host) != machine(&loaded.first().host);
+        let others = loaded.manifests.iter().filter(other).count();
+        if others > 0 {
+            loaded.notes.push(format!(
+                "{others} of {} shards were sent from another machine than the one that is named here",
+                loaded.manifests.len()
+            ));
+        }
+    }
     Ok(loaded)
 }
 
@@ -167,16 +179,19 @@ fn difference(a: &RunManifest, b: &RunManifest) -> Option<String> {
     if a.suite_version != b.suite_version {
         return Some(format!("versions of the suite differ ({} and {})", a.suite_version, b.suite_version));
     }
+    // Shards measure a server elsewhere, each from its own machine.
     if a.shard.is_some() && b.shard.is_some() {
-        // Parts of a load may well come from several machines.
         return None;
     }
-    // The load is of the moment, not of the machine.
-    let machine = |host: &HostInfo| HostInfo { load_before: None, ..host.clone() };
     (machine(&a.host) != machine(&b.host)).then(|| {
         let name = |host: &HostInfo| host.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned());
         format!("machines differ ({} and {})", name(&a.host), name(&b.host))
     })
+}
+
+/// The load is of the moment, not of the machine.
+fn machine(host: &HostInfo) -> HostInfo {
+    HostInfo { load_before: None, ..host.clone() }
 }
 
 /// What rows may name.

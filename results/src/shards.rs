@@ -43,8 +43,11 @@ fn apart(rows: &[RequestRecord], ends: &[usize], shards: &[u32]) -> Result<(), S
             let first = *asked.entry((&row.arm, row.place())).or_insert(shard);
             if first != shard {
                 return Err(format!(
-                    "shards {first} and {shard} overlap: {} was asked prompt `{}` in block {} by both",
-                    row.arm, row.prompt_id, row.block
+                    "shards {first} and {shard} overlap: both asked {} prompt `{}` (block {}, slot {})",
+                    row.arm,
+                    row.prompt_id,
+                    row.block,
+                    row.place().slot
                 ));
             }
         }

@@ -361,6 +361,9 @@ fn all_shards_are_one_run_and_less_or_more_is_none() {
     assert_eq!(merged.blocks, whole.blocks);
     assert_eq!(merged.comparisons, whole.comparisons);
     assert_eq!(merged.arms[1].tokens_per_s, whole.arms[1].tokens_per_s);
+    let elsewhere = stored(1, "elsewhere", &|run, _| run.host.cpu = Some("Another CPU".to_owned()));
+    let report = aggregate(&load(&[first.clone(), elsewhere]).unwrap()).unwrap();
+    assert!(report.notes.iter().any(|note| note.contains("1 of 2 shards were sent from another machine")));
 
     let refused = |runs: &[PathBuf], what: &str| {
         let error = load(runs).unwrap_err();
@@ -382,7 +385,7 @@ fn all_shards_are_one_run_and_less_or_more_is_none() {
         let mut again = sharded(dir.path()).swap_remove(0).1;
         rows.append(&mut again);
     });
-    refused(&[first, twice], "shards 0 and 1 overlap: native/none was asked prompt `a` in block 0 by both");
+    refused(&[first, twice], "shards 0 and 1 overlap: both asked native/none prompt `a` (block 0, slot 0)");
 }
 
 #[test]

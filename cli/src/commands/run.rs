@@ -71,8 +71,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let runtime = runtime.map_err(|e| Failure::io("start threads for", &root, &e))?;
     let summary = runtime.block_on(measure(&mut manifest, &dir, (&paths, &places), args))?;
 
-    if args.no_report {
+    // A part of a load says nothing by itself.
+    if args.no_report || args.shard.is_some() {
         say(&format!("{} rows are in {}", summary.rows, dir.rows().display()));
+        if let Some(shard) = args.shard {
+            say(&format!(
+                "`bench report` makes one report of all {} parts: name their directories",
+                shard.of
+            ));
+        }
         return Ok(if summary.interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS });
     }
     let written = report::write_report(std::slice::from_ref(&root), &dir.report())?;

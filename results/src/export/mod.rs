@@ -10,6 +10,7 @@ mod profile;
 mod table;
 mod vllm;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bench_core::record::RequestRecord;
@@ -91,11 +92,12 @@ fn file_name(label: &str) -> String {
 /// Nanoseconds in which an arm was at work: from the first request of each block that was sent to the last that ended.
 /// Arms take turns, so the time from its first to its last request is that of others, too.
 fn busy_ns(rows: &[&RequestRecord]) -> u64 {
-    let mut spans: std::collections::BTreeMap<(&str, u32), (u64, u64)> = std::collections::BTreeMap::new();
+    // No two runs share a block, and shards of one do.
+    let mut spans: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     for row in rows {
         let sent = row.sent_unix_ms.saturating_mul(1_000_000);
         let ended = sent.saturating_add(row.timing.ended_ns);
-        let span = spans.entry((&row.run_id, row.block)).or_insert((sent, ended));
+        let span = spans.entry(row.block).or_insert((sent, ended));
         *span = (span.0.min(sent), span.1.max(ended));
     }
     spans.values().map(|(first, last)| last - first).sum()

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use bench_core::clock::utc_date;
+use bench_core::load::Arrivals;
 use bench_core::record::ArmStatus;
 use bench_core::stats::percentile;
 use serde_json::{Map, Value, json};
@@ -48,9 +49,10 @@ fn document(loaded: &Loaded, label: &str, serving: &Serving<'_>) -> Value {
     set("model_id", json!(model(loaded, label)));
     set("tokenizer_id", Value::Null);
     set("num_prompts", json!(serving.rows.len() as u64 + serving.failed));
-    set("request_rate", json!("inf"));
-    set("burstiness", Value::Null);
-    set("max_concurrency", json!(run.preset.run.concurrency));
+    let (rate, burstiness, concurrency) = load(loaded, label);
+    set("request_rate", rate);
+    set("burstiness", burstiness);
+    set("max_concurrency", concurrency);
     set("duration", json!(serving.duration_s));
     set("completed", json!(serving.rows.len()));
     set("failed", json!(serving.failed));
@@ -122,6 +124,24 @@ fn speculation(serving: &Serving<'_>) -> Map<String, Value> {
         ("spec_decode_per_position_acceptance_rates".to_owned(), json!(rates)),
     ]);
     found
+}
+
+/// Request rate, burstiness and concurrency in their words: a closed loop sends at once what may be in flight.
+fn load(loaded: &Loaded, label: &str) -> (Value, Value, Value) {
+    let run = &loaded.first().preset.run;
+    let Some(open) = run.load.open() else {
+        let arm = loaded.arms.iter().find(|arm| arm.label == label);
+        let concurrency = arm.and_then(|arm| arm.concurrency).unwrap_or(run.concurrency);
+        return (json!("inf"), Value::Null, json!(concurrency));
+    };
+    let (rate, burstiness) = match &open.arrivals {
+        Arrivals::Constant { rate } => (json!(rate), Value::Null),
+        // Theirs is a gamma process whose burstiness 1 is Poisson's.
+        Arrivals::Poisson { rate } => (json!(rate), json!(1.0)),
+        Arrivals::Gamma { rate, burstiness } => (json!(rate), json!(burstiness)),
+        Arrivals::Ramp { .. } | Arrivals::Trace { .. } => (Value::Null, Value::Null),
+    };
+    (rate, burstiness, json!(open.max_in_flight))
 }
 
 fn model(loaded: &Loaded, label: &str) -> Option<String> {

@@ -39,8 +39,13 @@ pub(super) fn sglang(document: &Value) -> Result<Document, ImportError> {
         arm.acceptance_length = line.number("accept_length")?.map(point);
         arms.push(arm);
     }
-    let notes = arms.first().map(notes).unwrap_or_default();
-    Ok(Document { tool_version: None, unix_ms: None, cpu: None, arms, notes })
+    let mut all: Vec<String> = Vec::new();
+    for note in arms.iter().flat_map(notes) {
+        if !all.contains(&note) {
+            all.push(note);
+        }
+    }
+    Ok(Document { tool_version: None, unix_ms: None, cpu: None, arms, notes: all })
 }
 
 fn with_concurrency(root: &Field<'_>, name: &str) -> Result<String, ImportError> {
