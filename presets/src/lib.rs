@@ -11,6 +11,7 @@ mod bundled;
 mod error;
 mod fields;
 mod layers;
+mod prompt_file;
 mod raw;
 mod reference;
 mod schema;
@@ -26,6 +27,9 @@ use bench_core::preset::Preset;
 
 pub use self::bundled::{BundledFile, BundledPair, UnknownPair, bundled, find_bundled};
 pub use self::error::{InvalidValue, Place, PresetError};
+pub use self::prompt_file::{
+    FileFormat, FilePrompt, MAX_PROMPT_FILE_BYTES, PromptFile, PromptFileError, read_prompt_file,
+};
 pub use self::reference::reference_markdown;
 pub use self::schema::json_schema;
 pub use self::shipped::{Shipped, Theme, shipped};
