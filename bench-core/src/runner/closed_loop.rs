@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::looks::Watch;
@@ -104,6 +105,24 @@ impl<'a> RunState<'a> {
         }
     }
 
+    /// Opens connections and waits for the pass to begin: at once, or the first measured one when the plan says.
+    ///
+    /// Connections are opened shortly before, since servers close idle ones, and before the clock, since parts of one
+    /// load sent from several machines take differently long to connect. A time that has passed is still the beginning:
+    /// what was due meanwhile is late, and its row says by how much.
+    pub(super) async fn beginning(&mut self, arm: &RunnableArm, phase: Phase, ahead: Ahead) -> Instant {
+        const CONNECT_AHEAD: Duration = Duration::from_secs(1);
+        let start_at = self.plan.start_at.take_if(|_| phase == Phase::Measured);
+        let connect_at = start_at.and_then(|start_at| start_at.checked_sub(CONNECT_AHEAD));
+        if let Some(connect_at) = connect_at {
+            self.cancel.run_until_cancelled(sleep_until(connect_at)).await;
+        }
+        prepare(&*arm.stack, ahead, self.plan.preset, self.cancel).await;
+        let Some(start_at) = start_at else { return Instant::now() };
+        self.cancel.run_until_cancelled(sleep_until(start_at)).await;
+        start_at
+    }
+
     /// Sends the requests of one pass and stores their rows.
     pub(super) async fn run_pass(&mut self, arm: &RunnableArm, pass: Pass) -> Result<PassEnd, RowError> {
         self.begin(arm, pass.phase, pass.block);
@@ -114,7 +133,7 @@ impl<'a> RunState<'a> {
         let mut waiting = self.prompt_order(pass.phase);
         let concurrency = concurrency_of(arm, preset).get() as usize;
         let ahead = Ahead::Pass { concurrency: concurrency.min(self.prompt_order(pass.phase).count()) };
-        prepare(&*arm.stack, ahead, self.plan.preset, self.cancel).await;
+        self.beginning(arm, pass.phase, ahead).await;
         let mut in_flight = JoinSet::new();
         loop {
             if self.arms[pass.arm].cold && in_flight.is_empty() {
@@ -318,7 +337,7 @@ fn concurrency_of(arm: &RunnableArm, preset: &Preset) -> NonZeroU32 {
 }
 
 /// A server that does not let itself be connected to must hang neither the run nor its end.
-pub(super) async fn prepare(stack: &dyn Stack, ahead: Ahead, preset: &Preset, cancel: &CancellationToken) {
+async fn prepare(stack: &dyn Stack, ahead: Ahead, preset: &Preset, cancel: &CancellationToken) {
     let limit = Duration::from_millis(preset.run.request_timeout_ms);
     // Too late or not at all: the request opens its own connection, and says why it cannot.
     cancel.run_until_cancelled(tokio::time::timeout(limit, stack.prepare(ahead))).await;

@@ -64,7 +64,7 @@ pub struct RunPlan<'a> {
     pub first_request_index: u64,
     /// The part of an open loop's schedule that is sent from here; `None`: all of it.
     pub shard: Option<Shard>,
-    /// When the first measured pass begins; `None`: at once.
+    /// When the first measured pass begins; `None`: at once. Intended times count from it even if warm-up outlasted it.
     pub start_at: Option<tokio::time::Instant>,
 }
 
@@ -180,13 +180,7 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<RunSummary, RowError> {
     let mut state = RunState::new(plan, arms.len(), sink, observer, cancel);
-    let mut start_at = plan.start_at;
     for pass in passes(plan.preset, arms.len()) {
-        if pass.phase == Phase::Measured
-            && let Some(start_at) = start_at.take()
-        {
-            cancel.run_until_cancelled(tokio::time::sleep_until(start_at)).await;
-        }
         if state.run_pass(&arms[pass.arm], pass).await? == PassEnd::Cancelled {
             break;
         }

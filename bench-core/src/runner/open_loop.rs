@@ -1,9 +1,9 @@
 //! The open loop: every request has a time of its own, whatever became of those before it.
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
-use super::closed_loop::{Asked, Pass, PassEnd, RunState, prepare, resume};
+use super::closed_loop::{Asked, Pass, PassEnd, RunState, resume};
 use super::request::{Measured, measure};
 use super::{RunEvent, RunnableArm};
 use crate::jsonl::RowError;
@@ -29,8 +29,7 @@ impl RunState<'_> {
         let schedule = self.schedule(load, pass.block);
         let most = load.max_in_flight.map_or(usize::MAX, |most| most.get() as usize);
         let concurrency = most.min(CONNECTIONS_AHEAD).min(schedule.len());
-        prepare(&*arm.stack, Ahead::Pass { concurrency }, self.plan.preset, self.cancel).await;
-        let began = Instant::now();
+        let began = self.beginning(arm, pass.phase, Ahead::Pass { concurrency }).await;
         let mut waiting = schedule.into_iter().peekable();
         let mut in_flight = JoinSet::new();
         loop {

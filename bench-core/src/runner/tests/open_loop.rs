@@ -93,6 +93,30 @@ async fn shards_send_the_whole_between_them() {
     assert_eq!(slots, expected);
 }
 
+/// A part whose machine warmed up beyond the agreed time must not move its share of the schedule.
+#[tokio::test(start_paused = true)]
+async fn intended_times_count_from_the_agreed_beginning() {
+    let mut preset = open(100.0, 4, None);
+    preset.run.warmup_requests = 1;
+    // Warm-up is one request, 110 ms.
+    for (ahead_ms, expected) in [
+        (500, [(0, 0), (10, 10), (20, 20), (30, 30)]),
+        (5_000, [(0, 0), (10, 10), (20, 20), (30, 30)]),
+        (90, [(0, 20), (10, 20), (20, 20), (30, 30)]),
+    ] {
+        let stack = scripted(vec![Script::steady(100, 10, 2)]);
+        let began = tokio::time::Instant::now();
+        let start_at = Some(began + std::time::Duration::from_millis(ahead_ms));
+        let plan = RunPlan { run_id: "run", preset: &preset, first_request_index: 0, shard: None, start_at };
+        let mut rows: Vec<RequestRecord> = Vec::new();
+        run(plan, &[arm("a", &stack)], &mut rows, &mut (), &CancellationToken::new()).await.unwrap();
+        rows.retain(|row| row.phase == Phase::Measured);
+        assert_eq!(times(&rows), expected, "{ahead_ms} ms ahead");
+        let last_sent_ms = u128::from(ahead_ms) + 30;
+        assert_eq!(began.elapsed().as_millis(), last_sent_ms + 110, "{ahead_ms} ms ahead");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn cancelling_wakes_a_loop_that_waits() {
     let preset = open(0.01, 3, None);
