@@ -71,9 +71,9 @@ fn a_site_links_what_it_holds_and_its_filters_work() {
         }
     }
 
-    let again =
-        bench(dir.path()).arg("publish").arg(&site).arg(site.join("runs/2026-11-22-epyc-2cpu-quickstart"));
-    let (stderr, _) = text(&{ again }.output().unwrap());
+    let mut again = bench(dir.path());
+    again.arg("publish").arg(&site).arg(site.join("runs/2026-11-22-epyc-2cpu-quickstart"));
+    let (stderr, _) = text(&again.output().unwrap());
     assert!(stderr.contains("already part of this site"), "{stderr}");
     let nothing = bench(dir.path()).arg("publish").arg(&site).output().unwrap();
     assert!(nothing.status.code() == Some(1) && text(&nothing).0.contains("results/published"));
