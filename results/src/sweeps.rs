@@ -68,7 +68,8 @@ fn sweep(over: &str, stack: StackKind, variant: String, mut points: Vec<SweepPoi
         stack,
         variant,
         pays_up_to: points.iter().take_while(above).last().map(|point| point.x),
-        crossover: crossover(&points),
+        // Draft lengths have a best, not a point at which something tips.
+        crossover: crossover(&points).filter(|_| over == "concurrency"),
         best: best.as_ref().map(|best| best.x),
         as_good: as_good.map(|point| point.x).collect(),
         points,

@@ -140,11 +140,13 @@ fn check_shard(preset: &Preset) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A moment of the calendar as one of the run's clock; what has passed is now.
+/// A moment of the calendar as one of the run's clock. One that has passed stays in the past, so that what was due since
+/// then is late; one from before the machine started is now.
 fn until(unix_s: f64) -> tokio::time::Instant {
+    let now = tokio::time::Instant::now();
     let ahead_s = unix_s - clock::unix_ms() as f64 / 1e3;
-    let ahead = std::time::Duration::try_from_secs_f64(ahead_s.max(0.0)).unwrap_or_default();
-    tokio::time::Instant::now() + ahead
+    let away = std::time::Duration::try_from_secs_f64(ahead_s.abs()).unwrap_or_default();
+    if ahead_s > 0.0 { now + away } else { now.checked_sub(away).unwrap_or(now) }
 }
 
 /// A stack from the command line has to be there; how it is launched is the preset's word.
