@@ -2,7 +2,11 @@
 //!
 //! Needs `chromium` for the second half. Without it the test says SKIP; with `BENCH_REQUIRE_CHROMIUM=1` it fails instead.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it skipped"
+)]
 
 mod common;
 
@@ -71,9 +75,9 @@ fn a_site_links_what_it_holds_and_its_filters_work() {
         }
     }
 
-    let mut again = bench(dir.path());
-    again.arg("publish").arg(&site).arg(site.join("runs/2026-11-22-epyc-2cpu-quickstart"));
-    let (stderr, _) = text(&again.output().unwrap());
+    let copy = site.join("runs/2026-11-22-epyc-2cpu-quickstart");
+    let again = bench(dir.path()).arg("publish").arg(&site).arg(copy).output().unwrap();
+    let (stderr, _) = text(&again);
     assert!(stderr.contains("already part of this site"), "{stderr}");
     let nothing = bench(dir.path()).arg("publish").arg(&site).output().unwrap();
     assert!(nothing.status.code() == Some(1) && text(&nothing).0.contains("results/published"));

@@ -2,7 +2,11 @@
 //!
 //! Needs `chromium`. Without it the test says SKIP; with `BENCH_REQUIRE_CHROMIUM=1` it fails instead.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it skipped"
+)]
 
 mod support;
 

@@ -62,9 +62,9 @@ mod tests {
         let at = |curve: &Option<Vec<f64>>, percent: usize| curve.as_ref().unwrap()[percent];
         assert_eq!(curves.ttft, Some(vec![50.0; 101]));
         let chunks = [0, 33, 34, 66, 67, 100].map(|percent| at(&curves.between_chunks, percent));
-        assert_eq!(chunks, [10.0, 10.0, 20.0, 20.0, 30.0, 30.0]);
+        assert_eq!(chunks.to_vec(), vec![10.0, 10.0, 20.0, 20.0, 30.0, 30.0]);
         let tokens = [0, 25, 26, 75, 76, 100].map(|percent| at(&curves.between_tokens, percent));
-        assert_eq!(tokens, [10.0, 10.0, 15.0, 15.0, 20.0, 20.0]);
+        assert_eq!(tokens.to_vec(), vec![10.0, 10.0, 15.0, 15.0, 20.0, 20.0]);
         row.timing.chunks[1].tokens = None;
         assert_eq!(percentiles(&[&row]).unwrap().between_tokens, None);
         assert_eq!(percentiles(&[]), None);
