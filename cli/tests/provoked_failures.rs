@@ -288,3 +288,34 @@ fn ctrl_c_keeps_what_was_measured() {
     assert!(rows(dir.path()).len() > 3);
     assert!(dir.path().join("run/report/index.html").is_file());
 }
+
+/// A driver's library that is not of the kernel's version: every GPU arm is a row with its words, and nothing aborts.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_driver_of_another_version_is_a_failed_setup() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("driver.c");
+    // CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, as after an update without a restart.
+    std::fs::write(&source, "int cuInit(unsigned flags) { return 803; }\n").unwrap();
+    let library = dir.path().join("libcuda.so.1");
+    // The compiler that links this very test.
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    assert!(built.expect("cc runs").success());
+    std::fs::copy(&library, dir.path().join("libcuda.so")).unwrap();
+    let mut command = bench(dir.path());
+    command.args(["run", "smoke", "--stack", "native", "--set", "serving.device=gpu", "--out", "run"]);
+    let output = command.env("LD_LIBRARY_PATH", dir.path()).output().unwrap();
+    let (err, out) = text(&output);
+    assert_eq!(output.status.code(), Some(3), "stderr: {err}\nstdout: {out}");
+    assert!(err.contains("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH") && !err.contains("panicked"), "{err}");
+    let rows = read_rows(&dir.path().join("run/rows.jsonl")).unwrap().rows;
+    assert!(!rows.is_empty());
+    for row in &rows {
+        let Outcome::Failed { kind: FailureKind::Engine, hint: Some(hint), .. } = &row.outcome else {
+            panic!("{:?}", row.outcome);
+        };
+        assert!(hint.contains("restart the machine"), "{hint}");
+    }
+    let doctor = bench(dir.path()).arg("doctor").env("LD_LIBRARY_PATH", dir.path()).output().unwrap();
+    assert!(text(&doctor).1.contains("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"), "{}", text(&doctor).1);
+}

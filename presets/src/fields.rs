@@ -274,10 +274,36 @@ pub(crate) const FIELDS: &[Field] = &[
         "Prompts from the binary in place of `workload.prompts`; needs `route = \"chat\"`.",
     ),
     field(
-        "workload.categories",
-        Kind::Texts("names of categories of the set"),
+        "workload.file.path",
+        Kind::Text("path of a JSON or JSONL file"),
+        "none",
+        "Prompts from a file in place of `workload.prompts`: our own lines (`text`, and `id`, `category`, `system`), ShareGPT's \
+         `conversations`, or the question files of MT-Bench, Spec-Bench and SPEED-Bench. First turns only; needs \
+         `route = \"chat\"`.",
+    ),
+    field(
+        "workload.file.format",
+        Kind::OneOf(&["own", "sharegpt", "questions"]),
+        "found by the keys",
+        "Shape of the file.",
+    ),
+    field(
+        "workload.file.sha256",
+        Kind::Text("64 hexadecimal digits"),
+        "none",
+        "What the file has to be: another file is an error.",
+    ),
+    field(
+        "workload.file.limit",
+        ANY_COUNT,
         "all",
-        "Which of the set's categories.",
+        "The first so many prompts of it, after `categories` were chosen.",
+    ),
+    field(
+        "workload.categories",
+        Kind::Texts("names of categories of the set, or of the file"),
+        "all",
+        "Which categories of the set or the file.",
     ),
     field(
         "workload.per_category",

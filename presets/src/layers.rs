@@ -215,7 +215,11 @@ mod tests {
     }
 
     /// Keys that only a reader of text knows: written out they are other keys (a set, its prompts).
-    const NEVER_WRITTEN: [&str; 7] = [
+    const NEVER_WRITTEN: [&str; 11] = [
+        "workload.file.path",
+        "workload.file.format",
+        "workload.file.sha256",
+        "workload.file.limit",
         "run.trace",
         "inherits",
         "variants[].draft_block_size",

@@ -100,9 +100,29 @@ pub(crate) struct RawWorkload {
     pub(crate) ignore_eos: Option<bool>,
     pub(crate) salted: Option<bool>,
     pub(crate) set: Option<PromptSet>,
+    pub(crate) file: Option<RawPromptFile>,
     pub(crate) categories: Option<Vec<String>>,
     pub(crate) per_category: Option<i64>,
     pub(crate) prompts: Option<Vec<RawPrompt>>,
+}
+
+/// Prompts from a file that others made.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawPromptFile {
+    pub(crate) path: Option<String>,
+    pub(crate) format: Option<FileWord>,
+    pub(crate) sha256: Option<String>,
+    pub(crate) limit: Option<i64>,
+}
+
+/// Shapes of prompt files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FileWord {
+    Own,
+    Sharegpt,
+    Questions,
 }
 
 /// Prompt sets in the binary.

@@ -416,3 +416,44 @@ fn a_load_is_what_was_written() {
     let preset = of(&["run.load=trace", &format!("run.trace={}", trace.display())]);
     assert_eq!(preset.run.load.open().unwrap().arrivals, Arrivals::Trace { at_us: vec![0, 500_000] });
 }
+
+#[test]
+fn a_file_of_prompts_is_read_checked_and_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("question.jsonl");
+    let lines: String = (0..4)
+        .map(|i| {
+            format!(
+                "{{\"question_id\": {i}, \"category\": \"c{}\", \"turns\": [\"q{i}\", \"more\"]}}\n",
+                i % 2
+            )
+        })
+        .collect();
+    std::fs::write(&file, lines).unwrap();
+    let path = format!("workload.file.path={}", file.display());
+    let with = |more: &[&str]| {
+        let mut overrides =
+            vec![path.clone(), "workload.prompts=[]".to_owned(), "serving.route=chat".to_owned()];
+        overrides.extend(more.iter().map(|text| (*text).to_owned()));
+        parse(GOOD, "mine.toml", &overrides)
+    };
+    let texts = |preset: &Preset| -> Vec<String> {
+        preset.workload.prompts.iter().map(|prompt| prompt.text.clone()).collect()
+    };
+    let all = with(&[]).unwrap();
+    assert_eq!(texts(&all), ["q0", "q1", "q2", "q3"]);
+    assert_eq!(all.workload.prompts[1].category, "c1");
+    let some = with(&["workload.categories=[\"c0\"]", "workload.file.limit=1"]).unwrap();
+    assert_eq!(texts(&some), ["q0"]);
+    for (more, expected) in [
+        (&["workload.file.sha256=abc"][..], "not the one the preset was written for"),
+        (&["workload.categories=[\"x\"]"], "some of c0, c1"),
+        (&["workload.file.format=sharegpt"], "conversations"),
+        (&["serving.route=completion"], "route = \"chat\""),
+        (&["workload.file.path=no/such.jsonl"], "a file that can be read"),
+        (&["workload.set=suite"], "no file beside"),
+    ] {
+        let said = said(with(more));
+        assert!(said.contains(expected), "{more:?}: {said}");
+    }
+}

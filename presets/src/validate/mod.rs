@@ -20,6 +20,7 @@ use crate::raw::{
 };
 
 mod load;
+mod prompt_file;
 mod prompt_set;
 mod speculation;
 mod stacks;
@@ -127,7 +128,8 @@ fn serving(raw: &RawServing, slots: NonZeroU32) -> Checked<ServingParams> {
 }
 
 fn workload(raw: RawWorkload, route: Route) -> Checked<Workload> {
-    let prompts = prompt_set::prompts(&raw, route)?;
+    let of_file = prompt_file::prompts(&raw, route)?;
+    let prompts = if of_file.is_some() { of_file } else { prompt_set::prompts(&raw, route)? };
     let prompts = prompts.or(raw.prompts).unwrap_or_default();
     if prompts.is_empty() {
         return Err(missing("workload.prompts", "at least one prompt")

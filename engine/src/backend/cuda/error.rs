@@ -55,7 +55,7 @@ pub enum CudaError {
         source: NvrtcError,
     },
     /// The driver failed.
-    #[error("CUDA: {doing}")]
+    #[error("CUDA: {doing}: {:?}", source.0)]
     Driver {
         /// What it was doing.
         doing: &'static str,
@@ -137,6 +137,11 @@ impl CudaError {
             Self::Driver { source, .. } if is_too_new(source.0) => {
                 Some("the driver is older than NVRTC; bring them to the same CUDA version".to_owned())
             }
+            Self::Driver { source, .. } if is_mismatch(source.0) => Some(
+                "the driver's library and its kernel module are of different versions, or the driver is not for this \
+                 machine; restart the machine after an update, and see what `nvidia-smi` says"
+                    .to_owned(),
+            ),
             Self::Driver { source, .. } if is_sticky(source.0) => {
                 Some("the CUDA context is lost; open the device again in a new process".to_owned())
             }
@@ -152,6 +157,18 @@ fn is_too_new(code: CUresult) -> bool {
         CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU,
         CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
         CUresult::CUDA_ERROR_INVALID_IMAGE,
+    ]
+    .contains(&code)
+}
+
+/// Errors of a driver whose parts do not fit together, or do not fit the machine.
+fn is_mismatch(code: CUresult) -> bool {
+    [
+        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH,
+        CUresult::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE,
+        CUresult::CUDA_ERROR_SYSTEM_NOT_READY,
+        CUresult::CUDA_ERROR_STUB_LIBRARY,
+        CUresult::CUDA_ERROR_NOT_INITIALIZED,
     ]
     .contains(&code)
 }
