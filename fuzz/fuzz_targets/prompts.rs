@@ -15,7 +15,10 @@ fuzz_target!(|bytes: &[u8]| {
             Ok(file) => {
                 let ids: HashSet<_> = file.prompts.iter().map(|prompt| &prompt.id).collect();
                 assert_eq!(ids.len(), file.prompts.len(), "ids are unique");
-                assert!(file.prompts.iter().all(|prompt| !prompt.text.trim().is_empty()), "prompts say something");
+                assert!(
+                    file.prompts.iter().all(|prompt| !prompt.text.trim().is_empty()),
+                    "prompts say something"
+                );
             }
         }
     }
