@@ -214,6 +214,21 @@ pub struct ArmReport {
     pub timeline: Option<RequestTimeline>,
 }
 
+/// The best of a comparison, by decode throughput: what an "up to" would be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Peak {
+    /// The category of the greatest ratio; `None` where there is but one.
+    pub category: Option<String>,
+    /// Its ratio.
+    pub category_ratio: Option<Estimate>,
+    /// The prompt of the pair with the greatest ratio.
+    pub prompt_id: String,
+    /// Its block.
+    pub block: u32,
+    /// Its ratio: one pair, so it has no interval.
+    pub request_ratio: f64,
+}
+
 /// Gaps of completed requests, each counted by itself: no mean over a request hides a stall.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Gaps {
@@ -303,6 +318,9 @@ pub struct Comparison {
     /// All tokens over all time, candidate by baseline: long requests weigh more.
     #[serde(default)]
     pub ratio_of_sums: Option<Estimate>,
+    /// The best category and the best request beside the mean that `ratio` is: "up to" is a peak.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Peak>,
     /// The tests behind the verdict.
     #[serde(default)]
     pub test: Option<BlockTest>,

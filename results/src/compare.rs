@@ -5,12 +5,12 @@
 //! pair. How a verdict comes about
 //! is told in docs/statistics.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::audit::Lossless;
 use bench_core::noise::{NoiseEntry, NoiseFloor};
 use bench_core::record::{ArmManifest, RequestRecord};
-use bench_core::report::{ArmReport, BlockTest, Comparison, Estimate, MetricComparison};
+use bench_core::report::{ArmReport, BlockTest, Comparison, Estimate, MetricComparison, Peak};
 use bench_core::stats::{
     BootstrapConfig, Evidence, LogPair, Metric, PairSample, PairedRatio, Power, block_test, holm,
     paired_log_ratio, paired_ratio, signed_rank, verdict,
@@ -96,11 +96,40 @@ fn comparison(
         why: main.why,
         other_prompts: main.other_prompts,
         ratio_of_sums: paired_ratio(&samples, config).filter(|_| comparable).map(|(ratio, _)| ratio),
+        peak: comparable.then(|| peak(loaded, &matched, config)).flatten(),
         test: main.test,
         other_metrics: metrics,
         same_output: if greedy { same_output(&matched) } else { None },
         lossless,
     }
+}
+
+/// The category and the pair with the greatest ratio of decode throughput.
+fn peak(
+    loaded: &Loaded,
+    matched: &[(&RequestRecord, &RequestRecord)],
+    config: &BootstrapConfig,
+) -> Option<Peak> {
+    let metric = Metric::TokensPerS;
+    let ratio = |(a, b): &(&RequestRecord, &RequestRecord)| {
+        Some(metric_value(b, metric)? / metric_value(a, metric)?).filter(|ratio| ratio.is_finite())
+    };
+    let best = matched.iter().filter_map(|pair| Some((ratio(pair)?, pair.1)));
+    let (request_ratio, row) = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let names: BTreeSet<&str> = matched.iter().map(|(a, _)| a.category.as_str()).collect();
+    let of_category = |name: &str| {
+        let own: Vec<_> = matched.iter().copied().filter(|(a, _)| a.category == name).collect();
+        Some((name.to_owned(), paired(loaded, &own, metric, config)?.ratio))
+    };
+    let categories = names.iter().filter_map(|name| of_category(name)).filter(|_| names.len() > 1);
+    let best = categories.max_by(|a, b| a.1.point.total_cmp(&b.1.point));
+    Some(Peak {
+        category_ratio: best.as_ref().map(|(_, ratio)| *ratio),
+        category: best.map(|(name, _)| name),
+        prompt_id: row.prompt_id.clone(),
+        block: row.block,
+        request_ratio,
+    })
 }
 
 /// One entry a metric, in the order of [`Metric::ALL`].

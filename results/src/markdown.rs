@@ -39,6 +39,7 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     for comparison in &report.comparisons {
         writeln!(text, "{}", comparison_row(comparison))?;
     }
+    write_peaks(text, report)?;
     write_sweeps(text, report)?;
     write_loads(text, report)?;
     write_gaps(text, report)?;
@@ -59,6 +60,35 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
         report.preset_sha256.chars().take(12).collect::<String>(),
         report.host.cpu.as_deref().unwrap_or("unknown CPU"),
     )
+}
+
+/// Mean and peaks side by side, so that none is quoted for the other.
+fn write_peaks(text: &mut String, report: &Report) -> std::fmt::Result {
+    let peaks =
+        report.comparisons.iter().filter_map(|comparison| Some((comparison, comparison.peak.as_ref()?)));
+    let peaks: Vec<_> = peaks.collect();
+    if peaks.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n| candidate | baseline | mean ratio | best category | best request |")?;
+    writeln!(text, "|---|---|--:|---|---|")?;
+    for (comparison, peak) in peaks {
+        let category = peak
+            .category
+            .as_ref()
+            .map_or_else(unknown, |name| format!("{name} {}", cell(peak.category_ratio, 3)));
+        writeln!(
+            text,
+            "| `{}` | `{}` | {} | {category} | `{}`, block {}: {:.3} |",
+            comparison.candidate,
+            comparison.baseline,
+            cell(comparison.ratio, 3),
+            peak.prompt_id,
+            peak.block,
+            peak.request_ratio
+        )?;
+    }
+    Ok(())
 }
 
 /// The two gaps side by side, so that none is taken for the other.

@@ -156,6 +156,7 @@ fn versus(baseline: &str, candidate: &str, ratio: Option<f64>, verdict: Verdict)
         why: None,
         other_prompts: None,
         ratio_of_sums: None,
+        peak: None,
         test: None,
         other_metrics: Vec::new(),
         lossless: None,
