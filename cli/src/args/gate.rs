@@ -45,7 +45,7 @@ pub(crate) struct JudgeArgs {
     /// TOML of rules: metrics, margins, arms, what may differ (`bench gate rules` shows all). Default: those
     #[arg(long, value_name = "FILE")]
     pub(crate) rules: Option<PathBuf>,
-    /// Write the verdicts as JUnit XML: a regression is a failure, what could not be judged an error
+    /// Write the verdicts as `JUnit` XML: a regression is a failure, what could not be judged an error
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
     /// Write the verdicts as Markdown
@@ -66,7 +66,7 @@ pub(crate) enum GateCommand {
         /// Directory of the baseline, which must not hold one
         #[arg(long = "as", value_name = "DIR")]
         out: PathBuf,
-        /// Commit of what was measured. Default: $GITHUB_SHA, else that of the current directory
+        /// Commit of what was measured. Default: `GITHUB_SHA`, else that of the current directory
         #[arg(long, value_name = "COMMIT")]
         commit: Option<String>,
     },

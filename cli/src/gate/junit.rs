@@ -1,4 +1,4 @@
-//! JUnit XML, as CI systems read it: a suite a pair of arms, a case a metric. A regression is a failure; what could not be
+//! `JUnit` XML, as CI systems read it: a suite a pair of arms, a case a metric. A regression is a failure; what could not be
 //! judged is an error, so that silence fails the job, too.
 //!
 //! The format is the common subset of what Jenkins, GitLab and GitHub's report actions take (testmoapp/junitxml).
@@ -80,7 +80,7 @@ fn counts(cases: &[&Case]) -> String {
 
 fn case_xml(suite: &str, case: &Case) -> String {
     let head = format!("    <testcase classname=\"{}\" name=\"{}\"", escaped(suite), escaped(&case.name));
-    let text = escaped(&[&[case.message.clone()], &case.details[..]].concat().join("\n"));
+    let text = escaped(&[std::slice::from_ref(&case.message), &case.details[..]].concat().join("\n"));
     let element = match case.verdict {
         GateVerdict::Pass => {
             return format!("{head}>\n      <system-out>{text}</system-out>\n    </testcase>\n");

@@ -51,16 +51,15 @@ impl<'a> Side<'a> {
     }
 
     /// Broken rules that do not set the arm aside: a busy machine, a trend.
-    fn told(&self) -> impl Iterator<Item = String> {
-        let broken = |check: &&bench_core::truth::TruthCheck| {
-            check.verdict == TruthVerdict::Broken && !check.sets_aside()
+    fn told(&self, sitting: Sitting) -> impl Iterator<Item = String> {
+        let place = match sitting {
+            Sitting::Interleaved => self.arm.label.clone(),
+            Sitting::TwoSittings => format!("run {}", self.run.first().run_id),
         };
-        let label = &self.arm.label;
-        self.report
-            .truth
-            .iter()
-            .filter(broken)
-            .map(move |check| format!("{label}: {}: {}", check.rule.name(), check.evidence))
+        let broken = self.report.truth.iter().filter(|check| check.verdict == TruthVerdict::Broken);
+        broken
+            .filter(|check| !check.sets_aside())
+            .map(move |check| format!("{place}: {}: {}", check.rule.name(), check.evidence))
     }
 }
 
@@ -88,7 +87,7 @@ pub(crate) fn arm_evidence(
     };
     evidence.problems.extend([a, b].iter().flat_map(Side::why_not));
     evidence.problems.extend(other_planted_acceptance(&a, &b));
-    evidence.warnings.extend([a, b].iter().flat_map(Side::told));
+    evidence.warnings.extend([a, b].iter().flat_map(|side| side.told(gate.sitting)));
     let (problem, warning) = outputs(gate, &a, &b);
     evidence.problems.extend(problem);
     evidence.warnings.extend(warning);
