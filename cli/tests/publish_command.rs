@@ -46,6 +46,7 @@ fn published() -> Vec<PathBuf> {
         run("2026-11-22", "quickstart"),
         run("2026-11-23", "quickstart"),
         run("2026-11-23", "nano-draft-length-1-thread"),
+        run("2026-11-23", "nano-draft-length-2-threads"),
     ]
 }
 
@@ -64,8 +65,8 @@ fn a_site_links_what_it_holds_and_its_filters_work() {
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let index = std::fs::read_to_string(site.join("index.html")).unwrap();
     let pages: Vec<_> = links(&index).into_iter().filter(|link| link.ends_with("index.html")).collect();
-    assert_eq!(pages.len(), 3);
-    assert!(index.contains("quickstart: speed-up over builds"), "two runs of one experiment make a trend");
+    assert_eq!(pages.len(), 4);
+    assert!(!index.contains("speed-up over builds"), "other models and other threads are other experiments");
     for page in std::iter::once("index.html").chain(pages) {
         let at = site.join(page);
         let text = std::fs::read_to_string(&at).unwrap();
@@ -84,6 +85,25 @@ fn a_site_links_what_it_holds_and_its_filters_work() {
     for width in [400, 1440] {
         filters_work(&site, width);
     }
+}
+
+#[test]
+fn an_experiment_that_was_repeated_makes_a_trend() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["monday", "tuesday"] {
+        let arguments = ["run", "smoke", "--stack", "native", "--set", "run.blocks=5", "--out", name];
+        let output = bench(dir.path()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output).0);
+    }
+    let output = bench(dir.path()).args(["publish", "site", "monday", "tuesday"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output).0);
+    let index = std::fs::read_to_string(dir.path().join("site/index.html")).unwrap();
+    assert_eq!(
+        index.matches("<title>smoke: speed-up over builds</title>").count(),
+        4,
+        "wide, narrow, light, dark"
+    );
+    assert!(index.contains("1: 20") && index.contains("2: 20"), "each run with its day");
 }
 
 fn filters_work(site: &Path, width: u32) {
@@ -117,7 +137,7 @@ fn filters_work(site: &Path, width: u32) {
     let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!log.contains("CONSOLE"), "{log}");
     let expected = format!(
-        "{{\"width\":{width},\"scroll\":{width},\"all\":3,\"some\":2,\"said\":\"2 of 3 runs\",\"again\":3,\"loaded\":0}}"
+        "{{\"width\":{width},\"scroll\":{width},\"all\":4,\"some\":2,\"said\":\"2 of 4 runs\",\"again\":4,\"loaded\":0}}"
     );
     assert!(dom.contains(&expected), "{dom}");
 }

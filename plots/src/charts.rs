@@ -309,8 +309,12 @@ pub(crate) fn footer(report: &Report) -> String {
     )
 }
 
+/// Ticks are round, and some are small: 0.005 beside 0.01.
 pub(crate) fn plain_tick(value: f64) -> String {
-    if (value - value.round()).abs() < 1e-6 { format!("{value:.0}") } else { number(value) }
+    if (value - value.round()).abs() < 1e-6 {
+        return format!("{value:.0}");
+    }
+    format!("{value:.4}").trim_end_matches('0').to_owned()
 }
 
 pub(crate) fn ratio_tick(value: f64) -> String {

@@ -144,7 +144,7 @@ impl Plane<'_> {
             let colour = self.theme.shade(series.stack, series.strength);
             canvas.rect((x, y - 5.5), (x + 11.0, y + 5.5), colour)?;
             let ink = Type { size: LABEL, bold: false, colour: self.theme.ink };
-            let text = format!("{}  {}", letter(nth), series.label);
+            let text = format!("{} {}", letter(nth), series.label);
             canvas.text((x + 18.0, y), Align::Start, ink, &fit(&text, column - 26.0, LABEL))?;
         }
         Ok(())

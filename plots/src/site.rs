@@ -69,7 +69,7 @@ fn index(runs: &[SiteRun<'_>]) -> Result<String, PlotError> {
                         ul.runs { @for run in runs { (entry(run)) } }
                     }
                     section { h2 { "Trends over builds" }
-                        @if trends.is_empty() { p { "No preset was run twice on one machine." } }
+                        @if trends.is_empty() { p { "No experiment (equal preset, models and machine) was run twice." } }
                         @for trend in &trends { (trend) } }
                 }
                 script { (PreEscaped(SCRIPT)) }
@@ -148,12 +148,13 @@ fn machine(report: &Report) -> String {
     if gpu == "none seen" { format!("{cpu}{cpus}") } else { format!("{cpu}{cpus}, {gpu}") }
 }
 
-/// One chart for every experiment (equal preset, machine and models) with two runs or more, oldest first.
+/// One chart for every experiment (equal hash of the preset, machine and models) with two runs or more, oldest first.
 fn trends(runs: &[SiteRun<'_>]) -> Result<Vec<Markup>, PlotError> {
     let mut groups: Vec<(String, Vec<SiteRun<'_>>)> = Vec::new();
     for run in runs.iter().rev() {
         let report = run.report;
-        let key = format!("{} on {} {:?}", report.preset, machine(report), report.target_sha256);
+        // The preset's hash, not its name: another number of threads is another experiment.
+        let key = format!("{} on {} {:?}", report.preset_sha256, machine(report), report.target_sha256);
         match groups.iter_mut().find(|(known, _)| *known == key) {
             Some((_, runs)) => runs.push(*run),
             None => groups.push((key, vec![*run])),

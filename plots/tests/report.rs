@@ -91,7 +91,7 @@ fn latencies_show_every_arm_and_failures_as_failures() {
     // 1000 / 79.9 ms and its spread; the tail is ten times as long.
     assert!(strip.contains("\n13.0 / 125\n"), "{strip}");
     let cumulative = read("ecdf-token.svg");
-    assert!(cumulative.contains("g  llama-server/mtp-4: skipped"));
+    assert!(cumulative.contains("g llama-server/mtp-4: skipped"));
     let timeline = read("timeline.svg");
     assert!(timeline.contains("Prompt code-1 in block 0") && timeline.matches("\n20 chunks\n").count() == 6);
     let forest = read("speedup-by-category.svg");

@@ -115,7 +115,11 @@ fn peak(
         Some(metric_value(b, metric)? / metric_value(a, metric)?).filter(|ratio| ratio.is_finite())
     };
     let best = matched.iter().filter_map(|pair| Some((ratio(pair)?, pair.1)));
-    let (request_ratio, row) = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    // Of equals the first, in whatever order the rows were read.
+    let better = |a: &(f64, &RequestRecord), b: &(f64, &RequestRecord)| {
+        a.0.total_cmp(&b.0).then_with(|| b.1.place().cmp(&a.1.place()))
+    };
+    let (request_ratio, row) = best.max_by(better)?;
     let names: BTreeSet<&str> = matched.iter().map(|(a, _)| a.category.as_str()).collect();
     let of_category = |name: &str| {
         let own: Vec<_> = matched.iter().copied().filter(|(a, _)| a.category == name).collect();
