@@ -48,7 +48,14 @@ fn standing(report: &GateReport) -> Case {
         name: "comparable".to_owned(),
         verdict: if judged { GateVerdict::Pass } else { GateVerdict::Inconclusive },
         message,
-        details: report.problems.iter().cloned().chain(told).chain(report.notes.iter().cloned()).collect(),
+        details: report
+            .problems
+            .iter()
+            .skip(1)
+            .cloned()
+            .chain(told)
+            .chain(report.notes.iter().cloned())
+            .collect(),
     }
 }
 
@@ -57,7 +64,7 @@ fn suite(arm: &ArmGate) -> Suite {
         name: "validity".to_owned(),
         verdict: if arm.problems.is_empty() { GateVerdict::Pass } else { GateVerdict::Inconclusive },
         message: arm.problems.first().cloned().unwrap_or_else(|| "both arms are valid".to_owned()),
-        details: arm.problems.iter().chain(&arm.warnings).cloned().collect(),
+        details: arm.problems.iter().skip(1).chain(&arm.warnings).cloned().collect(),
     };
     let checks = arm.checks.iter().map(|check| Case {
         name: check.metric.to_string(),
