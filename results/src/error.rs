@@ -78,6 +78,12 @@ pub enum ResultsError {
         /// Its directory.
         root: PathBuf,
     },
+    /// A file of rows is not what it was when it was read first.
+    #[error("`{path}` changed while the report was made", path = path.display())]
+    ChangedRows {
+        /// The file.
+        path: PathBuf,
+    },
     /// Runs that are not all shards of one run.
     #[error("these runs are not one sharded run: {what}")]
     Shards {
@@ -127,6 +133,9 @@ impl ResultsError {
             Self::NotMeasured { .. } => Some("`bench report` draws it alone".to_owned()),
             Self::Shards { .. } => {
                 Some("name the directories of all shards of one run, each once".to_owned())
+            }
+            Self::ChangedRows { .. } => {
+                Some("is the run still going on? report it when it has ended".to_owned())
             }
             Self::Read { .. } => None,
             Self::Write { .. } => Some("is the directory writable, and the disk not full?".to_owned()),

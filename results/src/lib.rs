@@ -5,9 +5,11 @@
 //! the formulas of `docs/metrics.md`, so equal rows give an equal report; what is unknown stays `None`.
 
 mod aggregate;
+mod answer;
 mod arrivals;
 mod between;
 mod categories;
+mod chunks;
 mod client;
 mod compare;
 mod effective;
@@ -21,6 +23,9 @@ mod import;
 mod latency;
 mod load;
 mod markdown;
+mod name;
+mod ranks;
+mod row;
 mod samples;
 mod shards;
 mod surroundings;

@@ -10,8 +10,10 @@ use bench_core::record::{ArmManifest, ArmStatus, HostInfo, RequestRecord, RunMan
 use bench_core::row_stream::for_each_row;
 use bench_core::run_dir::RunDir;
 
+use crate::answer::{AnswerPlace, Answers};
 use crate::error::ResultsError;
 use crate::import::IMPORTED_FILE;
+use crate::row::{Packed, Row, Shared};
 use crate::shards;
 
 /// One or more runs of the same preset on the same machine.
@@ -22,7 +24,9 @@ pub struct Loaded {
     /// The arms of all runs, each once, in report order.
     pub(crate) arms: Vec<ArmManifest>,
     /// The rows of all runs. Blocks are renumbered so that no two runs share one: a block is one moment of one run.
-    pub(crate) rows: Vec<RequestRecord>,
+    pub(crate) rows: Vec<Row>,
+    /// The files of rows, in the order of the manifests: where answers are.
+    pub(crate) files: Vec<PathBuf>,
     /// What a reader has to be told: a torn last line.
     pub(crate) notes: Vec<String>,
     /// The readings of the machine, one entry a run, in the order of the manifests; `None` for a run without.
@@ -30,6 +34,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// A reader of what was answered.
+    pub(crate) fn answers(&self) -> Answers<'_> {
+        Answers::new(&self.files)
+    }
+
     /// The noise floor that the first run knew, or was told by [`Self::or_noise_floor`].
     pub(crate) fn noise_floor(&self) -> Option<&NoiseFloor> {
         self.first().noise_floor.as_ref()
@@ -66,8 +75,9 @@ pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
     let Some(first) = runs.first() else { return Err(ResultsError::NoRuns) };
     let mut loaded = Loaded::default();
     let mut ends = Vec::new();
+    let mut shared = Shared::default();
     for root in runs {
-        add(&mut loaded, first, root)?;
+        add(&mut loaded, &mut shared, first, root)?;
         ends.push(loaded.rows.len());
     }
     shards::whole(&loaded.manifests, &loaded.rows, &ends).map_err(|what| ResultsError::Shards { what })?;
@@ -86,7 +96,7 @@ pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
     Ok(loaded)
 }
 
-fn add(loaded: &mut Loaded, first: &Path, root: &Path) -> Result<(), ResultsError> {
+fn add(loaded: &mut Loaded, shared: &mut Shared, first: &Path, root: &Path) -> Result<(), ResultsError> {
     if root.join(IMPORTED_FILE).exists() {
         return Err(ResultsError::NotMeasured { root: root.to_owned() });
     }
@@ -99,13 +109,14 @@ fn add(loaded: &mut Loaded, first: &Path, root: &Path) -> Result<(), ResultsErro
     let before = if manifest.shard.is_some() { 0 } else { to_u32(loaded.manifests.len()) };
     let blocks_before = manifest.preset.run.blocks.get().saturating_mul(before);
     let known = Known::of(&manifest);
-    let torn_tail = for_each_row(&dir.rows(), |mut row| {
-        known.check(root, &row)?;
-        row.block = row.block.saturating_add(blocks_before);
-        // Rows stay for as long as the report is made: what their vectors hold in reserve would stay, too.
-        row.timing.chunks.shrink_to_fit();
-        row.token_ids.as_mut().into_iter().for_each(Vec::shrink_to_fit);
-        loaded.rows.push(row);
+    let file = to_u32(loaded.files.len());
+    loaded.files.push(dir.rows());
+    let pack = |row, place| Packed::new(row, AnswerPlace::Line { file, place });
+    let torn_tail = for_each_row(&dir.rows(), pack, |packed| {
+        known.check(root, packed.record())?;
+        let row = Row::new(packed, shared);
+        let block = row.block.saturating_add(blocks_before);
+        loaded.rows.push(Row { block, ..row });
         Ok::<(), ResultsError>(())
     })?;
     if let Some(tail) = torn_tail {

@@ -13,7 +13,7 @@ mod vllm;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bench_core::record::RequestRecord;
+use crate::row::Row;
 use bench_core::report::Report;
 
 use crate::error::ResultsError;
@@ -91,7 +91,7 @@ fn file_name(label: &str) -> String {
 
 /// Nanoseconds in which an arm was at work: from the first request of each block that was sent to the last that ended.
 /// Arms take turns, so the time from its first to its last request is that of others, too.
-fn busy_ns(rows: &[&RequestRecord]) -> u64 {
+fn busy_ns(rows: &[&Row]) -> u64 {
     // No two runs share a block, and shards of one do.
     let mut spans: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     for row in rows {
@@ -105,15 +105,14 @@ fn busy_ns(rows: &[&RequestRecord]) -> u64 {
 
 /// What both forms of `vllm bench serve` say of an arm, in its units: seconds, milliseconds, tokens.
 struct Serving<'a> {
-    rows: Vec<&'a RequestRecord>,
+    rows: Vec<&'a Row>,
     failed: u64,
     duration_s: f64,
 }
 
 impl<'a> Serving<'a> {
     fn new(loaded: &'a Loaded, label: &str) -> Self {
-        let of_arm =
-            |row: &&RequestRecord| row.arm == label && row.phase == bench_core::record::Phase::Measured;
+        let of_arm = |row: &&Row| row.arm == label && row.phase == bench_core::record::Phase::Measured;
         let all: Vec<_> = loaded.rows.iter().filter(of_arm).collect();
         let rows = completed_rows(loaded, label);
         Self { failed: (all.len() - rows.len()) as u64, duration_s: busy_ns(&all) as f64 / 1e9, rows }
@@ -130,7 +129,7 @@ impl<'a> Serving<'a> {
 
     /// The time after the first chunk by the tokens after the first, as vLLM has it.
     fn tpots_ms(&self) -> Vec<f64> {
-        let tpot = |row: &&RequestRecord| {
+        let tpot = |row: &&Row| {
             let after = f64::from(row.output.tokens?.checked_sub(1).filter(|&tokens| tokens > 0)?);
             let first = row.timing.first_token_ns?;
             Some(ms(row.timing.last_token_ns?.saturating_sub(first)) / after)
@@ -140,9 +139,7 @@ impl<'a> Serving<'a> {
 
     /// Gaps between chunks, request by request.
     fn itls_ms(&self) -> Vec<Vec<f64>> {
-        let gaps = |row: &&RequestRecord| {
-            row.timing.chunks.array_windows().map(|[a, b]| ms(b.at_ns.saturating_sub(a.at_ns))).collect()
-        };
+        let gaps = |row: &&Row| row.chunks.gaps().map(|(gap_ns, _)| ms(gap_ns)).collect();
         self.rows.iter().map(gaps).collect()
     }
 
@@ -151,7 +148,7 @@ impl<'a> Serving<'a> {
     }
 
     /// `None` if some request does not tell.
-    fn tokens(&self, of: fn(&RequestRecord) -> Option<u32>) -> Option<u64> {
+    fn tokens(&self, of: fn(&Row) -> Option<u32>) -> Option<u64> {
         self.rows.iter().map(|row| of(row).map(u64::from)).sum()
     }
 }

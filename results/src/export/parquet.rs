@@ -5,14 +5,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bench_core::clock::utc_date;
-use bench_core::record::{RequestRecord, RunManifest};
+use bench_core::record::RunManifest;
 use polars::prelude::DataFrame;
 use polars_io::parquet::write::ParquetWriter;
 
 use super::Exported;
+use crate::answer::Answers;
 use crate::error::ResultsError;
 use crate::frame::{chunks, draft_positions, requests};
 use crate::load::Loaded;
+use crate::row::Row;
 
 /// Requests of one row group.
 const GROUP: usize = 8192;
@@ -24,16 +26,15 @@ pub(super) fn export(loaded: &Loaded, out: &Path) -> Result<Exported, ResultsErr
         stacks.sort_unstable();
         stacks.dedup();
         for stack in stacks {
-            let is_of = |row: &&RequestRecord| {
-                row.run_id == run.run_id && row.arm.split('/').next() == Some(stack.as_str())
-            };
+            let is_of =
+                |row: &&Row| row.run_id == run.run_id && row.arm.split('/').next() == Some(stack.as_str());
             let rows: Vec<_> = loaded.rows.iter().filter(is_of).collect();
             if rows.is_empty() {
                 continue;
             }
             let path = |table: &str| partition(&out.join(table), run, stack.as_str());
             let (of_requests, of_chunks) = (path("requests"), path("chunks"));
-            write_requests(&of_requests, &rows)?;
+            write_requests(loaded, &of_requests, &rows)?;
             write_groups(&of_chunks, &rows, chunks)?;
             files.extend([of_requests, of_chunks]);
         }
@@ -50,15 +51,15 @@ fn partition(table: &Path, run: &RunManifest, stack: &str) -> PathBuf {
 }
 
 /// The table of requests in one file.
-pub(crate) fn write_requests(path: &Path, rows: &[&RequestRecord]) -> Result<(), ResultsError> {
+pub(crate) fn write_requests(loaded: &Loaded, path: &Path, rows: &[&Row]) -> Result<(), ResultsError> {
     let positions = draft_positions(rows);
-    write_groups(path, rows, |rows| requests(rows, positions))
+    write_groups(path, rows, |rows| requests(rows, &Answers::of_all(&loaded.files, rows)?, positions))
 }
 
 fn write_groups(
     path: &Path,
-    rows: &[&RequestRecord],
-    table: impl Fn(&[&RequestRecord]) -> Result<DataFrame, ResultsError>,
+    rows: &[&Row],
+    table: impl Fn(&[&Row]) -> Result<DataFrame, ResultsError>,
 ) -> Result<(), ResultsError> {
     let failed = |source| ResultsError::write(path.to_owned(), source);
     path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
