@@ -84,6 +84,14 @@ pub enum ResultsError {
         /// The file.
         path: PathBuf,
     },
+    /// Tables that are not an export that can be read back.
+    #[error("`{path}` cannot be read as an export: {what}", path = path.display())]
+    Tables {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Runs that are not all shards of one run.
     #[error("these runs are not one sharded run: {what}")]
     Shards {
@@ -136,6 +144,9 @@ impl ResultsError {
             }
             Self::ChangedRows { .. } => {
                 Some("is the run still going on? report it when it has ended".to_owned())
+            }
+            Self::Tables { .. } => {
+                Some("export the run again: `bench export RUN_DIR --format parquet`".to_owned())
             }
             Self::Read { .. } => None,
             Self::Write { .. } => Some("is the directory writable, and the disk not full?".to_owned()),

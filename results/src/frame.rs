@@ -1,12 +1,9 @@
 //! The tables of requests and of chunks: every column in one place. What is unknown is null, never 0.
 
-use std::sync::Arc;
-
 use bench_core::record::{Outcome, Phase};
 use bench_core::stack::SpecCounts;
 use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom, Series};
 
-use crate::answer::Answer;
 use crate::error::ResultsError;
 use crate::row::Row;
 
@@ -52,11 +49,7 @@ fn count_columns(rows: &[&Row]) -> Vec<Column> {
 }
 
 /// One row a request, with a column each for what was drafted and accepted at `positions` draft positions, from 1.
-pub(crate) fn requests(
-    rows: &[&Row],
-    answers: &[Arc<Answer>],
-    positions: usize,
-) -> Result<DataFrame, ResultsError> {
+pub(crate) fn requests(rows: &[&Row], texts: &[&str], positions: usize) -> Result<DataFrame, ResultsError> {
     let failures: Vec<_> = rows.iter().map(|row| failure(&row.outcome).unzip()).collect();
     let (kinds, messages): (Vec<_>, Vec<_>) = failures.into_iter().unzip();
     let mut columns = count_columns(rows);
@@ -82,8 +75,7 @@ pub(crate) fn requests(
         number("chunks", rows, |row| Some(row.chunks.len() as u64)),
         number("decode_span_ns", rows, |row| row.decode_span().map(|span| span.span_ns)),
         number("cached_tokens", rows, |row| row.usage.cached_tokens.map(u64::from)),
-        Series::new("text".into(), answers.iter().map(|answer| answer.text.as_str()).collect::<Vec<_>>())
-            .into_column(),
+        Series::new("text".into(), texts).into_column(),
     ]);
     for nth in 0..positions {
         columns.push(at_position("drafted", nth, rows, |spec| spec.drafted_per_position.as_deref()));
@@ -106,27 +98,6 @@ pub(crate) fn draft_positions(rows: &[&Row]) -> usize {
 fn at_position(what: &str, nth: usize, rows: &[&Row], of: impl Fn(&SpecCounts) -> Option<&[u64]>) -> Column {
     let name = format!("{what}_at_{}", nth + 1);
     number(&name, rows, |row| Some(of(row.spec()?)?.get(nth).copied().unwrap_or(0)))
-}
-
-/// One row a chunk with output: the stamps behind every latency.
-pub(crate) fn chunks(rows: &[&Row]) -> Result<DataFrame, ResultsError> {
-    let each = || rows.iter().flat_map(|row| row.chunks.iter().map(move |chunk| (row, chunk)));
-    let nth = || rows.iter().flat_map(|row| (0..row.chunks.len()).map(|nth| nth as u64));
-    let gap = |row: &Row| {
-        let gaps = row.chunks.gaps().map(|(gap_ns, _)| Some(gap_ns));
-        std::iter::once(None).chain(gaps).take(row.chunks.len()).collect::<Vec<_>>()
-    };
-    let columns = vec![
-        Series::new("run_id".into(), each().map(|(row, _)| &*row.run_id).collect::<Vec<_>>()),
-        Series::new(name::ARM.into(), each().map(|(row, _)| &*row.arm).collect::<Vec<_>>()),
-        Series::new("request_index".into(), each().map(|(row, _)| row.request_index).collect::<Vec<_>>()),
-        Series::new("chunk".into(), nth().collect::<Vec<_>>()),
-        Series::new("at_ns".into(), each().map(|(_, chunk)| chunk.at_ns).collect::<Vec<_>>()),
-        Series::new("gap_ns".into(), rows.iter().flat_map(|row| gap(row)).collect::<Vec<_>>()),
-        Series::new("tokens".into(), each().map(|(_, chunk)| chunk.tokens).collect::<Vec<_>>()),
-    ];
-    let columns: Vec<_> = columns.into_iter().map(IntoColumn::into_column).collect();
-    Ok(DataFrame::new(columns.first().map_or(0, Column::len), columns)?)
 }
 
 /// Kind and message of a request that did not complete.

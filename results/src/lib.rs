@@ -31,6 +31,7 @@ mod shards;
 mod surroundings;
 mod sweep_table;
 mod sweeps;
+mod tables;
 mod totals;
 mod truth;
 mod truth_table;

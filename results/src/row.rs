@@ -46,6 +46,10 @@ pub(crate) struct Row {
     /// Whether the stack told the times of its rounds.
     pub(crate) has_rounds: bool,
     pub(crate) answer: AnswerPlace,
+    /// Which of the manifests it belongs to.
+    pub(crate) run: u32,
+    /// Its number among the rows of its run, from 0.
+    pub(crate) position: u64,
 }
 
 /// [`Timing`] without its chunks.
@@ -109,6 +113,12 @@ impl Packed {
         }
     }
 
+    /// With a span that is known without its chunks.
+    pub(crate) fn with_decode_span(self, decode_span: Option<DecodeSpan>) -> Self {
+        Self { decode_span, ..self }
+    }
+
+    /// Without chunks, ids, text and timings of the stack.
     pub(crate) fn record(&self) -> &RequestRecord {
         &self.record
     }
@@ -143,13 +153,15 @@ impl Row {
             digest,
             has_rounds,
             answer,
+            run: 0,
+            position: 0,
         }
     }
 
     /// Of a record that no file has.
     #[cfg(test)]
     pub(crate) fn of(record: RequestRecord) -> Self {
-        Self::new(Packed::new(record, AnswerPlace::Held(Arc::default())), &mut Shared::default())
+        Self::new(Packed::new(record, AnswerPlace::TableRow { file: 0, row: 0 }), &mut Shared::default())
     }
 
     /// As [`RequestRecord::place`] has it.

@@ -5,6 +5,8 @@
 //! [`Exported::left_out`].
 
 mod block;
+mod chunk_table;
+mod pages;
 mod parquet;
 mod profile;
 mod table;
@@ -82,11 +84,6 @@ fn write(out: &Path, name: &str, text: &str) -> Result<PathBuf, ResultsError> {
     std::fs::create_dir_all(out).map_err(|source| ResultsError::write(out.to_owned(), source))?;
     std::fs::write(&path, text).map_err(|source| ResultsError::write(path.clone(), source))?;
     Ok(path)
-}
-
-/// An arm's label as part of a file's name.
-fn file_name(label: &str) -> String {
-    label.replace(|letter: char| !(letter.is_ascii_alphanumeric() || "-_.".contains(letter)), "-")
 }
 
 /// Nanoseconds in which an arm was at work: from the first request of each block that was sent to the last that ended.

@@ -7,10 +7,11 @@ use bench_core::report::Report;
 use bench_core::stack::SpecCounts;
 use serde_json::json;
 
-use super::{Exported, file_name, write};
+use super::{Exported, write};
 use crate::error::ResultsError;
 use crate::load::Loaded;
 use crate::samples::completed_rows;
+use crate::tables::file_name;
 
 pub(super) fn export(loaded: &Loaded, report: &Report, out: &Path) -> Result<Exported, ResultsError> {
     let mut exported = Exported::default();

@@ -11,12 +11,13 @@ use bench_core::record::ArmStatus;
 use bench_core::stats::percentile;
 use serde_json::{Map, Value, json};
 
-use super::{Exported, Serving, file_name, write};
-use crate::answer::Answers;
+use super::{Exported, Serving, write};
+use crate::answer::{Answers, of_all};
 use crate::error::ResultsError;
 use crate::load::Loaded;
 use crate::row::Stamps;
 use crate::samples::position_sums;
+use crate::tables::file_name;
 
 pub(super) fn export(loaded: &Loaded, out: &Path) -> Result<Exported, ResultsError> {
     let mut exported = Exported::default();
@@ -38,7 +39,7 @@ pub(super) fn export(loaded: &Loaded, out: &Path) -> Result<Exported, ResultsErr
 }
 
 fn document(loaded: &Loaded, label: &str, serving: &Serving<'_>) -> Result<Value, ResultsError> {
-    let answers = Answers::of_all(&loaded.files, &serving.rows)?;
+    let answers = of_all(&loaded.files, &serving.rows, Answers::of)?;
     let run = loaded.first();
     let (input, output) =
         (serving.tokens(|row| row.usage.prompt_tokens), serving.tokens(|row| row.output.tokens));
