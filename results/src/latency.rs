@@ -32,7 +32,8 @@ pub(crate) fn timeline(loaded: &Loaded, rows: &[&Row]) -> Option<RequestTimeline
         at_ms: chunk.at_ns as f64 / 1e6,
         tokens: chunk.tokens,
     };
-    Some(RequestTimeline {
+    // Of a table without chunks: their course is unknown, not empty.
+    (first.chunks.len() > 0).then(|| RequestTimeline {
         prompt_id: first.prompt_id.to_string(),
         block: first.block,
         chunks: first.chunks.iter().map(chunk).collect(),

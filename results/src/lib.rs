@@ -41,7 +41,7 @@ mod write;
 pub use self::aggregate::{aggregate, noise_floor};
 pub use self::between::{Allowed, compare_runs};
 pub use self::error::ResultsError;
-pub use self::export::{ExportFormat, Exported, export};
+pub use self::export::{ExportFormat, Exported, export, export_tables};
 pub use self::import::{IMPORTED_FILE, ImportError, ImportFormat, import, imported_report, parse_import};
 pub use self::load::{Loaded, load};
 pub use self::write::{comparison_json, report_json, write_files, write_report_files};

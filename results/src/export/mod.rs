@@ -51,6 +51,15 @@ pub struct Exported {
     pub left_out: Vec<String>,
 }
 
+/// Writes loaded runs as Parquet into `out`, as [`export`] does: these tables are of rows, and need no report.
+///
+/// # Errors
+///
+/// A file that cannot be written; a table operation.
+pub fn export_tables(loaded: &Loaded, out: &Path) -> Result<Exported, ResultsError> {
+    parquet::export(loaded, out)
+}
+
 /// Writes loaded runs, whose report this is, into `out`, which is made if it is missing.
 ///
 /// # Errors
@@ -63,7 +72,7 @@ pub fn export(
     out: &Path,
 ) -> Result<Exported, ResultsError> {
     match format {
-        ExportFormat::Parquet => parquet::export(loaded, out),
+        ExportFormat::Parquet => export_tables(loaded, out),
         ExportFormat::VllmJson => vllm::export(loaded, out),
         ExportFormat::Csv => one(out, "arms.csv", &table::csv(report)),
         ExportFormat::Markdown => {
