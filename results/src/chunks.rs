@@ -13,7 +13,7 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// Packs them. `scratch` is cleared and used: a vector that grew would keep its reserve.
+    /// Packs them; what the vector held in reserve does not stay.
     pub(crate) fn pack(chunks: &[Chunk]) -> Self {
         let mut bytes = Vec::with_capacity(chunks.len() * 6);
         let mut before = 0_u64;

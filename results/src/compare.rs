@@ -233,7 +233,7 @@ fn paired(
 }
 
 /// Compares the outputs of every pair.
-fn audit(loaded: &Loaded, matched: &[(&Row, &Row)]) -> Result<Lossless, ResultsError> {
+pub(crate) fn audit(loaded: &Loaded, matched: &[(&Row, &Row)]) -> Result<Lossless, ResultsError> {
     let mut audit = Lossless::default();
     let mut answers = loaded.answers();
     for (a, b) in matched {
@@ -259,7 +259,7 @@ pub(crate) fn category_ratio(
 }
 
 /// Completed requests of both arms for the same prompt in the same block.
-fn matched<'a>(loaded: &'a Loaded, baseline: &str, candidate: &str) -> Vec<(&'a Row, &'a Row)> {
+pub(crate) fn matched<'a>(loaded: &'a Loaded, baseline: &str, candidate: &str) -> Vec<(&'a Row, &'a Row)> {
     let of_baseline: BTreeMap<_, _> =
         completed_rows(loaded, baseline).into_iter().map(|row| (row.place(), row)).collect();
     completed_rows(loaded, candidate)

@@ -92,6 +92,14 @@ pub enum ResultsError {
         /// What is wrong with it.
         what: String,
     },
+    /// A directory that says it is a baseline, and is not what was put aside.
+    #[error("`{path}`: {what}", path = path.display())]
+    Baseline {
+        /// What it says of itself.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Runs that are not all shards of one run.
     #[error("these runs are not one sharded run: {what}")]
     Shards {
@@ -147,6 +155,9 @@ impl ResultsError {
             }
             Self::Tables { .. } => {
                 Some("export the run again: `bench export RUN_DIR --format parquet`".to_owned())
+            }
+            Self::Baseline { .. } => {
+                Some("put the run aside again with `bench gate save RUN --as DIR`".to_owned())
             }
             Self::Read { .. } => None,
             Self::Write { .. } => Some("is the directory writable, and the disk not full?".to_owned()),

@@ -213,3 +213,32 @@ fn digest(bytes: impl Iterator<Item = u8>) -> u128 {
     let hash = Sha256::digest(&bytes);
     hash.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use bench_core::testing::record;
+
+    use super::*;
+
+    /// A million of them are in memory at once.
+    #[test]
+    fn a_row_is_small() {
+        assert!(size_of::<Row>() <= 448, "{} bytes", size_of::<Row>());
+    }
+
+    #[test]
+    fn answers_are_told_apart_and_nothing_is_no_answer() {
+        let digest = |ids: Option<Vec<u32>>, text: &str| {
+            let mut record = record("a", 0, 0);
+            record.token_ids = ids;
+            text.clone_into(&mut record.text);
+            Row::of(record).digest
+        };
+        let known = digest(Some(vec![1, 2]), "ab");
+        assert_eq!(known, digest(Some(vec![1, 2]), "ab"));
+        assert_ne!(known.ids, digest(Some(vec![1, 2, 0]), "ab").ids);
+        assert_ne!(known.text, digest(None, "ab\0").text);
+        assert_eq!(digest(None, ""), AnswerDigest { ids: None, text: None });
+        assert!(digest(Some(Vec::new()), "").ids.is_some(), "no token is an answer where ids are told");
+    }
+}

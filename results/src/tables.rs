@@ -26,7 +26,7 @@ pub(crate) struct TableRun {
 /// One request of a table.
 #[derive(Debug)]
 pub(crate) struct TableRow {
-    /// Without its text where chunks are missing, too: [`Self::decode_span`] says what they did.
+    /// Whole; without chunks where there is no table of them.
     pub(crate) record: RequestRecord,
     /// As the table has it.
     pub(crate) decode_span: Option<DecodeSpan>,

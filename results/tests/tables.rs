@@ -195,3 +195,22 @@ fn any_stamps_come_back() {
     let tables = as_tables(std::slice::from_ref(&lines), &dir.path().join("tables"));
     assert_eq!(report_json(&report(&[tables])).unwrap(), report_json(&report(&[lines])).unwrap());
 }
+
+#[test]
+fn rows_that_change_under_a_report_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = store(dir.path().join("run"), &run());
+    let loaded = load(std::slice::from_ref(&lines)).unwrap();
+    let rows = lines.join("rows.jsonl");
+    let text = std::fs::read_to_string(&rows).unwrap();
+    let refused = |changed: &str| {
+        std::fs::write(&rows, changed).unwrap();
+        let error = aggregate(&loaded).unwrap_err();
+        assert!(matches!(error, ResultsError::ChangedRows { .. }) && error.hint().is_some(), "{error}");
+    };
+    refused("");
+    refused(&format!("{{}}{text}"));
+    refused(&text.replace("\"request_index\":", "\"request_index\":9"));
+    std::fs::write(&rows, &text).unwrap();
+    assert!(aggregate(&loaded).is_ok());
+}
