@@ -5,9 +5,11 @@
 //! the formulas of `docs/metrics.md`, so equal rows give an equal report; what is unknown stays `None`.
 
 mod aggregate;
+mod answer;
 mod arrivals;
 mod between;
 mod categories;
+mod chunks;
 mod client;
 mod compare;
 mod effective;
@@ -22,11 +24,15 @@ mod import;
 mod latency;
 mod load;
 mod markdown;
+mod name;
+mod ranks;
+mod row;
 mod samples;
 mod shards;
 mod surroundings;
 mod sweep_table;
 mod sweeps;
+mod tables;
 mod totals;
 mod truth;
 mod truth_table;
@@ -36,7 +42,7 @@ mod write;
 pub use self::aggregate::{aggregate, noise_floor};
 pub use self::between::{Allowed, compare_runs};
 pub use self::error::ResultsError;
-pub use self::export::{ExportFormat, Exported, export};
+pub use self::export::{ExportFormat, Exported, export, export_tables};
 pub use self::gate::{Saved, gate_arms, gate_runs, provenance, save_baseline};
 pub use self::import::{IMPORTED_FILE, ImportError, ImportFormat, import, imported_report, parse_import};
 pub use self::load::{Loaded, load};
