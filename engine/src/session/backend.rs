@@ -14,6 +14,7 @@ use crate::gguf::Gguf;
 use crate::model::{Assistant, CpuTarget, DraftHead, DraftPosition, LoadOptions, MtpProposer};
 #[cfg(feature = "cuda")]
 use crate::model::{CudaAssistant, CudaLoadOptions, CudaMtpProposer, CudaTarget};
+use crate::spec::divergence;
 use crate::spec::driver::{Drafting, Driver};
 use crate::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
 use crate::spec::ngram::NgramProposer;
@@ -94,6 +95,19 @@ impl Backend {
             Self::Cpu(models) => models.generate(speculation, eog, prompt, params, on_step),
             #[cfg(feature = "cuda")]
             Self::Cuda(models) => models.generate(speculation, eog, prompt, params, on_step),
+        }
+    }
+
+    /// Shows the target's logits position by position.
+    pub(super) fn walk(
+        &mut self,
+        prompt: &[u32],
+        next: &mut dyn FnMut(&[f32]) -> Result<Option<u32>, EngineError>,
+    ) -> Result<(), EngineError> {
+        match self {
+            Self::Cpu(models) => divergence::walk(&mut models.target, prompt, next),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(models) => divergence::walk(&mut models.target, prompt, next),
         }
     }
 }

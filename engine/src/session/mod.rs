@@ -8,6 +8,7 @@ mod backend;
 mod config;
 mod gpus;
 mod info;
+pub mod kv_quality;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -120,6 +121,18 @@ impl Engine {
     ) -> Result<GenerateSummary, EngineError> {
         let Self { backend, speculation, tokenizer, .. } = self;
         backend.generate(speculation, tokenizer.eog(), prompt, params, on_step)
+    }
+
+    /// Shows the target's logits position by position, see [`crate::spec::divergence::walk`]: nothing is drafted.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn walk(
+        &mut self,
+        prompt: &[u32],
+        next: &mut dyn FnMut(&[f32]) -> Result<Option<u32>, EngineError>,
+    ) -> Result<(), EngineError> {
+        self.backend.walk(prompt, next)
     }
 }
 

@@ -4,6 +4,7 @@
 //! scripted models; the CPU and later the CUDA backend implement [`Target`].
 
 pub mod accept;
+pub mod divergence;
 pub mod driver;
 pub mod generation;
 pub mod ngram;

@@ -1,0 +1,193 @@
+//! What a KV type costs in quality: the same models on the same tokens, once with it and once with an f16 cache.
+//!
+//! The tokens are the f16 cache's own greedy answers, so that every KV type is judged on the same text, and both walk
+//! through them position by position. A way of speculating then decodes the same prompts with both caches, which tells
+//! whether drafts are accepted less often. The two are loaded one after the other: no more memory than one of them takes,
+//! besides the reference's logits (positions x vocabulary x 4 bytes on the host). Floor: 2 x positions passes over the
+//! weights, and what speculation needs for as many tokens twice. Keeps no time; does not judge what is good enough.
+
+use std::ops::ControlFlow;
+
+use super::config::{EngineConfig, Speculation};
+use super::{Engine, GenerateParams};
+use crate::EngineError;
+use crate::kv_cache::KvType;
+use crate::spec::accept::AcceptanceRule;
+use crate::spec::divergence::Divergence;
+use crate::spec::generation::SpecTotals;
+use crate::spec::sampler::{SamplingParams, argmax};
+
+/// The cache that others are compared with.
+pub const REFERENCE: KvType = KvType::F16;
+
+/// On what to compare.
+#[derive(Debug, Clone, Copy)]
+pub struct KvQualityPlan<'a> {
+    /// Ids of the prompts, none empty.
+    pub prompts: &'a [Vec<u32>],
+    /// Tokens of an answer at most.
+    pub answer_tokens: usize,
+    /// Positions in all at most; prompts beyond are not asked.
+    pub positions: usize,
+    /// Go on past end-of-generation tokens.
+    pub ignore_eos: bool,
+    /// Whether to compare distributions; otherwise only what drafts are accepted.
+    pub divergence: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct KvQuality {
+    /// Position by position; empty where it was not asked for.
+    pub divergences: Vec<Divergence>,
+    /// Counts of speculation with the KV type and with the reference, over the same prompts; `None` for plain decoding,
+    /// and where acceptance is drawn by lot.
+    pub acceptance: Option<[SpecTotals; 2]>,
+}
+
+/// An answer of the reference.
+struct Answer {
+    prompt: usize,
+    tokens: Vec<u32>,
+}
+
+/// Measures `config.kv_type` against [`REFERENCE`]. `on_answer` is told after each answer, some of them twice, and may stop
+/// it; `None` then.
+///
+/// # Errors
+/// What loading and decoding fail with; [`EngineError::OutOfMemory`] for the reference's logits.
+pub fn measure(
+    config: &EngineConfig,
+    plan: &KvQualityPlan<'_>,
+    on_answer: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<Option<KvQuality>, EngineError> {
+    let config = with_short_context(config, plan);
+    let speculates = speculates(&config.speculation);
+    let mut engine = Engine::load(&EngineConfig { kv_type: REFERENCE, ..config.clone() })?;
+    let mut logits = Vec::new();
+    let mut answers = Vec::new();
+    if plan.divergence && answer(&mut engine, plan, &mut answers, &mut logits, on_answer)?.is_break() {
+        return Ok(None);
+    }
+    let mut accepted = |engine: &mut Engine| -> Result<_, EngineError> {
+        if speculates { speculate(engine, plan, on_answer) } else { Ok(ControlFlow::Continue(None)) }
+    };
+    let ControlFlow::Continue(reference) = accepted(&mut engine)? else { return Ok(None) };
+    // Its memory first: two models may not fit beside each other.
+    drop(engine);
+    let mut engine = Engine::load(&config)?;
+    let ControlFlow::Continue(candidate) = accepted(&mut engine)? else { return Ok(None) };
+    let ControlFlow::Continue(divergences) = compare(&mut engine, plan, &answers, &logits, on_answer)? else {
+        return Ok(None);
+    };
+    let acceptance = candidate.zip(reference).map(|(candidate, reference)| [candidate, reference]);
+    Ok(Some(KvQuality { divergences, acceptance }))
+}
+
+/// No more context than the longest answer needs: an f16 cache of the whole may not fit where the KV type's does.
+fn with_short_context(config: &EngineConfig, plan: &KvQualityPlan<'_>) -> EngineConfig {
+    let longest = plan.prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let needed =
+        longest.saturating_add(plan.answer_tokens).saturating_add(config.speculation.draft_max() + 1);
+    EngineConfig { context_tokens: config.context_tokens.min(needed), ..config.clone() }
+}
+
+fn speculates(speculation: &Speculation) -> bool {
+    speculation.draft_max() > 0 && !matches!(speculation.acceptance(), AcceptanceRule::Synthetic(_))
+}
+
+/// The reference's greedy answers, and its logits `[positions][vocab]` at each of their tokens.
+fn answer(
+    engine: &mut Engine,
+    plan: &KvQualityPlan<'_>,
+    answers: &mut Vec<Answer>,
+    logits: &mut Vec<f32>,
+    on_answer: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, EngineError> {
+    let eog = if plan.ignore_eos { Vec::new() } else { engine.tokenizer().eog().to_vec() };
+    let mut left = plan.positions;
+    for (prompt, ids) in plan.prompts.iter().enumerate() {
+        let wanted = plan.answer_tokens.min(left);
+        if wanted == 0 {
+            break;
+        }
+        let mut tokens: Vec<u32> = Vec::with_capacity(wanted);
+        engine.walk(ids, &mut |row| {
+            let token = argmax(row)?;
+            keep(logits, row, left - tokens.len())?;
+            tokens.push(token);
+            Ok((tokens.len() < wanted && !eog.contains(&token)).then_some(token))
+        })?;
+        left -= tokens.len();
+        answers.push(Answer { prompt, tokens });
+        if on_answer().is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Appends a row; room for all `rows` that may still come is made with the first one.
+fn keep(logits: &mut Vec<f32>, row: &[f32], rows: usize) -> Result<(), EngineError> {
+    let needed = row.len().saturating_mul(rows);
+    logits.try_reserve_exact(needed).map_err(|source| EngineError::OutOfMemory {
+        what: "the logits that another KV type is compared with",
+        bytes: needed.saturating_mul(4),
+        source,
+    })?;
+    logits.extend_from_slice(row);
+    Ok(())
+}
+
+/// Walks through the reference's answers and compares position by position.
+fn compare(
+    engine: &mut Engine,
+    plan: &KvQualityPlan<'_>,
+    answers: &[Answer],
+    logits: &[f32],
+    on_answer: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<ControlFlow<(), Vec<Divergence>>, EngineError> {
+    let mut divergences: Vec<Divergence> = Vec::new();
+    for Answer { prompt, tokens } in answers {
+        let mut rest = &tokens[..];
+        engine.walk(&plan.prompts[*prompt], &mut |row| {
+            let Some((&token, after)) = rest.split_first() else { return Ok(None) };
+            let start = divergences.len() * row.len();
+            let reference = &logits[start..start + row.len()];
+            divergences.push(Divergence::between(reference, row, token)?);
+            rest = after;
+            Ok((!rest.is_empty()).then_some(token))
+        })?;
+        if on_answer().is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(divergences))
+}
+
+/// Counts of the engine's own way of speculating over the prompts' answers, greedy.
+fn speculate(
+    engine: &mut Engine,
+    plan: &KvQualityPlan<'_>,
+    on_answer: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<ControlFlow<(), Option<SpecTotals>>, EngineError> {
+    let mut totals = SpecTotals::default();
+    let mut left = plan.positions;
+    for prompt in plan.prompts {
+        let max_tokens = plan.answer_tokens.min(left);
+        if max_tokens == 0 {
+            break;
+        }
+        let params =
+            GenerateParams { max_tokens, ignore_eos: plan.ignore_eos, sampling: SamplingParams::greedy() };
+        let summary = engine.generate(prompt, &params, &mut |_| ControlFlow::Continue(()))?;
+        left -= summary.output_tokens.min(left);
+        totals.drafted += summary.totals.drafted;
+        totals.accepted += summary.totals.accepted;
+        totals.verify_steps += summary.totals.verify_steps;
+        if on_answer().is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(Some(totals)))
+}
