@@ -33,6 +33,7 @@ pub mod environment;
 pub mod explanation;
 pub mod host;
 pub mod jsonl;
+pub mod kv_quality;
 pub mod latency;
 pub mod load;
 pub mod noise;

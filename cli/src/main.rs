@@ -8,6 +8,7 @@ mod bandwidth;
 mod commands;
 mod environment;
 mod failure;
+mod kv_quality;
 mod models;
 mod noise;
 mod places;

@@ -18,6 +18,7 @@ mod export;
 mod frame;
 mod gaps;
 mod import;
+mod kv_quality;
 mod latency;
 mod load;
 mod markdown;

@@ -63,6 +63,9 @@ pub fn measure(
 ) -> Result<Option<KvQuality>, EngineError> {
     let config = with_short_context(config, plan);
     let speculates = speculates(&config.speculation);
+    if !plan.divergence && !speculates {
+        return Ok(Some(KvQuality::default()));
+    }
     let mut engine = Engine::load(&EngineConfig { kv_type: REFERENCE, ..config.clone() })?;
     let mut logits = Vec::new();
     let mut answers = Vec::new();
