@@ -110,7 +110,7 @@ impl KvDivergence {
     }
 }
 
-/// The same prompts decoded with either cache, greedy.
+/// What is accepted of greedy drafts along the same answers with either cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvAcceptance {
     /// With the KV type.

@@ -12,7 +12,7 @@ pub(crate) fn kv_quality(report: &Report) -> Markup {
         section id="kv-quality" {
             h2 { "What the KV cache costs in quality" }
             p { "Next-token distributions against those with an f16 cache, on the greedy answers that f16 gives to some of the \
-                 prompts, and what is accepted of drafts with either cache. Measured after the requests: no time above holds it." }
+                 prompts, and what is accepted of drafts along these answers with either cache. Measured after the requests: no time above holds it." }
             div.scroll tabindex="0" { table {
                 thead { tr {
                     th { "arm" } th { "KV type" } th.n { "positions" } th.n { "KL nats, mean" } th.n { "KL nats, p99" }

@@ -80,7 +80,7 @@ pub(crate) fn write_kv_quality(text: &mut String, report: &Report) -> std::fmt::
     }
     writeln!(
         text,
-        "\nAgainst an f16 cache, on the greedy answers that it gives to some of the preset's prompts; acceptance by \
-         decoding the same prompts with either. Measured after the requests."
+        "\nAgainst an f16 cache, on the greedy answers that it gives to some of the preset's prompts; acceptance along the \
+         same answers with either. Measured after the requests."
     )
 }

@@ -1,21 +1,22 @@
 //! What a KV type costs in quality: the same models on the same tokens, once with it and once with an f16 cache.
 //!
-//! The tokens are the f16 cache's own greedy answers, so that every KV type is judged on the same text, and both walk
-//! through them position by position. A way of speculating then decodes the same prompts with both caches, which tells
-//! whether drafts are accepted less often. The two are loaded one after the other: no more memory than one of them takes,
-//! besides the reference's logits (positions x vocabulary x 4 bytes on the host). Floor: 2 x positions passes over the
-//! weights, and what speculation needs for as many tokens twice. Keeps no time; does not judge what is good enough.
+//! The tokens are the f16 cache's own greedy answers, so that every KV type is judged on the same text. Both walk through
+//! them position by position; a way of speculating then follows them with both caches, which tells whether drafts are
+//! accepted less often. The two are loaded one after the other: no more memory than one of them takes, besides the
+//! reference's logits (positions x vocabulary x 4 bytes on the host). Floor: 2 x positions passes over the weights, 1 x
+//! without distributions, and what speculation needs for as many tokens twice. Keeps no time; does not judge what is
+//! good enough.
 
 use std::ops::ControlFlow;
 
+use super::Engine;
 use super::config::{EngineConfig, Speculation};
-use super::{Engine, GenerateParams};
 use crate::EngineError;
 use crate::kv_cache::KvType;
 use crate::spec::accept::AcceptanceRule;
 use crate::spec::divergence::Divergence;
 use crate::spec::generation::SpecTotals;
-use crate::spec::sampler::{SamplingParams, argmax};
+use crate::spec::sampler::argmax;
 
 /// The cache that others are compared with.
 pub const REFERENCE: KvType = KvType::F16;
@@ -40,7 +41,7 @@ pub struct KvQualityPlan<'a> {
 pub struct KvQuality {
     /// Position by position; empty where it was not asked for.
     pub divergences: Vec<Divergence>,
-    /// Counts of speculation with the KV type and with the reference, over the same prompts; `None` for plain decoding,
+    /// Counts of speculation with the KV type and with the reference, along the same answers; `None` for plain decoding,
     /// and where acceptance is drawn by lot.
     pub acceptance: Option<[SpecTotals; 2]>,
 }
@@ -49,6 +50,8 @@ pub struct KvQuality {
 struct Answer {
     prompt: usize,
     tokens: Vec<u32>,
+    /// Tokens that it could have had.
+    wanted: usize,
 }
 
 /// Measures `config.kv_type` against [`REFERENCE`]. `on_answer` is told after each answer, some of them twice, and may stop
@@ -67,22 +70,23 @@ pub fn measure(
         return Ok(Some(KvQuality::default()));
     }
     let mut engine = Engine::load(&EngineConfig { kv_type: REFERENCE, ..config.clone() })?;
-    let mut logits = Vec::new();
-    let mut answers = Vec::new();
-    if plan.divergence && answer(&mut engine, plan, &mut answers, &mut logits, on_answer)?.is_break() {
+    let ControlFlow::Continue((answers, logits)) = answer(&mut engine, plan, on_answer)? else {
         return Ok(None);
-    }
+    };
     let mut accepted = |engine: &mut Engine| -> Result<_, EngineError> {
-        if speculates { speculate(engine, plan, on_answer) } else { Ok(ControlFlow::Continue(None)) }
+        if speculates { follow(engine, plan, &answers, on_answer) } else { Ok(ControlFlow::Continue(None)) }
     };
     let ControlFlow::Continue(reference) = accepted(&mut engine)? else { return Ok(None) };
     // Its memory first: two models may not fit beside each other.
     drop(engine);
     let mut engine = Engine::load(&config)?;
     let ControlFlow::Continue(candidate) = accepted(&mut engine)? else { return Ok(None) };
-    let ControlFlow::Continue(divergences) = compare(&mut engine, plan, &answers, &logits, on_answer)? else {
-        return Ok(None);
+    let divergences = if plan.divergence {
+        compare(&mut engine, plan, &answers, &logits, on_answer)?
+    } else {
+        ControlFlow::Continue(Vec::new())
     };
+    let ControlFlow::Continue(divergences) = divergences else { return Ok(None) };
     let acceptance = candidate.zip(reference).map(|(candidate, reference)| [candidate, reference]);
     Ok(Some(KvQuality { divergences, acceptance }))
 }
@@ -99,15 +103,14 @@ fn speculates(speculation: &Speculation) -> bool {
     speculation.draft_max() > 0 && !matches!(speculation.acceptance(), AcceptanceRule::Synthetic(_))
 }
 
-/// The reference's greedy answers, and its logits `[positions][vocab]` at each of their tokens.
+/// The reference's greedy answers, and where distributions are wanted its logits `[positions][vocab]` at their tokens.
 fn answer(
     engine: &mut Engine,
     plan: &KvQualityPlan<'_>,
-    answers: &mut Vec<Answer>,
-    logits: &mut Vec<f32>,
     on_answer: &mut dyn FnMut() -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, EngineError> {
+) -> Result<ControlFlow<(), (Vec<Answer>, Vec<f32>)>, EngineError> {
     let eog = if plan.ignore_eos { Vec::new() } else { engine.tokenizer().eog().to_vec() };
+    let (mut answers, mut logits) = (Vec::new(), Vec::new());
     let mut left = plan.positions;
     for (prompt, ids) in plan.prompts.iter().enumerate() {
         let wanted = plan.answer_tokens.min(left);
@@ -117,17 +120,19 @@ fn answer(
         let mut tokens: Vec<u32> = Vec::with_capacity(wanted);
         engine.walk(ids, &mut |row| {
             let token = argmax(row)?;
-            keep(logits, row, left - tokens.len())?;
+            if plan.divergence {
+                keep(&mut logits, row, left - tokens.len())?;
+            }
             tokens.push(token);
             Ok((tokens.len() < wanted && !eog.contains(&token)).then_some(token))
         })?;
         left -= tokens.len();
-        answers.push(Answer { prompt, tokens });
+        answers.push(Answer { prompt, tokens, wanted });
         if on_answer().is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(ControlFlow::Continue(()))
+    Ok(ControlFlow::Continue((answers, logits)))
 }
 
 /// Appends a row; room for all `rows` that may still come is made with the first one.
@@ -151,7 +156,7 @@ fn compare(
     on_answer: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<ControlFlow<(), Vec<Divergence>>, EngineError> {
     let mut divergences: Vec<Divergence> = Vec::new();
-    for Answer { prompt, tokens } in answers {
+    for Answer { prompt, tokens, .. } in answers {
         let mut rest = &tokens[..];
         engine.walk(&plan.prompts[*prompt], &mut |row| {
             let Some((&token, after)) = rest.split_first() else { return Ok(None) };
@@ -168,29 +173,23 @@ fn compare(
     Ok(ControlFlow::Continue(divergences))
 }
 
-/// Counts of the engine's own way of speculating over the prompts' answers, greedy.
-fn speculate(
+/// Counts of the engine's own way of speculating along the reference's answers.
+fn follow(
     engine: &mut Engine,
     plan: &KvQualityPlan<'_>,
+    answers: &[Answer],
     on_answer: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<ControlFlow<(), Option<SpecTotals>>, EngineError> {
-    let mut totals = SpecTotals::default();
-    let mut left = plan.positions;
-    for prompt in plan.prompts {
-        let max_tokens = plan.answer_tokens.min(left);
-        if max_tokens == 0 {
-            break;
-        }
-        let params =
-            GenerateParams { max_tokens, ignore_eos: plan.ignore_eos, sampling: SamplingParams::greedy() };
-        let summary = engine.generate(prompt, &params, &mut |_| ControlFlow::Continue(()))?;
-        left -= summary.output_tokens.min(left);
-        totals.drafted += summary.totals.drafted;
-        totals.accepted += summary.totals.accepted;
-        totals.verify_steps += summary.totals.verify_steps;
+    let mut sum = None;
+    for Answer { prompt, tokens, wanted } in answers {
+        let Some(totals) = engine.follow(&plan.prompts[*prompt], tokens, *wanted)? else { continue };
+        let sum = sum.get_or_insert_with(SpecTotals::default);
+        sum.drafted += totals.drafted;
+        sum.accepted += totals.accepted;
+        sum.verify_steps += totals.verify_steps;
         if on_answer().is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(ControlFlow::Continue(Some(totals)))
+    Ok(ControlFlow::Continue(sum))
 }

@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod divergence;
 pub mod driver;
+pub mod follow;
 pub mod generation;
 pub mod ngram;
 mod proposer;
