@@ -1,6 +1,6 @@
 //! One connection: bytes in, requests, the chunks of its stream, bytes out.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,8 @@ use super::answer;
 use super::ask::{self, Body, Reading, Request};
 use super::script::Script;
 use super::truth::Ledger;
+use crate::arrival;
+
 use super::wire::{LAST_PIECE, STREAM_HEAD, SpecWords, Words, begin_piece, end_piece};
 
 /// Bytes a client may leave unread before its stream waits.
@@ -34,6 +36,8 @@ pub(super) struct Connection {
     /// Unique among connections.
     number: u64,
     input: Vec<u8>,
+    /// When the last bytes of it came.
+    arrived: Instant,
     /// What the socket has not taken yet.
     output: Vec<u8>,
     stream: Option<Stream>,
@@ -60,10 +64,12 @@ struct Stream {
 
 impl Connection {
     pub(super) fn new(socket: TcpStream, number: u64) -> Self {
+        arrival::stamp_arrivals(&socket);
         Self {
             socket,
             number,
             input: Vec::new(),
+            arrived: Instant::now(),
             output: Vec::new(),
             stream: None,
             closing: false,
@@ -92,16 +98,16 @@ impl Connection {
     pub(super) fn receive(&mut self) -> Progress {
         let mut buffer = [0; 16 << 10];
         loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => return Progress::Closed,
-                Ok(count) => {
+            match arrival::receive(&self.socket, &mut buffer) {
+                Ok((0, _)) => return Progress::Closed,
+                Ok((count, at)) => {
+                    self.arrived = at.into_std();
                     self.input.extend_from_slice(&buffer[..count]);
                     if count < buffer.len() {
                         return Progress::Idle;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Idle,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Progress::Closed,
             }
         }
@@ -141,7 +147,7 @@ impl Connection {
         script: &Script,
         ledger: &mut Ledger,
     ) -> Result<Instant, String> {
-        let started = Instant::now();
+        let started = self.arrived;
         let body: Body = serde_json::from_slice(&request.body)
             .map_err(|error| format!("the body is no request of a completion: {error}"))?;
         if !body.stream {
