@@ -1,10 +1,6 @@
 //! What a KV type costs in quality, asked of arms as a run asks it, on the bundled trained pair.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests, which clippy does not take for tests"
-)]
+#![expect(clippy::unwrap_used, reason = "a test's set-up")]
 
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;

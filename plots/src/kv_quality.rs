@@ -12,12 +12,13 @@ pub(crate) fn kv_quality(report: &Report) -> Markup {
         section id="kv-quality" {
             h2 { "What the KV cache costs in quality" }
             p { "Next-token distributions against those with an f16 cache, on the greedy answers that f16 gives to some of the \
-                 prompts, and what is accepted of drafts along these answers with either cache. Measured after the requests: no time above holds it." }
+                 prompts, and what is accepted of drafts along these answers with either cache. KL divergence and \
+                 the difference of the negative log-likelihood are in nats. Measured after the requests: no time above holds it." }
             div.scroll tabindex="0" { table {
                 thead { tr {
-                    th { "arm" } th { "KV type" } th.n { "positions" } th.n { "KL nats, mean" } th.n { "KL nats, p99" }
-                    th.n { "same top-1" } th.n { "NLL difference" } th.n { "accepted / drafted" } th.n { "at f16" }
-                    th.n { "per verify step" } th.n { "at f16" }
+                    th { "arm" } th { "KV type" } th.n { "positions" } th.n { "KL mean" } th.n { "KL p99" }
+                    th.n { "same top-1" } th.n { "Δ NLL" } th.n { "accepted / drafted" } th.n { "f16’s" }
+                    th.n { "per step" } th.n { "f16’s" }
                 } }
                 tbody { @for (label, outcome) in arms { tr {
                     th scope="row" { (label) }

@@ -14,7 +14,7 @@ use crate::gguf::Gguf;
 use crate::model::{Assistant, CpuTarget, DraftHead, DraftPosition, LoadOptions, MtpProposer};
 #[cfg(feature = "cuda")]
 use crate::model::{CudaAssistant, CudaLoadOptions, CudaMtpProposer, CudaTarget};
-use crate::spec::divergence;
+use crate::spec::divergence::{self, NextToken};
 use crate::spec::driver::{Drafting, Driver};
 use crate::spec::follow::follow;
 use crate::spec::generation::{GenerateParams, GenerateSummary, SpecTotals, StepEvent};
@@ -114,11 +114,7 @@ impl Backend {
     }
 
     /// Shows the target's logits position by position.
-    pub(super) fn walk(
-        &mut self,
-        prompt: &[u32],
-        next: &mut dyn FnMut(&[f32]) -> Result<Option<u32>, EngineError>,
-    ) -> Result<(), EngineError> {
+    pub(super) fn walk(&mut self, prompt: &[u32], next: &mut NextToken<'_>) -> Result<(), EngineError> {
         match self {
             Self::Cpu(models) => divergence::walk(&mut models.target, prompt, next),
             #[cfg(feature = "cuda")]

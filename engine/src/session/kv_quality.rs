@@ -54,6 +54,14 @@ struct Answer {
     wanted: usize,
 }
 
+/// The reference's greedy answers.
+#[derive(Default)]
+struct Answers {
+    all: Vec<Answer>,
+    /// Its logits `[positions][vocab]` at their tokens, where distributions are wanted.
+    logits: Vec<f32>,
+}
+
 /// Measures `config.kv_type` against [`REFERENCE`]. `on_answer` is told after each answer, some of them twice, and may stop
 /// it; `None` then.
 ///
@@ -70,11 +78,13 @@ pub fn measure(
         return Ok(Some(KvQuality::default()));
     }
     let mut engine = Engine::load(&EngineConfig { kv_type: REFERENCE, ..config.clone() })?;
-    let ControlFlow::Continue((answers, logits)) = answer(&mut engine, plan, on_answer)? else {
-        return Ok(None);
-    };
+    let ControlFlow::Continue(answers) = answer(&mut engine, plan, on_answer)? else { return Ok(None) };
     let mut accepted = |engine: &mut Engine| -> Result<_, EngineError> {
-        if speculates { follow(engine, plan, &answers, on_answer) } else { Ok(ControlFlow::Continue(None)) }
+        if speculates {
+            follow(engine, plan, &answers.all, on_answer)
+        } else {
+            Ok(ControlFlow::Continue(None))
+        }
     };
     let ControlFlow::Continue(reference) = accepted(&mut engine)? else { return Ok(None) };
     // Its memory first: two models may not fit beside each other.
@@ -82,7 +92,7 @@ pub fn measure(
     let mut engine = Engine::load(&config)?;
     let ControlFlow::Continue(candidate) = accepted(&mut engine)? else { return Ok(None) };
     let divergences = if plan.divergence {
-        compare(&mut engine, plan, &answers, &logits, on_answer)?
+        compare(&mut engine, plan, &answers, on_answer)?
     } else {
         ControlFlow::Continue(Vec::new())
     };
@@ -103,14 +113,14 @@ fn speculates(speculation: &Speculation) -> bool {
     speculation.draft_max() > 0 && !matches!(speculation.acceptance(), AcceptanceRule::Synthetic(_))
 }
 
-/// The reference's greedy answers, and where distributions are wanted its logits `[positions][vocab]` at their tokens.
+/// Has the reference answer, and keeps its logits where distributions are wanted.
 fn answer(
     engine: &mut Engine,
     plan: &KvQualityPlan<'_>,
     on_answer: &mut dyn FnMut() -> ControlFlow<()>,
-) -> Result<ControlFlow<(), (Vec<Answer>, Vec<f32>)>, EngineError> {
+) -> Result<ControlFlow<(), Answers>, EngineError> {
     let eog = if plan.ignore_eos { Vec::new() } else { engine.tokenizer().eog().to_vec() };
-    let (mut answers, mut logits) = (Vec::new(), Vec::new());
+    let mut answers = Answers::default();
     let mut left = plan.positions;
     for (prompt, ids) in plan.prompts.iter().enumerate() {
         let wanted = plan.answer_tokens.min(left);
@@ -121,18 +131,18 @@ fn answer(
         engine.walk(ids, &mut |row| {
             let token = argmax(row)?;
             if plan.divergence {
-                keep(&mut logits, row, left - tokens.len())?;
+                keep(&mut answers.logits, row, left - tokens.len())?;
             }
             tokens.push(token);
             Ok((tokens.len() < wanted && !eog.contains(&token)).then_some(token))
         })?;
         left -= tokens.len();
-        answers.push(Answer { prompt, tokens, wanted });
+        answers.all.push(Answer { prompt, tokens, wanted });
         if on_answer().is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(ControlFlow::Continue((answers, logits)))
+    Ok(ControlFlow::Continue(answers))
 }
 
 /// Appends a row; room for all `rows` that may still come is made with the first one.
@@ -151,17 +161,16 @@ fn keep(logits: &mut Vec<f32>, row: &[f32], rows: usize) -> Result<(), EngineErr
 fn compare(
     engine: &mut Engine,
     plan: &KvQualityPlan<'_>,
-    answers: &[Answer],
-    logits: &[f32],
+    answers: &Answers,
     on_answer: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<ControlFlow<(), Vec<Divergence>>, EngineError> {
     let mut divergences: Vec<Divergence> = Vec::new();
-    for Answer { prompt, tokens, .. } in answers {
+    for Answer { prompt, tokens, .. } in &answers.all {
         let mut rest = &tokens[..];
         engine.walk(&plan.prompts[*prompt], &mut |row| {
             let Some((&token, after)) = rest.split_first() else { return Ok(None) };
             let start = divergences.len() * row.len();
-            let reference = &logits[start..start + row.len()];
+            let reference = &answers.logits[start..start + row.len()];
             divergences.push(Divergence::between(reference, row, token)?);
             rest = after;
             Ok((!rest.is_empty()).then_some(token))

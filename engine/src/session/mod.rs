@@ -20,6 +20,7 @@ pub use info::EngineInfo;
 use crate::EngineError;
 use crate::chat::{ChatMessage, ChatTemplate};
 use crate::gguf::Gguf;
+use crate::spec::divergence::NextToken;
 use crate::spec::generation::{GenerateParams, GenerateSummary, SpecTotals, StepEvent};
 use crate::tokenizer::Tokenizer;
 use backend::{Backend, Running};
@@ -141,11 +142,7 @@ impl Engine {
     ///
     /// # Errors
     /// As there.
-    pub fn walk(
-        &mut self,
-        prompt: &[u32],
-        next: &mut dyn FnMut(&[f32]) -> Result<Option<u32>, EngineError>,
-    ) -> Result<(), EngineError> {
+    pub fn walk(&mut self, prompt: &[u32], next: &mut NextToken<'_>) -> Result<(), EngineError> {
         self.backend.walk(prompt, next)
     }
 }

@@ -65,6 +65,9 @@ pub fn log_softmax(logits: &[f32]) -> Result<Vec<f64>, EngineError> {
     Ok(logits.iter().map(|&logit| f64::from(logit) - shift).collect())
 }
 
+/// Gets the logits that say what comes next; tells the token that is to stand there, or that this was all.
+pub type NextToken<'a> = dyn FnMut(&[f32]) -> Result<Option<u32>, EngineError> + 'a;
+
 /// Shows the logits of every position after `prompt`, token by token from an empty cache: `next` gets the row that says
 /// what comes next, and tells the token that is to stand there, or that this was all. One pass over the prompt and one a
 /// token that is told.
@@ -74,7 +77,7 @@ pub fn log_softmax(logits: &[f32]) -> Result<Vec<f64>, EngineError> {
 pub fn walk<T: Target + ?Sized>(
     target: &mut T,
     prompt: &[u32],
-    next: &mut dyn FnMut(&[f32]) -> Result<Option<u32>, EngineError>,
+    next: &mut NextToken<'_>,
 ) -> Result<(), EngineError> {
     target.truncate(0);
     target.forward(prompt, LogitRows::Last)?;
