@@ -134,7 +134,7 @@ pub enum StreamEvent {
     },
     /// One chunk arrived that carries output. Several tokens may share one chunk.
     Tokens {
-        /// When the chunk was read.
+        /// When the chunk arrived.
         at: Instant,
         /// Tokens in it, where the stack tells.
         count: Option<u32>,

@@ -32,7 +32,8 @@ pub(crate) struct Case {
 pub(crate) const CASES: &[Case] = &[
     anywhere("sse/split_1460", || split(1460)),
     anywhere("sse/split_64", || split(64)),
-    anywhere("sse/decode_llama_server", decode),
+    anywhere("sse/decode_llama_server", || decode(0, body().to_vec())),
+    anywhere("sse/decode_vllm", || decode(3, events(VLLM))),
     anywhere("record/fold_256_tokens", fold),
     anywhere("record/parse_8_rows", parse),
     anywhere("sampler/argmax", argmax_case),
@@ -75,22 +76,33 @@ fn keep<T>(result: T) {
 
 const CAPTURE: &str = include_str!("../../tests/fixtures/llama-server/completion_stream_timings.txt");
 
+const VLLM: &str = include_str!("../../tests/fixtures/vllm/chat-stream-contusage.txt");
+
 fn body() -> &'static [u8] {
     CAPTURE.split_once("\n\n").map_or(CAPTURE, |(_, body)| body).as_bytes()
 }
 
+/// The events of a capture whose lines begin with when they came.
+fn events(capture: &str) -> Vec<u8> {
+    let data = capture.lines().filter_map(|line| line.split_once('\t'));
+    data.flat_map(|(_, event)| [event, "\n\n"].concat().into_bytes()).collect()
+}
+
 fn split(piece: usize) -> Box<dyn FnMut()> {
     Box::new(move || {
-        let (mut splitter, mut events) = (Splitter::default(), Vec::new());
+        let (mut splitter, mut events) = (Splitter::default(), 0);
         for bytes in body().chunks(piece) {
-            splitter.push(bytes, &mut events).expect("a real capture");
+            splitter.push(bytes, |_| events += 1).expect("a real capture");
         }
         black_box(events);
     })
 }
 
-fn decode() -> Box<dyn FnMut()> {
-    Box::new(|| keep(fuzzing::read(0, body().chunks(1460))))
+/// `dialect` picks whose events they are.
+fn decode(dialect: u8, body: Vec<u8>) -> Box<dyn FnMut()> {
+    let (read, error) = fuzzing::read(dialect, body.chunks(1460));
+    assert!(error.is_none() && read.len() > 8, "a real capture ends well: {error:?}, {} events", read.len());
+    Box::new(move || keep(fuzzing::read(dialect, body.chunks(1460))))
 }
 
 fn fold() -> Box<dyn FnMut()> {
