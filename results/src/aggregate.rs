@@ -17,6 +17,7 @@ use crate::error::ResultsError;
 use crate::explanation::explain;
 use crate::frame::{failure, kind_name};
 use crate::gaps::{between_chunks, between_tokens};
+use crate::kv_quality::{kv_quality, warnings};
 use crate::latency::{percentiles, timeline};
 use crate::load::Loaded;
 use crate::row::Row;
@@ -147,6 +148,7 @@ fn arm_report(
         environment: surroundings.span.clone(),
         latency: percentiles(&rows, chunk_gaps.as_ref(), token_gaps.as_ref()),
         timeline: timeline(loaded, &rows),
+        kv_quality: kv_quality(loaded, arm),
     }
 }
 
@@ -197,6 +199,7 @@ fn notes(loaded: &Loaded) -> Vec<String> {
         .map(|run| format!("run {} has no end in its manifest: it crashed or is still running", run.run_id))
         .collect();
     notes.extend(loaded.notes.iter().cloned());
+    notes.extend(warnings(loaded));
     notes
 }
 

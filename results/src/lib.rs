@@ -21,6 +21,7 @@ mod frame;
 mod gaps;
 mod gate;
 mod import;
+mod kv_quality;
 mod latency;
 mod load;
 mod markdown;
