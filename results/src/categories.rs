@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use bench_core::record::RequestRecord;
+use bench_core::record::{ArmManifest, RequestRecord};
 use bench_core::report::{ArmReport, CategoryReport, PositionReport};
 use bench_core::stack::SpecCounts;
 use bench_core::stats::BootstrapConfig;
@@ -31,8 +31,7 @@ pub(crate) fn categories(
         }
     }
     let completed = completed_rows(loaded, &arm.label);
-    let first = arms.iter().find(|other| other.stack == arm.stack);
-    let baseline = first.filter(|first| first.label != arm.label);
+    let baseline = baseline(loaded, arm).and_then(|label| arms.iter().find(|other| other.label == label));
     let of_category = |name: &str| {
         let rows: Vec<_> = completed.iter().copied().filter(|row| row.category == name).collect();
         let mut category = category(loaded, arm, name, &rows, config)?;
@@ -40,6 +39,14 @@ pub(crate) fn categories(
         Some(category)
     };
     names.into_iter().filter_map(of_category).collect()
+}
+
+/// The first arm of the same stack and, in a sweep, of the same concurrency; `None` for that arm itself.
+fn baseline<'a>(loaded: &'a Loaded, arm: &ArmReport) -> Option<&'a str> {
+    let of = loaded.arms.iter().find(|other| other.label == arm.label)?;
+    let same = |other: &&ArmManifest| other.stack == of.stack && other.concurrency == of.concurrency;
+    let first = loaded.arms.iter().find(same)?;
+    (first.label != arm.label).then_some(first.label.as_str())
 }
 
 fn category(
