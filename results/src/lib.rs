@@ -22,6 +22,7 @@ mod latency;
 mod load;
 mod markdown;
 mod samples;
+mod served;
 mod shards;
 mod surroundings;
 mod sweep_table;
