@@ -11,7 +11,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::canvas::register_fonts;
 use crate::charts::{Picture, interval, plain_tick};
-use crate::curves::{CurveChart, Series};
+use crate::curves::{CurveChart, Point, Series};
 use crate::error::PlotError;
 use crate::page::{STYLE, drawn, fonts, summary};
 use crate::rows::Axis;
@@ -161,7 +161,8 @@ fn trends(runs: &[SiteRun<'_>]) -> Result<Vec<Markup>, PlotError> {
         }
     }
     let repeated = groups.into_iter().filter(|(_, runs)| runs.len() > 1);
-    repeated.filter_map(|(_, runs)| trend(&runs)).map(|(picture, table)| drawn(&picture, &table)).collect()
+    let pictures = repeated.filter_map(|(_, runs)| trend(&runs)).enumerate();
+    pictures.map(|(nth, (picture, table))| drawn(&format!("trend-{nth}"), &picture, &table)).collect()
 }
 
 /// Speed-up of every arm, run by run; `None` without a ratio.
@@ -178,22 +179,24 @@ fn trend(runs: &[SiteRun<'_>]) -> Option<(Picture, Markup)> {
             ]);
             let Some(ratio) = comparison.ratio else { continue };
             ratios.push(ratio);
-            let point = ((nth + 1) as f64, interval(ratio));
+            let point = Point::new((nth + 1) as f64, interval(ratio));
             match series.iter_mut().find(|known| known.label == arm.label) {
                 Some(known) => known.points.push(point),
                 None => series.push(Series {
                     label: arm.label.clone(),
+                    note: String::new(),
                     stack: arm.stack,
                     strength: 1.0,
                     line: Vec::new(),
                     is_theory: false,
                     points: vec![point],
+                    crossing: None,
                 }),
             }
         }
     }
     for series in &mut series {
-        series.line = series.points.iter().map(|(x, value)| (*x, value.point)).collect();
+        series.line = series.points.iter().map(|point| (point.x, point.y.point)).collect();
     }
     let chart = CurveChart {
         title: format!("{}: speed-up over builds", first.preset),
@@ -202,6 +205,7 @@ fn trend(runs: &[SiteRun<'_>]) -> Option<(Picture, Markup)> {
             .to_owned(),
         footer: format!("{} runs · {}", runs.len(), machine(first)),
         x: Axis { min: 0.5, max: runs.len() as f64 + 0.5, reference: 0.5, is_log: false, tick: plain_tick },
+        x_values: Some((1..=runs.len()).map(|nth| nth as f64).collect()),
         x_title: "run".to_owned(),
         y: ratio_axis(&ratios)?,
         y_title: "times the baseline".to_owned(),
