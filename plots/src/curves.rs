@@ -176,15 +176,17 @@ impl Plane<'_> {
                 self.whiskers(canvas, nth, point)?;
             }
         }
-        for (nth, series) in each() {
-            for point in &series.points {
-                canvas.dot(self.at(nth, (point.x, point.y.point)), 5.0, colour(series))?;
-            }
+        for series in &self.chart.series {
             let Some(crossing) = &series.crossing else { continue };
             let span: Vec<_> = crossing.span.iter().map(|place| self.plain(*place)).collect();
             canvas.path(&span, 6.0, self.theme.ink)?;
             canvas.path(&span, 3.0, colour(series))?;
             canvas.cross(self.plain(crossing.at), 6.0, self.theme.ink)?;
+        }
+        for (nth, series) in each() {
+            for point in &series.points {
+                canvas.dot(self.at(nth, (point.x, point.y.point)), 5.0, colour(series))?;
+            }
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ mod axis;
 mod canvas;
 mod charts;
 mod concurrency;
+#[cfg(test)]
+mod contrast;
 mod curves;
 mod effective;
 mod error;

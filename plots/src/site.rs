@@ -82,16 +82,20 @@ fn index(runs: &[SiteRun<'_>]) -> Result<String, PlotError> {
 /// What the list is filtered by: attribute, label, and a run's values, which are several for stacks.
 type Facet = (&'static str, &'static str, fn(&Report) -> Vec<String>);
 
-const FACETS: [Facet; 4] = [
+const FACETS: [Facet; 6] = [
     ("stack", "Stack", |report| distinct(report.arms.iter().map(|arm| arm.stack.to_string()))),
-    ("model", "Model", |report| {
-        distinct(report.arms.iter().filter_map(|arm| {
-            arm.effective.iter().find(|(name, _)| name == "model").map(|(_, value)| file_name(value))
-        }))
-    }),
+    ("model", "Model", |report| distinct(told(report, "model").iter().map(|model| file_name(model)))),
     ("gpu", "GPU", gpus),
     ("preset", "Preset", |report| vec![report.preset.clone()]),
+    ("cpu", "CPU", |report| vec![cpu(report)]),
+    ("threads", "Threads", |report| told(report, "threads")),
 ];
+
+/// Values of a setting that the arms tell, each once.
+fn told(report: &Report, setting: &str) -> Vec<String> {
+    let settings = report.arms.iter().flat_map(|arm| &arm.effective);
+    distinct(settings.filter(|(name, _)| name == setting).map(|(_, value)| value.clone()))
+}
 
 fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
     let mut values: Vec<_> = values.collect();
@@ -116,7 +120,8 @@ fn gpus(report: &Report) -> Vec<String> {
 }
 
 fn filters(runs: &[SiteRun<'_>]) -> Markup {
-    html! { form.filters aria-label="Filters" {
+    // Without the script they would do nothing; it shows them.
+    html! { form.filters hidden aria-label="Filters" {
         @for (name, label, values) in FACETS {
             label { (label) " " select name=(name) {
                 option value="" { "all" }
@@ -131,21 +136,42 @@ fn entry(run: &SiteRun<'_>) -> Markup {
     let (claim, ground) = summary(report);
     let values = |nth: usize| FACETS[nth].2(report).join("\n");
     let invalid = report.arms.iter().filter(|arm| !arm.valid && arm.skipped.is_none()).count();
-    html! { li data-stack=(values(0)) data-model=(values(1)) data-gpu=(values(2)) data-preset=(values(3)) {
+    html! { li data-stack=(values(0)) data-model=(values(1)) data-gpu=(values(2)) data-preset=(values(3)) data-cpu=(values(4)) data-threads=(values(5)) {
         a href={ "runs/" (name) "/report/index.html" } { (claim) }
         p { (ground) @if invalid > 0 { " " (invalid) " of " (report.arms.len()) " arms are invalid." } }
-        p.lead { (report.preset) " · " (machine(report)) " · " (date(report.started_unix_ms)) " · suite " (report.suite_version) " · "
+        p { strong { (report.preset) } " · " (date(report.started_unix_ms)) " · " (machine(report)) " · " (threads(report)) " · " (models(report)) }
+        p.lead { (name) " · suite " (report.suite_version) " · "
             a href={ "runs/" (name) "/rows.jsonl" } { "rows" } ", " a href={ "runs/" (name) "/manifest.json" } { "manifest" } ", "
             a href={ "runs/" (name) "/report/report.json" } { "report.json" } }
     } }
 }
 
-fn machine(report: &Report) -> String {
+fn cpu(report: &Report) -> String {
     let host = &report.host;
     let cpu = host.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned());
-    let cpus = host.cpu_count.map_or_else(String::new, |count| format!(", {count} CPUs"));
+    host.cpu_count.map_or_else(|| cpu.clone(), |count| format!("{cpu}, {count} CPUs"))
+}
+
+fn machine(report: &Report) -> String {
     let gpu = gpus(report).join(", ");
-    if gpu == "none seen" { format!("{cpu}{cpus}") } else { format!("{cpu}{cpus}, {gpu}") }
+    if gpu == "none seen" { cpu(report) } else { format!("{}, {gpu}", cpu(report)) }
+}
+
+/// `1 thread`, `1 or 2 threads`, or that no arm tells.
+fn threads(report: &Report) -> String {
+    match told(report, "threads").as_slice() {
+        [] => "threads not told".to_owned(),
+        [one] if one == "1" => "1 thread".to_owned(),
+        several => format!("{} threads", several.join(" or ")),
+    }
+}
+
+/// Names as the stacks tell them, and the beginning of the file's hash: equal names may be of other weights.
+fn models(report: &Report) -> String {
+    let names = (FACETS[1].2)(report);
+    let names = if names.is_empty() { "model not told".to_owned() } else { names.join(", ") };
+    let hash = report.target_sha256.as_ref().and_then(|hash| hash.get(..8));
+    hash.map_or_else(|| names.clone(), |hash| format!("{names} ({hash})"))
 }
 
 /// One chart for every experiment (equal hash of the preset, machine and models) with two runs or more, oldest first.
