@@ -61,10 +61,7 @@ fn every_chart_of_the_guide_is_that_of_a_published_run() {
                 std::fs::write(pictures.join(&file), &made).unwrap();
             }
             let kept = std::fs::read_to_string(pictures.join(&file)).unwrap_or_default();
-            assert!(
-                kept == made,
-                "docs/charts/{file} is not what the run shows: BLESS=1 writes it again"
-            );
+            assert!(kept == made, "docs/charts/{file} is not what the run shows: BLESS=1 writes it again");
             assert!(guide.contains(&format!("(charts/{file})")), "docs/charts.md does not show {file}");
         }
     }

@@ -120,12 +120,13 @@ fn table(first: &str, names: &[&str], settings: &[&Setting<'_>]) -> Markup {
     } } }
 }
 
-/// Longer values are told by the words in which they differ: command lines.
+/// Longer command lines are told by the words in which they differ.
 const LONG: usize = 60;
 
 fn cell(value: Option<&str>, usual: Option<&str>) -> Markup {
     let text = value.unwrap_or("not told");
-    let is_long = [value, usual].into_iter().flatten().any(|text| text.len() > LONG);
+    let is_command = |text: &str| text.len() > LONG && text.contains(" -");
+    let is_long = [value, usual].into_iter().flatten().any(is_command);
     html! { @match usual {
         _ if value == usual && is_long => td { "the most common one" },
         _ if value == usual => td { (text) },

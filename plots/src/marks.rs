@@ -42,11 +42,12 @@ pub(crate) fn layer(drawing: &Drawing, group: &str, title: &str) -> Markup {
 
 /// Below its mark or, in the lower part of a picture, above; on the side with more room.
 fn tip_place((left, top): (f64, f64), (wide, high): (f64, f64)) -> String {
-    let across = if left + wide / 2.0 <= 50.0 || wide > 50.0 {
-        format!("left:{:.2}%", left.clamp(2.0, 96.0))
+    let (side, from) = if left + wide / 2.0 <= 50.0 || wide > 50.0 {
+        ("left", left.clamp(2.0, 50.0))
     } else {
-        format!("right:{:.2}%", (100.0 - left - wide).clamp(2.0, 96.0))
+        ("right", (100.0 - left - wide).clamp(2.0, 50.0))
     };
+    let across = format!("{side}:{from:.2}%;max-width:min(340px,{:.2}%)", 98.0 - from);
     let down =
         if top <= 60.0 { format!("top:{:.2}%", top + high) } else { format!("bottom:{:.2}%", 100.0 - top) };
     format!("{across};{down}")

@@ -91,10 +91,14 @@ const FACETS: [Facet; 6] = [
     ("threads", "Threads", |report| told(report, "threads")),
 ];
 
-/// Values of a setting that the arms tell, each once.
+/// Values of a setting that the arms know, each once.
 fn told(report: &Report, setting: &str) -> Vec<String> {
     let settings = report.arms.iter().flat_map(|arm| &arm.effective);
-    distinct(settings.filter(|(name, _)| name == setting).map(|(_, value)| value.clone()))
+    distinct(
+        settings
+            .filter(|(name, value)| name == setting && value != "unknown")
+            .map(|(_, value)| value.clone()),
+    )
 }
 
 fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {

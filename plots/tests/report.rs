@@ -129,7 +129,7 @@ fn a_sweep_over_concurrency_shows_its_crossover_and_what_failed() {
 #[test]
 fn the_configuration_shows_first_what_differs() {
     let mut report = support::report();
-    report.arms[1].effective[1].1.push_str(" --slots 4");
+    report.arms[1].effective[1].1.push_str(" --slots 4 --no-warmup");
     report.arms[2].effective[0].1 = "b7422".to_owned();
     let dir = tempfile::tempdir().unwrap();
     let files = write_report(&report, dir.path()).unwrap();
@@ -137,7 +137,7 @@ fn the_configuration_shows_first_what_differs() {
     let from = page.find("id=\"configuration\"").unwrap();
     let section = &page[from..page[from..].find("</section>").unwrap() + from];
     assert!(section.contains("<td class=\"differs\">≠ b7422</td>"), "{section}");
-    assert!(section.contains("<td class=\"differs\">≠ <code>+ --slots 4</code></td>"), "{section}");
+    assert!(section.contains("<td class=\"differs\">≠ <code>+ --slots 4 --no-warmup</code></td>"), "{section}");
     assert_eq!(section.matches("the most common one").count(), 3, "the long recipe is not repeated");
     assert!(section.contains("All of them tell the same"), "the arms of llama-server");
     let (table, all) =
