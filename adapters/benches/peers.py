@@ -6,7 +6,8 @@ Not part of CI. Needs Linux, Python 3.11 and a built `bench`. Others run where t
     pip download --no-deps sglang==0.5.23 && unzip -j sglang-*.whl '*/_bench*.so' -d sgl
     python adapters/benches/peers.py --bench target/release/bench --sglang sgl --vllm venv/bin/vllm > client.md
 
-The mock has CPU 0 at real-time priority where the system lets it; clients have the rest. CPU is user and system time of
+The mock has CPU 0 at real-time priority 20 where the system lets it; with `--priority` every client has priority 10 on all
+CPUs, so that whatever else runs on the machine has no part in the figures, and all clients the same. CPU is user and system time of
 the client's process tree; `per 1000` is it less that of the 1-stream case, over the chunks. Memory is the largest
 resident set of one process of the tree.
 """
@@ -184,12 +185,12 @@ def start_mock(bench, words):
     raise SystemExit("the mock does not answer")
 
 
-def play(client, case, bench):
+def play(client, case, bench, before):
     words, streams, requests = CASES[case]
     mock, url = start_mock(bench, words)
     work = Path(tempfile.mkdtemp(prefix="peers-"))
     try:
-        command = [str(word) for word in client.command(case, url, streams, requests, work)]
+        command = before + [str(word) for word in client.command(case, url, streams, requests, work)]
         ask(f"{url}/reset", "POST")
         started = time.time()
         with open(work / "log", "w") as log:
@@ -225,6 +226,8 @@ def main():
     parser.add_argument("--bench", required=True, type=Path)
     parser.add_argument("--sglang", type=Path, help="directory with _bench*.so of the sglang wheel")
     parser.add_argument("--vllm", type=Path, help="the vllm program")
+    parser.add_argument("--priority", action="store_true", help="run every client at real-time priority 10")
+    parser.add_argument("--raw", type=Path, help="append a JSON line a case and client: everything that is in the table")
     parser.add_argument("--case", action="append", choices=list(CASES))
     args = parser.parse_args()
     bench = args.bench.resolve()
@@ -237,9 +240,12 @@ def main():
     base = {}
     for case in args.case or CASES:
         for client in clients:
-            got = play(client, case, bench)
+            got = play(client, case, bench, ["chrt", "-f", "10"] if args.priority else [])
             if got is None:
                 continue
+            if args.raw:
+                with open(args.raw, "a") as raw:
+                    raw.write(json.dumps({"case": case, "client": client.name} | got) + "\n")
             if case == "paced 1":
                 base[client.name] = got["cpu_s"]
             marginal = got["cpu_s"] - base[client.name] if client.name in base else None

@@ -4,17 +4,21 @@
 //! stack promises. Both are pure but for the stamps they are given. Invariant: the end is a success only if the server
 //! said so (`stop: true`, a `finish_reason`).
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bench_core::stack::{FinishReason, Readback, SpecCounts, StackError, StreamEvent, Usage};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::sse;
+/// A word that comes with every event and mostly stays the same: borrowed, unless it has escapes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Word<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
-/// One event's meaning.
+/// One event's meaning, some of it still in the event's own bytes.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Chunk {
+pub(crate) struct Chunk<'a> {
     /// Output text; empty in role deltas, progress reports and the last event.
     pub(crate) text: String,
     /// Ids of the tokens in this event.
@@ -25,10 +29,14 @@ pub(crate) struct Chunk {
     pub(crate) finish: Option<FinishReason>,
     /// Token counts of the request.
     pub(crate) usage: Option<Usage>,
-    /// The server's timings or metrics, as they came.
-    pub(crate) timings: Option<Value>,
-    /// What the answer says of itself.
-    pub(crate) readback: Readback,
+    /// The server's timings or metrics, as they came: JSON.
+    pub(crate) timings: Option<&'a str>,
+    /// The model that answers.
+    pub(crate) model: Option<Word<'a>>,
+    /// The server's fingerprint of its build.
+    pub(crate) fingerprint: Option<Word<'a>>,
+    /// Sampling parameters in force that are not what was asked.
+    pub(crate) sampling_changed: Option<Vec<String>>,
     /// Nothing more will come that matters.
     pub(crate) last: bool,
 }
@@ -36,7 +44,7 @@ pub(crate) struct Chunk {
 /// What a server's events mean.
 pub(crate) trait Dialect: Send + Sync {
     /// Reads one event's data, `[DONE]` and error events excepted.
-    fn parse(&self, data: &str) -> Result<Chunk, StackError>;
+    fn parse<'a>(&self, data: &'a str) -> Result<Chunk<'a>, StackError>;
 
     /// This request's speculation out of the last timings that came. `None` where they do not tell.
     fn spec_counts(&self, timings: &Value) -> Result<Option<SpecCounts>, StackError>;
@@ -57,7 +65,8 @@ pub(crate) struct Decoder {
     /// Reason and moment, once the server said that it finished.
     finish: Option<(FinishReason, Instant)>,
     usage: Option<Usage>,
-    timings: Option<Value>,
+    /// The last that came; one room for all.
+    timings: Option<String>,
     readback: Readback,
     finished: bool,
 }
@@ -81,22 +90,20 @@ impl Decoder {
     }
 
     /// Takes one event that was read at `at`.
-    pub(crate) fn event(
-        &mut self,
-        event: &sse::Event,
-        at: Instant,
-        ready: &mut Ready,
-    ) -> Result<(), StackError> {
-        if event.data == "[DONE]" {
+    pub(crate) fn event(&mut self, data: &str, at: Instant, ready: &mut Ready) -> Result<(), StackError> {
+        if data == "[DONE]" {
             return self.end(ready);
         }
         self.events += 1;
-        if let Some(message) = error_message(&event.data) {
+        if let Some(message) = error_message(data) {
             return Err(self.aborted(format!("the server said: {message}")));
         }
-        let mut chunk = self.dialect.parse(&event.data)?;
+        let mut chunk = self.dialect.parse(data)?;
         let (finish, last) = (chunk.finish, chunk.last);
-        self.read_back(std::mem::take(&mut chunk.readback));
+        keep(&mut self.readback.model, chunk.model.take());
+        keep(&mut self.readback.fingerprint, chunk.fingerprint.take());
+        self.readback.sampling_changed =
+            chunk.sampling_changed.take().or_else(|| self.readback.sampling_changed.take());
         if let Some(tokens) = self.tokens(chunk, at)? {
             ready.push_back(Ok(tokens));
             // Stamps never go back, should output follow the reason.
@@ -106,16 +113,9 @@ impl Decoder {
         if last { self.end(ready) } else { Ok(()) }
     }
 
-    fn read_back(&mut self, new: Readback) {
-        let Readback { model, fingerprint, sampling_changed } = new;
-        self.readback.model = model.or(self.readback.model.take());
-        self.readback.fingerprint = fingerprint.or(self.readback.fingerprint.take());
-        self.readback.sampling_changed = sampling_changed.or(self.readback.sampling_changed.take());
-    }
-
     /// The output in a chunk. Its count is how far the server's own sum moved: ids alone leave out tokens that the
     /// server held back because they ended inside a character.
-    fn tokens(&mut self, chunk: Chunk, at: Instant) -> Result<Option<StreamEvent>, StackError> {
+    fn tokens(&mut self, chunk: Chunk<'_>, at: Instant) -> Result<Option<StreamEvent>, StackError> {
         let ids = chunk.ids.filter(|ids| !ids.is_empty());
         let by_ids = ids.as_ref().and_then(|ids| u32::try_from(ids.len()).ok());
         let count = match (self.emitted, chunk.emitted) {
@@ -133,7 +133,11 @@ impl Decoder {
             self.emitted = None;
         }
         self.usage = chunk.usage.or(self.usage);
-        self.timings = chunk.timings.or(self.timings.take());
+        if let Some(timings) = chunk.timings {
+            let kept = self.timings.get_or_insert_default();
+            kept.clear();
+            kept.push_str(timings);
+        }
         if chunk.text.is_empty() && count.unwrap_or(0) == 0 {
             return Ok(None);
         }
@@ -146,7 +150,12 @@ impl Decoder {
         let Some((reason, at)) = self.finish else {
             return Err(self.aborted("neither stop nor finish_reason came".to_owned()));
         };
-        let timings = self.timings.take();
+        let timings: Option<Value> = match self.timings.take() {
+            Some(json) => Some(serde_json::from_str(&json).map_err(|error| {
+                protocol(&format!("expected timings or metrics as JSON ({error})"), &json)
+            })?),
+            None => None,
+        };
         let spec = timings.as_ref().map(|timings| self.dialect.spec_counts(timings)).transpose()?.flatten();
         let usage = match (self.usage, &timings) {
             (Some(usage), _) => usage,
@@ -168,6 +177,13 @@ impl Decoder {
 
     pub(crate) fn aborted(&self, detail: String) -> StackError {
         StackError::Aborted { events: self.events, detail, death: None }
+    }
+}
+
+/// Keeps a word that is another one than before.
+fn keep(kept: &mut Option<String>, new: Option<Word<'_>>) {
+    if let Some(Word(new)) = new.filter(|new| kept.as_deref() != Some(new.0.as_ref())) {
+        *kept = Some(new.into_owned());
     }
 }
 

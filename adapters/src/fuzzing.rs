@@ -51,13 +51,15 @@ fn fold<'a>(
         excerpt: error.to_string(),
     };
     for piece in pieces {
-        let mut events = Vec::new();
-        let split = splitter.push(piece, &mut events);
-        for event in events {
-            decoder.event(&event, at, ready)?;
-            if decoder.is_finished() {
-                return Ok(());
+        let mut read = Ok(());
+        let split = splitter.push(piece, |event| {
+            if read.is_ok() && !decoder.is_finished() {
+                read = decoder.event(&event.data, at, ready);
             }
+        });
+        read?;
+        if decoder.is_finished() {
+            return Ok(());
         }
         split.map_err(broken)?;
     }

@@ -9,13 +9,16 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::Url;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Bytes of one read. A chunk of one token is some 300 bytes; a server that is ahead of us fills more.
-const READ_BYTES: usize = 4 << 10;
+use crate::arrival;
+
+/// Connections that are opened at a time: as many wait at most for a server that accepts them one by one.
+const OPENINGS: usize = 32;
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
 /// Digits of a chunk's size: more than any size that fits.
@@ -45,6 +48,7 @@ impl Origin {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
         let socket = TcpStream::connect((host, self.port)).await?;
         socket.set_nodelay(true)?;
+        arrival::stamp_arrivals(&socket);
         Ok(socket)
     }
 }
@@ -66,11 +70,14 @@ struct Shelf {
 impl Stock {
     /// Opens connections until `count` lie here.
     pub(crate) async fn fill(&self, origin: &Origin, count: usize) -> io::Result<()> {
-        while self.with(origin, |shelf| shelf.sockets.len() < count) {
-            let socket = origin.connect().await?;
-            self.with(origin, |shelf| shelf.sockets.push_back(socket));
-        }
-        Ok(())
+        let missing = self.with(origin, |shelf| count.saturating_sub(shelf.sockets.len()));
+        let opening = stream::iter(0..missing).map(|_| origin.connect()).buffer_unordered(OPENINGS);
+        opening
+            .try_for_each(|socket| {
+                self.with(origin, |shelf| shelf.sockets.push_back(socket));
+                std::future::ready(Ok(()))
+            })
+            .await
     }
 
     /// Promises a connection to one request that is about to be sent, and opens one if all are promised.
@@ -122,7 +129,8 @@ pub(crate) struct Response {
     body: Body,
     /// Of the read that ended the head: the beginning of the body.
     leftover: Vec<u8>,
-    buffer: Box<[u8]>,
+    /// Of the bytes before: stamps do not go back, should somebody set the clock that the kernel stamps with.
+    last: Instant,
 }
 
 /// Sends one POST and waits for the head of its answer.
@@ -151,26 +159,37 @@ pub(crate) async fn post(
     request.extend_from_slice(b"\r\n");
     request.extend_from_slice(body);
     let mut socket = stock.take(origin).await?;
+    let sent = Instant::now();
     socket.write_all(&request).await?;
-    read_head(socket).await
+    read_head(socket, sent).await
 }
 
-async fn read_head(mut socket: TcpStream) -> io::Result<Response> {
-    let mut buffer = vec![0; READ_BYTES].into_boxed_slice();
+async fn read_head(socket: TcpStream, sent: Instant) -> io::Result<Response> {
     let mut bytes = Vec::new();
     loop {
-        let count = socket.read(&mut buffer).await?;
-        let opened = Instant::now();
+        let (count, at) = arrival::next(&socket, |read| {
+            bytes.extend_from_slice(read);
+            read.len()
+        })
+        .await?;
+        let opened = at.max(sent);
         if count == 0 {
             return Err(unexpected_end("before the head of its answer was whole"));
         }
-        bytes.extend_from_slice(&buffer[..count]);
         while let Some((head, length)) = Head::parse(&bytes)? {
             bytes.drain(..length);
             // 1xx are interim: the answer follows.
             if head.status >= 200 {
                 let Head { status, content_type, body } = head;
-                return Ok(Response { socket, opened, status, content_type, body, leftover: bytes, buffer });
+                return Ok(Response {
+                    socket,
+                    opened,
+                    status,
+                    content_type,
+                    body,
+                    leftover: bytes,
+                    last: opened,
+                });
             }
         }
         if bytes.len() > MAX_HEAD_BYTES {
@@ -180,28 +199,27 @@ async fn read_head(mut socket: TcpStream) -> io::Result<Response> {
 }
 
 impl Response {
-    /// The next bytes of the body into `out`, which is emptied before, and when they were read. `None` at its end.
+    /// The next bytes of the body into `out`, which is emptied before, and when they arrived. `None` at its end.
     pub(crate) async fn read(&mut self, out: &mut Vec<u8>) -> io::Result<Option<Instant>> {
         out.clear();
         loop {
             if self.body.is_over() {
                 return Ok(None);
             }
-            let at = if self.leftover.is_empty() {
-                let count = self.socket.read(&mut self.buffer).await?;
-                let at = Instant::now();
-                if count == 0 {
+            if self.leftover.is_empty() {
+                let body = &mut self.body;
+                let take = |read: &[u8]| body.push(read, out).map(|()| read.len());
+                let (taken, at) = arrival::next(&self.socket, take).await?;
+                if taken? == 0 {
                     return self.body.at_close().map(|()| None);
                 }
-                self.body.push(&self.buffer[..count], out)?;
-                at
+                self.last = at.max(self.last);
             } else {
                 let leftover = std::mem::take(&mut self.leftover);
                 self.body.push(&leftover, out)?;
-                self.opened
-            };
+            }
             if !out.is_empty() {
-                return Ok(Some(at));
+                return Ok(Some(self.last));
             }
         }
     }

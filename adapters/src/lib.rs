@@ -4,6 +4,7 @@
 //! nowhere else. It measures nothing: it stamps what arrives and hands it on.
 
 mod arm;
+mod arrival;
 mod connect;
 mod decoder;
 #[doc(hidden)]

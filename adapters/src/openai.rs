@@ -5,11 +5,12 @@
 //! the tokens emitted so far.
 
 use bench_core::preset::{Route, StackKind};
-use bench_core::stack::{FinishReason, GenerateRequest, Prompt, Readback, StackError, Usage};
+use bench_core::stack::{FinishReason, GenerateRequest, Prompt, StackError, Usage};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::decoder::{Chunk, protocol};
+use crate::decoder::{Chunk, Word, protocol};
 use crate::server::Server;
 
 /// The path of a route. A raw completion has one route here.
@@ -98,13 +99,17 @@ pub(crate) async fn only_model(
 }
 
 #[derive(Deserialize)]
-struct EventJson {
-    model: Option<String>,
-    system_fingerprint: Option<String>,
+struct EventJson<'a> {
+    #[serde(borrow)]
+    model: Option<Word<'a>>,
+    #[serde(borrow)]
+    system_fingerprint: Option<Word<'a>>,
     choices: Vec<ChoiceJson>,
     usage: Option<UsageJson>,
-    timings: Option<Value>,
-    metrics: Option<Value>,
+    #[serde(borrow)]
+    timings: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metrics: Option<&'a RawValue>,
 }
 
 /// One choice of either route: `delta` of a chat, `text` of a completion.
@@ -138,19 +143,22 @@ struct PromptDetailsJson {
 }
 
 /// Reads one event of either route. An event without choices but with usage is the last.
-pub(crate) fn parse(data: &str) -> Result<Chunk, StackError> {
-    let json: EventJson = serde_json::from_str(data)
+pub(crate) fn parse(data: &str) -> Result<Chunk<'_>, StackError> {
+    let json: EventJson<'_> = serde_json::from_str(data)
         .map_err(|error| protocol(&format!("expected an event as JSON ({error})"), data))?;
     let usage = json.usage.map(|usage| Usage {
         prompt_tokens: usage.prompt_tokens,
         cached_tokens: usage.prompt_tokens_details.and_then(|details| details.cached_tokens),
         output_tokens: usage.completion_tokens,
     });
-    let readback =
-        Readback { model: json.model, fingerprint: json.system_fingerprint, sampling_changed: None };
-    let last = json.choices.is_empty() && usage.is_some();
-    let timings = json.timings.or(json.metrics);
-    let mut chunk = Chunk { usage, readback, timings, last, ..Chunk::default() };
+    let mut chunk = Chunk {
+        usage,
+        model: json.model,
+        fingerprint: json.system_fingerprint,
+        timings: json.timings.or(json.metrics).map(RawValue::get),
+        last: json.choices.is_empty() && usage.is_some(),
+        ..Chunk::default()
+    };
     let Some(choice) = json.choices.into_iter().next() else { return Ok(chunk) };
     // Usage beside a choice is a running sum; alone it is a statement about the whole, and no output.
     chunk.emitted = usage.and_then(|usage| usage.output_tokens);

@@ -158,7 +158,7 @@ impl Stack for OpenAiServer {
 pub(crate) struct OpenAiDialect;
 
 impl Dialect for OpenAiDialect {
-    fn parse(&self, data: &str) -> Result<Chunk, StackError> {
+    fn parse<'a>(&self, data: &'a str) -> Result<Chunk<'a>, StackError> {
         openai::parse(data)
     }
 

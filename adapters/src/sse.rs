@@ -70,16 +70,24 @@ impl Splitter {
         Self { limit, line: Vec::new(), event: Event::default(), after_cr: false, first_line: true }
     }
 
-    /// Appends the events that these bytes complete to `out`.
-    pub fn push(&mut self, mut bytes: &[u8], out: &mut Vec<Event>) -> Result<(), SseError> {
+    /// Hands each event that these bytes complete to `each`. The event is lent: its room is used again for the next.
+    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&Event)) -> Result<(), SseError> {
         if self.after_cr && !bytes.is_empty() {
             self.after_cr = false;
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
         }
         while let Some(end) = memchr2(b'\n', b'\r', bytes) {
             let (part, rest) = bytes.split_at(end);
-            self.append(part)?;
-            self.end_line(out)?;
+            if self.line.is_empty() {
+                self.check_room(part)?;
+                self.end_line(part, &mut each)?;
+            } else {
+                self.append(part)?;
+                let mut line = std::mem::take(&mut self.line);
+                self.end_line(&line, &mut each)?;
+                line.clear();
+                self.line = line;
+            }
             bytes = match rest {
                 [b'\r', b'\n', rest @ ..] => rest,
                 [b'\r'] => {
@@ -99,29 +107,35 @@ impl Splitter {
         if left.is_empty() { Ok(()) } else { Err(SseError::Incomplete { excerpt: excerpt(left) }) }
     }
 
-    fn append(&mut self, part: &[u8]) -> Result<(), SseError> {
+    fn check_room(&self, part: &[u8]) -> Result<(), SseError> {
         let held = self.line.len() + self.event.data.len() + self.event.name.len();
         if part.len() > self.limit.saturating_sub(held) {
             return Err(SseError::TooLong { limit: self.limit });
         }
+        Ok(())
+    }
+
+    fn append(&mut self, part: &[u8]) -> Result<(), SseError> {
+        self.check_room(part)?;
         self.line.extend_from_slice(part);
         Ok(())
     }
 
-    fn end_line(&mut self, out: &mut Vec<Event>) -> Result<(), SseError> {
-        let line = match self.line.strip_prefix(BOM) {
+    fn end_line(&mut self, line: &[u8], each: &mut impl FnMut(&Event)) -> Result<(), SseError> {
+        let line = match line.strip_prefix(BOM) {
             Some(rest) if self.first_line => rest,
-            Some(_) | None => &self.line,
+            Some(_) | None => line,
         };
         self.first_line = false;
         let Ok(line) = std::str::from_utf8(line) else {
             return Err(SseError::NotUtf8 { excerpt: excerpt(line) });
         };
         if line.is_empty() {
-            let mut event = std::mem::take(&mut self.event);
-            if event.data.pop().is_some() && !event.data.is_empty() {
-                out.push(event);
+            if self.event.data.pop().is_some() && !self.event.data.is_empty() {
+                each(&self.event);
             }
+            self.event.data.clear();
+            self.event.name.clear();
         } else {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
@@ -135,7 +149,6 @@ impl Splitter {
                 _ => {}
             }
         }
-        self.line.clear();
         Ok(())
     }
 }
@@ -154,7 +167,7 @@ mod tests {
     fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> (Vec<Event>, Option<SseError>) {
         let (mut splitter, mut events) = (Splitter::new(limit), Vec::new());
         for piece in pieces {
-            if let Err(error) = splitter.push(piece, &mut events) {
+            if let Err(error) = splitter.push(piece, |event| events.push(event.clone())) {
                 return (events, Some(error));
             }
         }

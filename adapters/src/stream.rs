@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::decoder::{self, Decoder, Dialect, Ready};
 use crate::http1::Response;
 use crate::secret::Secret;
-use crate::sse::{Event, Splitter, SseError};
+use crate::sse::{Splitter, SseError};
 
 /// Bytes of an error body that are read.
 const ERROR_BODY_BYTES: usize = 64 << 10;
@@ -57,7 +57,6 @@ pub(crate) async fn events(
     let reader = Reader {
         response: Some(response),
         bytes: Vec::with_capacity(ROOM_BYTES),
-        events: Vec::new(),
         splitter: Splitter::default(),
         decoder: Decoder::new(reading.dialect),
         ready: VecDeque::from([Ok(StreamEvent::Opened { at: opened })]),
@@ -93,8 +92,6 @@ struct Reader {
     response: Option<Response>,
     /// The content of the last read.
     bytes: Vec<u8>,
-    /// The events that it completed.
-    events: Vec<Event>,
     splitter: Splitter,
     decoder: Decoder,
     ready: Ready,
@@ -136,14 +133,17 @@ impl Reader {
     }
 
     fn take(&mut self, at: Instant) -> Result<(), StackError> {
-        let split = self.splitter.push(&self.bytes, &mut self.events);
-        // What came whole before a bad line still counts.
-        for event in self.events.drain(..) {
-            self.decoder.event(&event, at, &mut self.ready)?;
-            if self.decoder.is_finished() {
-                self.response = None;
-                return Ok(());
+        let (decoder, ready, mut read) = (&mut self.decoder, &mut self.ready, Ok(()));
+        let split = self.splitter.push(&self.bytes, |event| {
+            if read.is_ok() && !decoder.is_finished() {
+                read = decoder.event(&event.data, at, ready);
             }
+        });
+        // What came whole before a bad line still counts.
+        read?;
+        if self.decoder.is_finished() {
+            self.response = None;
+            return Ok(());
         }
         split.map_err(|error| match error {
             SseError::TooLong { .. } | SseError::NotUtf8 { .. } => StackError::Protocol {

@@ -27,7 +27,7 @@ fn replay(corpus: &str, at_least: usize, read: impl Fn(&str, &[u8]) -> (bool, St
 fn split<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Event>, Option<SseError>) {
     let (mut splitter, mut events) = (Splitter::new(256), Vec::new());
     for piece in pieces {
-        if let Err(error) = splitter.push(piece, &mut events) {
+        if let Err(error) = splitter.push(piece, |event| events.push(event.clone())) {
             return (events, Some(error));
         }
     }

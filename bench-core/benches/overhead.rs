@@ -68,5 +68,10 @@ fn bootstrap(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, fold, bootstrap);
+criterion_group! {
+    name = benches;
+    // Charts want a font of the system, which servers do not have.
+    config = Criterion::default().without_plots();
+    targets = fold, bootstrap
+}
 criterion_main!(benches);

@@ -1,6 +1,7 @@
 //! Wall clock and run ids.
 //!
-//! Wall time only labels a run and its rows. Every duration comes from `tokio::time::Instant`, which is monotonic and
+//! Wall time only labels a run and its rows, but for stamps of the kernel, which are turned into moments at once
+//! ([`moment_of`]). Every duration comes from `tokio::time::Instant`, which is monotonic and
 //! which tests can pause. This is the only place that asks the system for the time of day.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -13,6 +14,15 @@ use tokio::time::Instant;
 pub fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The moment of a stamp of the wall clock that is just past: now, less its age. `None` for one of the future, or of more
+/// than a minute ago: somebody has set the clock meanwhile.
+#[must_use]
+pub fn moment_of(since_1970: Duration) -> Option<Instant> {
+    const OLDEST: Duration = Duration::from_mins(1);
+    let age = SystemTime::now().duration_since(UNIX_EPOCH.checked_add(since_1970)?).ok()?;
+    Instant::now().checked_sub(age).filter(|_| age < OLDEST)
 }
 
 /// A new run id: start time in UTC and 32 random bits, `20261122T205046Z-1f9a03c2`. Sorts by start.
@@ -85,6 +95,20 @@ fn year_days(year: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stamp_just_past_is_a_moment_and_one_of_another_time_is_not() {
+        let age = Duration::from_millis(20);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let before = Instant::now();
+        let moment = moment_of(wall.checked_sub(age).unwrap()).unwrap();
+        assert!(moment <= Instant::now().checked_sub(age).unwrap());
+        assert!(moment >= before.checked_sub(age + Duration::from_secs(1)).unwrap());
+        for other in [wall + Duration::from_hours(1), wall.checked_sub(Duration::from_hours(1)).unwrap()] {
+            assert_eq!(moment_of(other), None);
+        }
+        assert_eq!(moment_of(Duration::MAX), None);
+    }
 
     #[test]
     fn dates_follow_the_calendar() {

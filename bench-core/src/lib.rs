@@ -31,6 +31,7 @@ pub mod draft_length;
 pub mod effective;
 pub mod environment;
 pub mod explanation;
+pub mod gate;
 pub mod host;
 pub mod jsonl;
 pub mod latency;

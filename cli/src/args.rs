@@ -1,5 +1,7 @@
 //! The command line as typed; what it means is decided in `commands`.
 
+mod gate;
+
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -9,6 +11,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use bench_core::load::Shard;
 use bench_core::preset::StackKind;
+
+pub(crate) use self::gate::{GateArgs, GateCommand, JudgeArgs};
 
 /// Measure speculative decoding honestly: the same preset on every stack, counts instead of guesses, ratios with
 /// intervals.
@@ -27,7 +31,8 @@ Start here:
 
 A run leaves a directory with manifest.json and rows.jsonl, one row a request; report/index.html is made from them.
 
-Exit codes: 0 all arms measured; 1 usage or set-up error; 3 some arm failed or is invalid; 130 stopped by Ctrl-C.";
+Exit codes: 0 all arms measured; 1 usage or set-up error; 3 some arm failed or is invalid; 130 stopped by Ctrl-C.
+`bench gate`: 0 pass, 1 regression, 2 neither was shown.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -45,6 +50,9 @@ pub(crate) enum Command {
     /// Compare two runs that were not interleaved: intervals, tests, verdicts, outputs
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Say by exit code whether a run may replace a baseline: pass, regression, or neither was shown
+    #[command(after_help = gate::GATE_EXAMPLES)]
+    Gate(GateArgs),
     /// Make a static site of many runs: an index with filters, trends, each run's page and raw rows
     #[command(after_help = PUBLISH_EXAMPLES)]
     Publish(PublishArgs),

@@ -8,17 +8,27 @@ pub(crate) struct Failure {
     message: String,
     /// What to do about it.
     pub(crate) hint: Option<String>,
+    /// Exit code of the command that fails with it.
+    pub(crate) code: u8,
 }
+
+/// Usage and set-up errors.
+const USAGE: u8 = 1;
 
 impl Failure {
     /// A failure with a hint.
     pub(crate) fn with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: Some(hint.into()) }
+        Self { message: message.into(), hint: Some(hint.into()), code: USAGE }
     }
 
     /// A failed file operation: what was done, to which path, the system's words.
     pub(crate) fn io(verb: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self { message: format!("cannot {verb} `{}`: {error}", path.display()), hint: None }
+        Self { message: format!("cannot {verb} `{}`: {error}", path.display()), hint: None, code: USAGE }
+    }
+
+    /// The same with another exit code.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
     }
 }
 
@@ -33,7 +43,7 @@ macro_rules! from_library {
     ($($error:ty),+ $(,)?) => {$(
         impl From<$error> for Failure {
             fn from(error: $error) -> Self {
-                Self { hint: error.hint(), message: error.to_string() }
+                Self { hint: error.hint(), message: error.to_string(), code: USAGE }
             }
         }
     )+};

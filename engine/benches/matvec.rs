@@ -41,7 +41,7 @@ fn products(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(std::time::Duration::from_millis(200))
+    config = Criterion::default().without_plots().warm_up_time(std::time::Duration::from_millis(200))
         .measurement_time(std::time::Duration::from_millis(600));
     targets = products
 }

@@ -10,7 +10,7 @@ const LIMIT: usize = 256;
 fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Event>, Option<SseError>) {
     let (mut splitter, mut events) = (Splitter::new(LIMIT), Vec::new());
     for piece in pieces {
-        if let Err(error) = splitter.push(piece, &mut events) {
+        if let Err(error) = splitter.push(piece, |event| events.push(event.clone())) {
             return (events, Some(error));
         }
     }

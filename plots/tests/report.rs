@@ -137,7 +137,10 @@ fn the_configuration_shows_first_what_differs() {
     let from = page.find("id=\"configuration\"").unwrap();
     let section = &page[from..page[from..].find("</section>").unwrap() + from];
     assert!(section.contains("<td class=\"differs\">≠ b7422</td>"), "{section}");
-    assert!(section.contains("<td class=\"differs\">≠ <code>+ --slots 4 --no-warmup</code></td>"), "{section}");
+    assert!(
+        section.contains("<td class=\"differs\">≠ <code>+ --slots 4 --no-warmup</code></td>"),
+        "{section}"
+    );
     assert_eq!(section.matches("the most common one").count(), 3, "the long recipe is not repeated");
     assert!(section.contains("All of them tell the same"), "the arms of llama-server");
     let (table, all) =

@@ -10,6 +10,7 @@
 mod bundled;
 mod error;
 mod fields;
+mod gate_rules;
 mod layers;
 mod prompt_file;
 mod raw;
@@ -27,6 +28,7 @@ use bench_core::preset::Preset;
 
 pub use self::bundled::{BundledFile, BundledPair, UnknownPair, bundled, find_bundled};
 pub use self::error::{InvalidValue, Place, PresetError};
+pub use self::gate_rules::{DEFAULT_GATE_RULES, parse_gate_rules};
 pub use self::prompt_file::{
     FileFormat, FilePrompt, MAX_PROMPT_FILE_BYTES, PromptFile, PromptFileError, read_prompt_file,
 };

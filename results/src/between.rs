@@ -37,6 +37,17 @@ pub enum Allowed {
     Serving,
 }
 
+impl Allowed {
+    /// As the command line has it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Machine => "machine",
+            Self::Models => "models",
+            Self::Serving => "serving",
+        }
+    }
+}
+
 /// Compares the candidate with the baseline: every arm that both have, or the arms named in `arms` as (baseline's label,
 /// candidate's label).
 ///
@@ -50,7 +61,7 @@ pub fn compare_runs(
 ) -> Result<RunComparison, ResultsError> {
     let (a, b) = (baseline.first(), candidate.first());
     let pairs = arm_pairs(a, b, arms);
-    let (reasons, mut notes) = differences((baseline, candidate), &pairs, allowed);
+    let (reasons, mut notes) = refused_and_allowed(differences((baseline, candidate), &pairs), allowed);
     let mut reasons = [reasons, unknown_arms(a, b, &pairs)].concat();
     if pairs.is_empty() {
         reasons.push(format!("no arm in common ({} and {})", labels(a), labels(b)));
@@ -80,13 +91,32 @@ pub fn compare_runs(
 }
 
 /// What forbids a comparison, and what was allowed and has to be said.
-fn differences(
+fn refused_and_allowed(found: Vec<Differing>, allowed: &[Allowed]) -> (Vec<String>, Vec<String>) {
+    let (mut reasons, mut notes) = (Vec::new(), Vec::new());
+    for Differing { may, what } in found {
+        match may {
+            None => reasons.push(what),
+            Some(may) if allowed.contains(&may) => notes.push(format!("allowed: {what}")),
+            Some(may) => reasons.push(format!("{what} (`--allow {}` if that is the question)", may.word())),
+        }
+    }
+    (reasons, notes)
+}
+
+/// Something that two runs differ in besides their candidates.
+pub(crate) struct Differing {
+    /// As what it may be the question; `None`: never.
+    pub(crate) may: Option<Allowed>,
+    /// In words, with both values.
+    pub(crate) what: String,
+}
+
+/// Everything that stands between two runs and a comparison of these arms.
+pub(crate) fn differences(
     (baseline, candidate): (&Loaded, &Loaded),
     pairs: &[(String, String)],
-    allowed: &[Allowed],
-) -> (Vec<String>, Vec<String>) {
+) -> Vec<Differing> {
     let (a, b) = (baseline.first(), candidate.first());
-    let (mut reasons, mut notes) = (Vec::new(), Vec::new());
     let strict = [
         (a.run_id == b.run_id).then(|| format!("both are the run {}", a.run_id)),
         prompts_differ(&a.preset, &b.preset),
@@ -95,26 +125,19 @@ fn differences(
         differ("ignore_eos", &a.preset.workload.ignore_eos, &b.preset.workload.ignore_eos),
         differ("the way requests are sent", &sending(&a.preset.run), &sending(&b.preset.run)),
     ];
-    reasons.extend(strict.into_iter().flatten());
     let may = [
-        (Allowed::Machine, "machine", differ("machines", &machine(&a.host), &machine(&b.host))),
-        (Allowed::Machine, "machine", known_differ("GPUs", gpus(baseline), gpus(candidate))),
-        (Allowed::Models, "models", models_differ(a, b)),
-        (Allowed::Serving, "serving", differ("serving", &a.preset.serving, &b.preset.serving)),
+        (Allowed::Machine, differ("machines", &machine(&a.host), &machine(&b.host))),
+        (Allowed::Machine, known_differ("GPUs", gpus(baseline), gpus(candidate))),
+        (Allowed::Models, models_differ(a, b)),
+        (Allowed::Serving, differ("serving", &a.preset.serving, &b.preset.serving)),
     ];
     let of_arms = pairs.iter().filter_map(|(of_a, of_b)| {
         let arm = |run: &'_ RunManifest, label: &str| run.arms.iter().find(|arm| arm.label == label).cloned();
         Some(arms_differ(&arm(a, of_a)?, &arm(b, of_b)?))
     });
-    for (what, word, found) in may.into_iter().chain(of_arms.flatten()) {
-        let Some(found) = found else { continue };
-        if allowed.contains(&what) {
-            notes.push(format!("allowed: {found}"));
-        } else {
-            reasons.push(format!("{found} (`--allow {word}` if that is the question)"));
-        }
-    }
-    (reasons, notes)
+    let never = strict.into_iter().flatten().map(|what| Differing { may: None, what });
+    let maybe = may.into_iter().chain(of_arms.flatten());
+    never.chain(maybe.filter_map(|(may, what)| Some(Differing { may: Some(may), what: what? }))).collect()
 }
 
 fn differ<T: PartialEq + std::fmt::Debug>(what: &str, a: &T, b: &T) -> Option<String> {
@@ -122,7 +145,11 @@ fn differ<T: PartialEq + std::fmt::Debug>(what: &str, a: &T, b: &T) -> Option<St
 }
 
 /// What one of them does not know contradicts nothing.
-fn known_differ<T: PartialEq + std::fmt::Debug>(what: &str, a: Option<T>, b: Option<T>) -> Option<String> {
+pub(crate) fn known_differ<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    a: Option<T>,
+    b: Option<T>,
+) -> Option<String> {
     a.zip(b).and_then(|(a, b)| differ(what, &a, &b))
 }
 
@@ -134,8 +161,8 @@ fn gpus(run: &Loaded) -> Option<Vec<String>> {
     }
 }
 
-/// A difference that may be allowed: by what, that as a word, and the words if there is one.
-type Difference = (Allowed, &'static str, Option<String>);
+/// A difference that may be allowed: by what, and the words if there is one.
+type Difference = (Allowed, Option<String>);
 
 /// What two arms differ in that neither their labels nor the presets say: the format of the weights, which files were
 /// read, the KV type in force, and at which position a chain of drafts is made.
@@ -153,14 +180,10 @@ fn arms_differ(a: &ArmManifest, b: &ArmManifest) -> [Difference; 4] {
     };
     let formats = format!("formats of the weights of {} and {}", a.label, b.label);
     [
-        (Allowed::Models, "models", known_differ(&formats, format(a), format(b))),
-        (Allowed::Models, "models", both("target files", |info| info.target_sha256.clone())),
-        (Allowed::Serving, "serving", both("KV types", |info| info.kv_type.clone())),
-        (
-            Allowed::Serving,
-            "serving",
-            both("draft positions", |info| info.details.get(DRAFT_POSITION).cloned()),
-        ),
+        (Allowed::Models, known_differ(&formats, format(a), format(b))),
+        (Allowed::Models, both("target files", |info| info.target_sha256.clone())),
+        (Allowed::Serving, both("KV types", |info| info.kv_type.clone())),
+        (Allowed::Serving, both("draft positions", |info| info.details.get(DRAFT_POSITION).cloned())),
     ]
 }
 
@@ -216,7 +239,11 @@ fn prompts_differ(a: &Preset, b: &Preset) -> Option<String> {
 }
 
 /// (baseline's label, candidate's label).
-fn arm_pairs(a: &RunManifest, b: &RunManifest, asked: &[(String, String)]) -> Vec<(String, String)> {
+pub(crate) fn arm_pairs(
+    a: &RunManifest,
+    b: &RunManifest,
+    asked: &[(String, String)],
+) -> Vec<(String, String)> {
     if !asked.is_empty() {
         return asked.to_vec();
     }
@@ -225,7 +252,7 @@ fn arm_pairs(a: &RunManifest, b: &RunManifest, asked: &[(String, String)]) -> Ve
     common.map(|arm| (arm.label.clone(), arm.label.clone())).collect()
 }
 
-fn unknown_arms(a: &RunManifest, b: &RunManifest, pairs: &[(String, String)]) -> Vec<String> {
+pub(crate) fn unknown_arms(a: &RunManifest, b: &RunManifest, pairs: &[(String, String)]) -> Vec<String> {
     let missing = |run: &RunManifest, label: &str| {
         let is_missing = !run.arms.iter().any(|arm| arm.label == label);
         is_missing.then(|| format!("run {} has no arm `{label}`; it has {}", run.run_id, labels(run)))
@@ -233,7 +260,7 @@ fn unknown_arms(a: &RunManifest, b: &RunManifest, pairs: &[(String, String)]) ->
     pairs.iter().flat_map(|(of_a, of_b)| [missing(a, of_a), missing(b, of_b)]).flatten().collect()
 }
 
-fn labels(run: &RunManifest) -> String {
+pub(crate) fn labels(run: &RunManifest) -> String {
     run.arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>().join(", ")
 }
 
@@ -329,7 +356,7 @@ fn judge(
 
 /// The first completed output of every prompt in either run: greedy ones repeat themselves, and where they do not the
 /// audit within each run says so.
-fn audit(baseline: &Loaded, a: &[&RequestRecord], b: &[&RequestRecord]) -> Option<Lossless> {
+pub(crate) fn audit(baseline: &Loaded, a: &[&RequestRecord], b: &[&RequestRecord]) -> Option<Lossless> {
     if baseline.first().preset.sampling.temperature > 0.0 {
         return None;
     }

@@ -232,7 +232,7 @@ fn paired(
     paired_log_ratio(&matched.iter().filter_map(pair).collect::<Vec<_>>(), config)
 }
 
-fn lossless(matched: &[(&RequestRecord, &RequestRecord)]) -> Lossless {
+pub(crate) fn lossless(matched: &[(&RequestRecord, &RequestRecord)]) -> Lossless {
     let mut audit = Lossless::default();
     matched.iter().for_each(|(a, b)| audit.add(a, b));
     audit
@@ -255,7 +255,7 @@ pub(crate) fn category_ratio(
 }
 
 /// Completed requests of both arms for the same prompt in the same block.
-fn matched<'a>(
+pub(crate) fn matched<'a>(
     loaded: &'a Loaded,
     baseline: &str,
     candidate: &str,

@@ -78,6 +78,14 @@ pub enum ResultsError {
         /// Its directory.
         root: PathBuf,
     },
+    /// A directory that says it is a baseline, and is not what was put aside.
+    #[error("`{path}`: {what}", path = path.display())]
+    Baseline {
+        /// What it says of itself.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Runs that are not all shards of one run.
     #[error("these runs are not one sharded run: {what}")]
     Shards {
@@ -127,6 +135,9 @@ impl ResultsError {
             Self::NotMeasured { .. } => Some("`bench report` draws it alone".to_owned()),
             Self::Shards { .. } => {
                 Some("name the directories of all shards of one run, each once".to_owned())
+            }
+            Self::Baseline { .. } => {
+                Some("put the run aside again with `bench gate save RUN --as DIR`".to_owned())
             }
             Self::Read { .. } => None,
             Self::Write { .. } => Some("is the directory writable, and the disk not full?".to_owned()),

@@ -7,13 +7,13 @@ use bench_core::report::Estimate;
 use bench_core::stats::{BootstrapConfig, Sample, estimate_ratio};
 
 /// Output tokens by time, pass by pass, over completed requests; `None` if one does not tell its tokens. A pass is an arm's
-/// requests of one block: no other arm is asked meanwhile.
+/// requests of one block, from whichever machine they were sent: no other arm is asked meanwhile.
 pub(crate) fn served(rows: &[&RequestRecord], config: &BootstrapConfig) -> Option<Estimate> {
-    let mut passes: BTreeMap<(&str, u32), Vec<&RequestRecord>> = BTreeMap::new();
+    let mut passes: BTreeMap<u32, Vec<&RequestRecord>> = BTreeMap::new();
     for row in rows {
-        passes.entry((&row.run_id, row.block)).or_default().push(row);
+        passes.entry(row.block).or_default().push(row);
     }
-    let sample = |((_, block), pass): ((&str, u32), Vec<&RequestRecord>)| {
+    let sample = |(block, pass): (u32, Vec<&RequestRecord>)| {
         let (tokens, ns) = pass_parts(&pass)?;
         Some(Sample { block, prompt: 0, numerator: tokens as f64 * 1e9, denominator: ns as f64 })
     };

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bench_core::gate::GateReport;
 use bench_core::report::{Report, RunComparison};
 
 use crate::error::ResultsError;
@@ -17,6 +18,11 @@ pub fn report_json(report: &Report) -> Result<String, ResultsError> {
 /// The comparison of two runs, likewise.
 pub fn comparison_json(comparison: &RunComparison) -> Result<String, ResultsError> {
     Ok(serde_json::to_string_pretty(comparison)? + "\n")
+}
+
+/// A gate's answer, likewise.
+pub fn gate_json(report: &GateReport) -> Result<String, ResultsError> {
+    Ok(serde_json::to_string_pretty(report)? + "\n")
 }
 
 /// Writes `report.json`, `report.md` and `requests.parquet` into `out`, which is made if it is missing.

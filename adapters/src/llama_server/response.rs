@@ -5,15 +5,16 @@
 //! counted 0.
 
 use bench_core::preset::Route;
-use bench_core::stack::{FinishReason, Readback, SpecCounts, SpecSource, StackError, Usage};
+use bench_core::stack::{FinishReason, SpecCounts, SpecSource, StackError, Usage};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::decoder::{Chunk, Dialect, protocol};
+use crate::decoder::{Chunk, Dialect, Word, protocol};
 use crate::openai;
 
 #[derive(Deserialize)]
-struct CompletionJson {
+struct CompletionJson<'a> {
     #[serde(default)]
     content: String,
     tokens: Option<Vec<u32>>,
@@ -21,9 +22,11 @@ struct CompletionJson {
     stop_type: Option<String>,
     tokens_predicted: Option<u32>,
     tokens_evaluated: Option<u32>,
-    timings: Option<Value>,
+    #[serde(borrow)]
+    timings: Option<&'a RawValue>,
     prompt_progress: Option<serde::de::IgnoredAny>,
-    model: Option<String>,
+    #[serde(borrow)]
+    model: Option<Word<'a>>,
     /// In the last event only.
     generation_settings: Option<Value>,
 }
@@ -46,7 +49,7 @@ pub(crate) struct LlamaDialect {
 }
 
 impl Dialect for LlamaDialect {
-    fn parse(&self, data: &str) -> Result<Chunk, StackError> {
+    fn parse<'a>(&self, data: &'a str) -> Result<Chunk<'a>, StackError> {
         match self.route {
             Route::Completion => self.completion(data),
             Route::Chat | Route::OpenAiCompletion => from_openai(data),
@@ -63,10 +66,11 @@ impl Dialect for LlamaDialect {
 }
 
 impl LlamaDialect {
-    fn completion(&self, data: &str) -> Result<Chunk, StackError> {
-        let json: CompletionJson = serde_json::from_str(data)
+    fn completion<'a>(&self, data: &'a str) -> Result<Chunk<'a>, StackError> {
+        let json: CompletionJson<'_> = serde_json::from_str(data)
             .map_err(|error| protocol(&format!("expected an event as JSON ({error})"), data))?;
-        let counts = counts(json.timings.as_ref(), data)?;
+        let timings = json.timings.map(RawValue::get);
+        let counts = timings.map_or(Ok(TimingsJson::default()), counts)?;
         if json.prompt_progress.is_some() {
             // Carries a placeholder token id, and no output.
             return Ok(Chunk::default());
@@ -83,11 +87,6 @@ impl LlamaDialect {
             output_tokens: json.tokens_predicted.or(counts.predicted_n),
         });
         let settings = json.generation_settings;
-        let readback = Readback {
-            model: json.model,
-            fingerprint: None,
-            sampling_changed: settings.map(|settings| sampling_changed(&self.sent, &settings)),
-        };
         Ok(Chunk {
             text: json.content,
             ids: json.tokens,
@@ -95,16 +94,18 @@ impl LlamaDialect {
             last: finish.is_some(),
             finish,
             usage,
-            timings: json.timings,
-            readback,
+            timings,
+            model: json.model,
+            fingerprint: None,
+            sampling_changed: settings.map(|settings| sampling_changed(&self.sent, &settings)),
         })
     }
 }
 
 /// An event of the routes that llama.cpp shares with OpenAI: its timings count better than its usage does.
-fn from_openai(data: &str) -> Result<Chunk, StackError> {
+fn from_openai(data: &str) -> Result<Chunk<'_>, StackError> {
     let mut chunk = openai::parse(data)?;
-    let counts = counts(chunk.timings.as_ref(), data)?;
+    let counts = chunk.timings.map_or(Ok(TimingsJson::default()), counts)?;
     if let Some(usage) = &mut chunk.usage {
         usage.cached_tokens = usage.cached_tokens.or(counts.cache_n);
     }
@@ -139,7 +140,7 @@ impl TimingsJson {
 /// counts what was accepted behind it too, and the identity gives too few steps by at most one round's drafts.
 pub(crate) fn spec_counts(timings: &Value) -> Result<Option<SpecCounts>, StackError> {
     let text = timings.to_string();
-    let counts = counts(Some(timings), &text)?;
+    let counts = counts(&text)?;
     let (Some(drafted), Some(accepted)) = (counts.draft_n, counts.draft_n_accepted) else { return Ok(None) };
     if accepted > drafted {
         return Err(protocol("draft_n_accepted is more than draft_n", &text));
@@ -158,7 +159,7 @@ pub(crate) fn spec_counts(timings: &Value) -> Result<Option<SpecCounts>, StackEr
 
 /// Token counts from timings alone, for streams whose usage did not come.
 fn usage_of_timings(timings: &Value) -> Result<Usage, StackError> {
-    let counts = counts(Some(timings), "timings")?;
+    let counts = counts(&timings.to_string())?;
     Ok(Usage {
         prompt_tokens: counts.prompt_tokens(),
         cached_tokens: counts.cache_n,
@@ -166,9 +167,9 @@ fn usage_of_timings(timings: &Value) -> Result<Usage, StackError> {
     })
 }
 
-fn counts(timings: Option<&Value>, data: &str) -> Result<TimingsJson, StackError> {
-    let Some(timings) = timings else { return Ok(TimingsJson::default()) };
-    TimingsJson::deserialize(timings).map_err(|e| protocol(&format!("timings that can be read ({e})"), data))
+fn counts(timings: &str) -> Result<TimingsJson, StackError> {
+    serde_json::from_str(timings)
+        .map_err(|error| protocol(&format!("timings that can be read ({error})"), timings))
 }
 
 #[cfg(test)]
@@ -177,13 +178,13 @@ mod tests {
 
     use super::*;
 
-    fn parse(route: Route, data: &str) -> Result<Chunk, StackError> {
+    fn parse(route: Route, data: &str) -> Result<Chunk<'_>, StackError> {
         let sent = json!({"temperature": 0.0, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "seed": 7});
         LlamaDialect { route, sent }.parse(data)
     }
 
-    fn completion(json: &Value) -> Result<Chunk, StackError> {
-        parse(Route::Completion, &json.to_string())
+    fn completion(json: &Value) -> Result<Chunk<'static>, StackError> {
+        parse(Route::Completion, json.to_string().leak())
     }
 
     #[test]
@@ -193,14 +194,14 @@ mod tests {
         let end = |settings| {
             let event =
                 json!({"content": "", "stop": true, "stop_type": "limit", "generation_settings": settings});
-            completion(&event).unwrap().readback.sampling_changed.unwrap()
+            completion(&event).unwrap().sampling_changed.unwrap()
         };
         assert_eq!(end(settings.clone()), Vec::<String>::new(), "32-bit floats are no change");
         let mut other = settings;
         other["temperature"] = json!(0.7);
         assert_eq!(end(other), ["temperature 0.7 instead of 0"]);
         let silent = json!({"content": "", "stop": true, "stop_type": "limit"});
-        assert_eq!(completion(&silent).unwrap().readback.sampling_changed, None);
+        assert_eq!(completion(&silent).unwrap().sampling_changed, None);
     }
 
     #[test]

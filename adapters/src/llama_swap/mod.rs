@@ -209,7 +209,7 @@ impl Stack for LlamaSwap {
 pub(crate) struct SwapDialect(pub(crate) LlamaDialect);
 
 impl Dialect for SwapDialect {
-    fn parse(&self, data: &str) -> Result<Chunk, StackError> {
+    fn parse<'a>(&self, data: &'a str) -> Result<Chunk<'a>, StackError> {
         if is_loading_message(data) { Ok(Chunk::default()) } else { self.0.parse(data) }
     }
 

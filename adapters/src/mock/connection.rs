@@ -1,6 +1,6 @@
 //! One connection: bytes in, requests, the chunks of its stream, bytes out.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,16 @@ use super::answer;
 use super::ask::{self, Body, Reading, Request};
 use super::script::Script;
 use super::truth::Ledger;
-use super::wire::{LAST_PIECE, STREAM_HEAD, SpecWords, Words, begin_piece, end_piece};
+use crate::arrival;
+
+use super::wire::{LAST_PIECE, STREAM_HEAD, SpecWords, Words, piece};
 
 /// Bytes a client may leave unread before its stream waits.
 const BACKLOG_BYTES: usize = 256 << 10;
 /// How long it then waits.
 const BACKLOG_DELAY: Duration = Duration::from_millis(1);
+/// Most chunks of one send: some 4 KiB.
+const SEND_CHUNKS: usize = 16;
 
 /// What has to happen next for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub(super) struct Connection {
     /// Unique among connections.
     number: u64,
     input: Vec<u8>,
+    /// When the last bytes of it came.
+    arrived: Instant,
     /// What the socket has not taken yet.
     output: Vec<u8>,
     stream: Option<Stream>,
@@ -60,10 +66,12 @@ struct Stream {
 
 impl Connection {
     pub(super) fn new(socket: TcpStream, number: u64) -> Self {
+        arrival::stamp_arrivals(&socket);
         Self {
             socket,
             number,
             input: Vec::new(),
+            arrived: Instant::now(),
             output: Vec::new(),
             stream: None,
             closing: false,
@@ -92,16 +100,16 @@ impl Connection {
     pub(super) fn receive(&mut self) -> Progress {
         let mut buffer = [0; 16 << 10];
         loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => return Progress::Closed,
-                Ok(count) => {
+            match arrival::receive(&self.socket, &mut buffer) {
+                Ok((0, _)) => return Progress::Closed,
+                Ok((count, at)) => {
+                    self.arrived = at.into_std();
                     self.input.extend_from_slice(&buffer[..count]);
                     if count < buffer.len() {
                         return Progress::Idle;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Idle,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Progress::Closed,
             }
         }
@@ -141,7 +149,7 @@ impl Connection {
         script: &Script,
         ledger: &mut Ledger,
     ) -> Result<Instant, String> {
-        let started = Instant::now();
+        let started = self.arrived;
         let body: Body = serde_json::from_slice(&request.body)
             .map_err(|error| format!("the body is no request of a completion: {error}"))?;
         if !body.stream {
@@ -172,30 +180,37 @@ impl Connection {
         Ok(started + script.due(0))
     }
 
-    /// Writes the chunk that is due: one send.
-    pub(super) fn write_chunk(&mut self, script: &Script, model: &str, ledger: &mut Ledger) -> Progress {
+    /// Writes what is due in one send: a chunk of a stream that is on time, more of one that is behind.
+    pub(super) fn write_due(&mut self, script: &Script, model: &str, ledger: &mut Ledger) -> Progress {
         if self.output.len() > BACKLOG_BYTES {
             return Progress::Due(Instant::now() + BACKLOG_DELAY);
         }
         let Some(stream) = &mut self.stream else { return Progress::Idle };
         let mut payload = std::mem::take(&mut self.scratch);
-        begin_piece(&mut payload);
-        let tokens = stream.next_chunk(script, model, ledger, &mut payload);
-        let is_last = stream.emitted == stream.tokens;
-        end_piece(&mut payload);
-        if is_last {
+        payload.clear();
+        let (first, mut tokens) = (stream.index, [0; SEND_CHUNKS]);
+        let now = Instant::now();
+        for written in &mut tokens {
+            *written = piece(&mut payload, |out| stream.next_chunk(script, model, ledger, out));
+            stream.index += 1;
+            if stream.is_over() || stream.started + script.due(stream.index) > now {
+                break;
+            }
+        }
+        if stream.is_over() {
             payload.extend_from_slice(LAST_PIECE);
         }
         self.send(&payload);
         self.scratch = payload;
         let Some(stream) = &mut self.stream else { return Progress::Closed };
         let now = Instant::now();
-        let due = stream.started + script.due(stream.index);
-        let gap = stream.last_write.map(|last| now - last);
-        ledger.wrote(tokens, now - stream.started, gap, now.saturating_duration_since(due));
-        stream.last_write = Some(now);
-        stream.index += 1;
-        if is_last {
+        for (index, tokens) in (first..stream.index).zip(tokens) {
+            let late = now.saturating_duration_since(stream.started + script.due(index));
+            let gap = stream.last_write.map(|last| now - last);
+            ledger.wrote(tokens, now - stream.started, gap, late);
+            stream.last_write = Some(now);
+        }
+        if stream.is_over() {
             ledger.finished(now - stream.started);
             self.stream = None;
             return self.after_write();
@@ -236,6 +251,10 @@ impl Connection {
 }
 
 impl Stream {
+    fn is_over(&self) -> bool {
+        self.emitted == self.tokens
+    }
+
     /// Writes the next chunk's events; its tokens.
     fn next_chunk(&mut self, script: &Script, model: &str, ledger: &mut Ledger, out: &mut Vec<u8>) -> u32 {
         if self.index == 0 && script.role_chunk {

@@ -235,7 +235,7 @@ impl EventLoop {
             if connection.generation() != due.generation {
                 continue;
             }
-            let mut progress = connection.write_chunk(&self.script, &self.model, &mut self.ledger);
+            let mut progress = connection.write_due(&self.script, &self.model, &mut self.ledger);
             if progress == Progress::Idle {
                 // The answer is whole: a request that came behind it is next.
                 progress = connection.take_requests(&self.script, &self.model, &mut self.ledger);

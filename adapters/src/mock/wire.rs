@@ -24,21 +24,18 @@ pub(super) const STREAM_HEAD: &[u8] =
 /// What ends a body of chunks.
 pub(super) const LAST_PIECE: &[u8] = b"0\r\n\r\n";
 
-/// Begins a piece of a chunked body, whose length is not known yet.
-pub(super) fn begin_piece(out: &mut Vec<u8>) {
-    out.clear();
-    out.extend_from_slice(b"00000000\r\n");
-}
-
-/// Ends the piece: its length goes before it, in hexadecimal.
-pub(super) fn end_piece(out: &mut Vec<u8>) {
-    let length = out.len() - PIECE_HEAD;
-    out[..PIECE_HEAD - 2].copy_from_slice(format!("{length:08x}").as_bytes());
+/// Appends a piece of a chunked body, whose length is known once `write` has written it.
+pub(super) fn piece<T>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    const HEAD: &[u8] = b"00000000\r\n";
+    let start = out.len();
+    out.extend_from_slice(HEAD);
+    let written = write(out);
+    let length = out.len() - start - HEAD.len();
+    let digits = HEAD.len() - b"\r\n".len();
+    out[start..start + digits].copy_from_slice(format!("{length:08x}").as_bytes());
     out.extend_from_slice(b"\r\n");
+    written
 }
-
-/// Eight digits and the end of their line.
-const PIECE_HEAD: usize = 10;
 
 /// A whole answer that is no stream.
 pub(super) fn whole(status: &str, content_type: &str, body: &str, keep_alive: bool) -> Vec<u8> {

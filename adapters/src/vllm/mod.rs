@@ -160,7 +160,7 @@ pub(crate) struct VllmDialect {
 }
 
 impl Dialect for VllmDialect {
-    fn parse(&self, data: &str) -> Result<Chunk, StackError> {
+    fn parse<'a>(&self, data: &'a str) -> Result<Chunk<'a>, StackError> {
         crate::openai::parse(data)
     }
 

@@ -3,6 +3,7 @@
 mod compare;
 mod doctor;
 mod export;
+mod gate;
 mod import;
 mod lower;
 mod mock;
@@ -27,6 +28,7 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Import(args) => import::import(&args),
         Command::Publish(args) => publish::publish(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Gate(args) => gate::gate(&args),
         Command::Presets(command) => presets::presets(&command),
         Command::Model(command) => model::model(&command),
         Command::Serve(args) => serve::serve(&args),
