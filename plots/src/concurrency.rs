@@ -105,7 +105,7 @@ fn against_latency(report: &Report) -> Option<(Picture, Markup)> {
             label: line.name.clone(),
             note: gaps(&line, |arm| place(arm).is_some()),
             stack: first.stack,
-            strength: if line.sweep.is_some() { 1.0 } else { 0.55 },
+            strength: if line.sweep.is_some() { 1.0 } else { 0.75 },
             line: points.iter().map(|(_, point)| (point.x, point.y.point)).collect(),
             is_theory: false,
             crossing: line.sweep.and_then(|sweep| on_line(sweep, &points)),

@@ -1,6 +1,6 @@
 //! A headless Chromium that is told what to do, as a person would use it: its keys are pressed, its pages printed.
 //!
-//! Speaks the DevTools protocol over the browser's two pipes (file descriptors 3 and 4, messages end with a zero byte),
+//! Speaks the `DevTools` protocol over the browser's two pipes (file descriptors 3 and 4, messages end with a zero byte),
 //! which needs neither a port nor a library. Everything that a page asks the network for is written down.
 
 use std::fs::File;
@@ -21,7 +21,8 @@ pub(crate) struct Browser {
     pub(crate) requests: Vec<String>,
     /// What the console and the browser's log said.
     pub(crate) complaints: Vec<String>,
-    dir: tempfile::TempDir,
+    /// Its profile and pipes, removed after it has ended.
+    _home: tempfile::TempDir,
 }
 
 impl Browser {
@@ -49,7 +50,8 @@ impl Browser {
         let to = File::create(&pipes[0]).unwrap();
         let from = BufReader::new(File::open(&pipes[1]).unwrap());
         let (requests, complaints) = (Vec::new(), Vec::new());
-        let mut browser = Self { child, to, from, last_id: 0, session: None, requests, complaints, dir };
+        let mut browser =
+            Self { child, to, from, last_id: 0, session: None, requests, complaints, _home: dir };
         let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = browser.call("Target.attachToTarget", &attach);
@@ -156,6 +158,5 @@ impl Drop for Browser {
         // Without it the profile would be written to while it is removed; a child that has gone is no failure.
         drop(self.child.kill());
         drop(self.child.wait());
-        let _: &Path = self.dir.path();
     }
 }
