@@ -25,6 +25,7 @@ use crate::samples::{
     PromptIndex, accepted_of_drafted, completed_rows, decode_parts, e2e_parts, extra_tokens_a_step, plus_one,
     position_sums,
 };
+use crate::served::served;
 use crate::surroundings::{all_readings, around_arm, run_environments};
 use crate::sweeps::sweeps;
 use crate::totals::{Totals, totals};
@@ -121,6 +122,7 @@ fn arm_report(
         skipped,
         tokens_per_s: ratio(&decode_parts),
         e2e_tokens_per_s: ratio(&e2e_parts),
+        served_tokens_per_s: served(&rows, config),
         ttft_ms: median(&|row| Some(row.timing.first_token_ns? as f64 / 1e6)),
         tpot_ms: median(&|row| {
             row.decode_span().map(|span| span.span_ns as f64 / f64::from(span.tokens) / 1e6)

@@ -29,6 +29,7 @@ mod name;
 mod ranks;
 mod row;
 mod samples;
+mod served;
 mod shards;
 mod surroundings;
 mod sweep_table;
