@@ -107,7 +107,7 @@ mod tests {
             sent_ns: Some(sent_ms * 1_000_000),
         });
         row.timing.ended_ns = (ended_ms - sent_ms) * 1_000_000;
-        row
+        Row::of(row)
     }
 
     #[test]
