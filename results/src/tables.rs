@@ -158,7 +158,8 @@ fn add_chunks(
 ) -> Result<usize, ResultsError> {
     let counts: Vec<_> = counts.iter().map(|count| usize::try_from(count.unwrap_or_default())).collect();
     let bad = |what: &str| ResultsError::Tables { path: path.to_owned(), what: what.to_owned() };
-    let counts = counts.into_iter().collect::<Result<Vec<_>, _>>().map_err(|_| bad("too many chunks"))?;
+    let counts =
+        counts.into_iter().collect::<Result<Vec<_>, _>>().map_err(|error| bad(&error.to_string()))?;
     let count: usize = counts.iter().sum();
     if count == 0 {
         return Ok(0);

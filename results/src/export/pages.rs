@@ -1,7 +1,7 @@
 //! Pages of Parquet: the table of chunks is millions of rows of which nearly all is known beforehand.
 //!
 //! What a request's chunks have in common (run, arm, number) is one run of a dictionary's index, and stamps rise in small
-//! steps, which is what these encodings are for: RLE_DICTIONARY and DELTA_BINARY_PACKED of the Parquet format's
+//! steps, which is what these encodings are for: `RLE_DICTIONARY` and `DELTA_BINARY_PACKED` of the Parquet format's
 //! `Encodings.md`. Made here from packed chunks: polars would be given 13 million texts and would hash each. It writes the
 //! file around the pages, and its schema. Pages are not compressed: little is left to.
 
@@ -113,7 +113,7 @@ fn data_page(
     )))
 }
 
-/// DELTA_BINARY_PACKED: the first value, then in blocks of 128 the least step, and every step above it in as few bits as
+/// `DELTA_BINARY_PACKED`: the first value, then in blocks of 128 the least step, and every step above it in as few bits as
 /// the largest of its 32 needs.
 fn pack_deltas(bytes: &mut Vec<u8>, values: &[u64]) {
     put(bytes, BLOCK as u64);
