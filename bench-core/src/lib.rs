@@ -39,6 +39,7 @@ pub mod latency;
 pub mod load;
 pub mod noise;
 pub mod preset;
+pub mod prompt_set;
 mod random;
 pub mod record;
 pub mod report;

@@ -9,6 +9,7 @@ use crate::kv_quality::KvQualityOutcome;
 use crate::latency::{LatencyPercentiles, RequestTimeline};
 use crate::load::LoadReport;
 use crate::preset::{SpecDecode, StackKind};
+use crate::prompt_set::PromptSet;
 use crate::record::HostInfo;
 use crate::stats::Metric;
 use crate::sweep::Sweep;
@@ -28,6 +29,9 @@ pub struct Report {
     pub preset_description: String,
     /// SHA-256 of the preset, hex.
     pub preset_sha256: String,
+    /// The prompts that were asked. `None` in reports made before it was told, and in imported ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_set: Option<PromptSet>,
     /// SHA-256 of the target's file, hex; `None` in reports of runs that did not record it.
     #[serde(default)]
     pub target_sha256: Option<String>,

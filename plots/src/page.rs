@@ -296,6 +296,7 @@ fn environment(report: &Report) -> Markup {
         ("started", date(report.started_unix_ms)),
         ("suite", report.suite_version.clone()),
         ("preset SHA-256", report.preset_sha256.clone()),
+        ("prompts", report.prompt_set.as_ref().map_or_else(unknown, ToString::to_string)),
         ("target SHA-256", report.target_sha256.clone().unwrap_or_else(unknown)),
         ("assistant SHA-256", report.assistant_sha256.clone().unwrap_or_else(unknown)),
         ("runs", report.run_ids.join(", ")),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::environment::EnvironmentSample;
 use bench_core::noise::{NoiseFloor, is_aa, noise_key};
+use bench_core::prompt_set::PromptSet;
 use bench_core::record::{ArmManifest, ArmStatus, Phase};
 use bench_core::report::{ArmReport, FailureSummary, REPORT_SCHEMA, Report};
 use bench_core::stats::{BootstrapConfig, Looks};
@@ -65,6 +66,7 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
         preset: first.preset.name.clone(),
         preset_description: first.preset.description.clone(),
         preset_sha256: first.preset_sha256.clone(),
+        prompt_set: Some(PromptSet::of(&first.preset.workload)),
         target_sha256: first.target_sha256.clone(),
         assistant_sha256: first.assistant_sha256.clone(),
         run_ids: loaded.manifests.iter().map(|run| run.run_id.clone()).collect(),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bench_core::audit::{Lossless, compare};
 use bench_core::environment::GpuHost;
 use bench_core::preset::{Preset, RunOrder, RunParams, StackKind};
+use bench_core::prompt_set::PromptSet;
 use bench_core::record::{ArmManifest, HostInfo, RunManifest};
 use bench_core::report::{
     ArmComparison, ArmReport, BlockTest, COMPARISON_SCHEMA, MetricComparison, RunComparison,
@@ -75,6 +76,7 @@ pub fn compare_runs(
         "the runs were not interleaved: what changed on the machine between them is part of every ratio"
             .to_owned(),
     );
+    notes.extend(other_set(a, b));
     let reports = (aggregate(baseline)?, aggregate(candidate)?);
     let compared: Result<Vec<_>, _> = pairs
         .iter()
@@ -237,11 +239,21 @@ fn prompts_differ(a: &Preset, b: &Preset) -> Option<String> {
         known += 1;
         changed += usize::from(prompt_sha256(prompt) != *hash);
     }
+    let sets = || format!("({}; {})", PromptSet::of(&a.workload), PromptSet::of(&b.workload));
     match (known, changed) {
-        (0, _) => Some("no prompt in common".to_owned()),
+        (0, _) => Some(format!("no prompt in common {}", sets())),
         (_, 0) => None,
-        (known, changed) => Some(format!("{changed} of {known} prompts have the same id and another text")),
+        (known, changed) => {
+            Some(format!("{changed} of {known} prompts have the same id and another text {}", sets()))
+        }
     }
+}
+
+/// What has to be said of sets of which one has prompts that the other lacks.
+fn other_set(a: &RunManifest, b: &RunManifest) -> Option<String> {
+    let (of_a, of_b) = (PromptSet::of(&a.preset.workload), PromptSet::of(&b.preset.workload));
+    (of_a.sha256 != of_b.sha256)
+        .then(|| format!("the prompt sets differ ({of_a}; {of_b}): compared are the prompts that both have"))
 }
 
 /// (baseline's label, candidate's label).

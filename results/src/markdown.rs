@@ -56,10 +56,11 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         text,
         "\nBrackets: {percent:.0} % interval, bootstrap over {} full blocks, for acceptance over prompts. Suite {}, \
-         preset `{}`, {}.",
+         preset `{}`, {}, {}.",
         report.blocks,
         report.suite_version,
         report.preset_sha256.chars().take(12).collect::<String>(),
+        report.prompt_set.as_ref().map_or_else(|| "unknown prompts".to_owned(), ToString::to_string),
         report.host.cpu.as_deref().unwrap_or("unknown CPU"),
     )
 }

@@ -269,6 +269,7 @@ pub(crate) fn report() -> Report {
         preset_description:
             "Gemma 4 E2B with its assistant on <eight> threads, greedy, 128 tokens a request.".to_owned(),
         preset_sha256: "5e".repeat(32),
+        prompt_set: None,
         target_sha256: Some("7a".repeat(32)),
         assistant_sha256: None,
         run_ids: vec!["20270115-081500-ab12".to_owned()],

@@ -21,6 +21,9 @@ fn block(loaded: &Loaded, report: &Report, arm: &ArmReport) -> String {
     line(&centered("Serving Benchmark Result", '='));
     line(&format!("{:<16} {}", "Arm:", arm.label));
     line(&format!("{:<16} {} ({})", "Preset:", report.preset, &short(&report.preset_sha256)));
+    if let Some(set) = &report.prompt_set {
+        line(&format!("{:<16} {set}", "Prompts:"));
+    }
     line(&format!("{:<16} {}", "Machine:", report.host.cpu.as_deref().unwrap_or("unknown")));
     if let Some(why) = &arm.skipped {
         line(&format!("{:<16} {why}", "Skipped:"));

@@ -20,6 +20,10 @@ fn cells(report: &Report, arm: &ArmReport) -> Vec<(String, String)> {
         ("run_ids".to_owned(), report.run_ids.join(" ")),
         ("preset".to_owned(), report.preset.clone()),
         ("preset_sha256".to_owned(), report.preset_sha256.clone()),
+        (
+            "prompts_sha256".to_owned(),
+            report.prompt_set.as_ref().map(|set| set.sha256.clone()).unwrap_or_default(),
+        ),
         ("label".to_owned(), arm.label.clone()),
         ("stack".to_owned(), arm.stack.as_str().to_owned()),
         ("method".to_owned(), arm.speculation.method().to_owned()),
