@@ -14,6 +14,7 @@ mod curves;
 mod effective;
 mod error;
 mod explanation;
+mod kv_quality;
 mod labels;
 mod latency;
 mod load;

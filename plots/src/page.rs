@@ -12,6 +12,7 @@ use crate::charts::{Chart, Charts, Picture};
 use crate::effective::configuration;
 use crate::error::PlotError;
 use crate::explanation::explanation;
+use crate::kv_quality::kv_quality;
 use crate::load::load;
 use crate::marks::layer;
 use crate::rows::{NARROW, WIDE};
@@ -49,6 +50,7 @@ pub(crate) fn page(report: &Report, charts: &Charts) -> Result<String, PlotError
                     (explanation(report))
                     (load(report))
                     (arms(report))
+                    (kv_quality(report))
                     (across(report))
                     (truth(report))
                     (ground(report))

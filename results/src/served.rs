@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use bench_core::record::RequestRecord;
 use bench_core::report::Estimate;
 use bench_core::stats::{BootstrapConfig, Sample, estimate_ratio};
 
+use crate::row::Row;
+
 /// Output tokens by time, pass by pass, over completed requests; `None` if one does not tell its tokens. A pass is an arm's
 /// requests of one block, from whichever machine they were sent: no other arm is asked meanwhile.
-pub(crate) fn served(rows: &[&RequestRecord], config: &BootstrapConfig) -> Option<Estimate> {
-    let mut passes: BTreeMap<u32, Vec<&RequestRecord>> = BTreeMap::new();
+pub(crate) fn served(rows: &[&Row], config: &BootstrapConfig) -> Option<Estimate> {
+    let mut passes: BTreeMap<u32, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         passes.entry(row.block).or_default().push(row);
     }
-    let sample = |(block, pass): (u32, Vec<&RequestRecord>)| {
+    let sample = |(block, pass): (u32, Vec<&Row>)| {
         let (tokens, ns) = pass_parts(&pass)?;
         Some(Sample { block, prompt: 0, numerator: tokens as f64 * 1e9, denominator: ns as f64 })
     };
@@ -22,7 +23,7 @@ pub(crate) fn served(rows: &[&RequestRecord], config: &BootstrapConfig) -> Optio
 }
 
 /// Tokens, and nanoseconds from the first send to the last token.
-fn pass_parts(pass: &[&RequestRecord]) -> Option<(u64, u64)> {
+fn pass_parts(pass: &[&Row]) -> Option<(u64, u64)> {
     let tokens = pass.iter().map(|row| row.output.tokens.map(u64::from)).sum::<Option<u64>>()?;
     let first = pass.iter().filter_map(|row| sent_ns(row)).min()?;
     let ends = pass.iter().filter_map(|row| sent_ns(row)?.checked_add(row.timing.last_token_ns?));
@@ -31,7 +32,7 @@ fn pass_parts(pass: &[&RequestRecord]) -> Option<(u64, u64)> {
 }
 
 /// In an open loop from the beginning of the pass; in a closed one since 1970, known to the millisecond.
-fn sent_ns(row: &RequestRecord) -> Option<u64> {
+fn sent_ns(row: &Row) -> Option<u64> {
     match row.arrival {
         Some(arrival) => arrival.sent_ns,
         None => row.sent_unix_ms.checked_mul(1_000_000),
@@ -44,12 +45,12 @@ mod tests {
 
     use super::*;
 
-    fn row(block: u32, sent_ms: u64, last_ms: u64, tokens: u32) -> RequestRecord {
+    fn row(block: u32, sent_ms: u64, last_ms: u64, tokens: u32) -> Row {
         let mut row = record("a", block, 0);
         row.sent_unix_ms = 1_000 + sent_ms;
         row.timing.last_token_ns = Some(last_ms * 1_000_000);
         row.output.tokens = Some(tokens);
-        row
+        Row::of(row)
     }
 
     #[test]
