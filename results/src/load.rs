@@ -70,7 +70,7 @@ impl Loaded {
     }
 }
 
-/// Reads run directories, and directories of the layout that [`crate::export`] writes as Parquet, and merges all runs in
+/// Reads run directories, and directories of the layout that [`crate::export_tables`] writes, and merges all runs in
 /// them.
 ///
 /// Fails if nothing is given, if something cannot be read, if a row does not belong to its manifest, and if two runs
