@@ -25,6 +25,7 @@ use crate::samples::{
 };
 use crate::surroundings::{all_readings, around_arm, run_environments};
 use crate::sweeps::sweeps;
+use crate::thinking::thinking;
 use crate::totals::{Totals, totals};
 use crate::truth::{Facts, Finding, findings};
 use crate::validity::invalid_reasons;
@@ -125,6 +126,7 @@ fn arm_report(
         }),
         inter_chunk: between_chunks(&rows),
         inter_token: between_tokens(&rows),
+        thinking: thinking(&prompts, &rows, config),
         output_tokens: totals.output_tokens,
         prompt_tokens: totals.prompt_tokens,
         drafted: totals.drafted,

@@ -27,6 +27,7 @@ mod shards;
 mod surroundings;
 mod sweep_table;
 mod sweeps;
+mod thinking;
 mod totals;
 mod truth;
 mod truth_table;
