@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Lossless;
 use crate::environment::{EnvironmentHead, Span};
 use crate::explanation::Explanation;
+use crate::kv_quality::KvQualityOutcome;
 use crate::latency::{LatencyPercentiles, RequestTimeline};
 use crate::load::LoadReport;
 use crate::preset::{SpecDecode, StackKind};
@@ -216,6 +217,9 @@ pub struct ArmReport {
     /// One request, chunk by chunk: the first prompt of the first block that the arm completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<RequestTimeline>,
+    /// What its KV cache costs in quality against f16, or why that is not known; `None` for caches that lose nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_quality: Option<KvQualityOutcome>,
 }
 
 /// Thinking and answer tokens of an arm's completed requests. Counts of speculation stay of all tokens.

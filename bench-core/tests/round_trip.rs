@@ -298,6 +298,7 @@ fn preset() -> impl Strategy<Value = Preset> {
                 max_looks,
                 throughput_margin: margin,
                 ttft_margin: margin,
+                kv_quality_tokens: max_restarts,
                 load: Load::Closed,
                 sweep_concurrency: Vec::new(),
             }
@@ -352,6 +353,7 @@ fn arm() -> impl Strategy<Value = ArmManifest> {
             status,
             info: Some(info),
             config_sha256: None,
+            kv_quality: None,
             concurrency: None,
         }
     })

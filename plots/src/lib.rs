@@ -10,6 +10,7 @@ mod charts;
 mod curves;
 mod error;
 mod explanation;
+mod kv_quality;
 mod latency;
 mod load;
 mod machine;

@@ -11,6 +11,7 @@ use crate::canvas::{REGULAR, SEMIBOLD};
 use crate::charts::{Chart, Charts, Picture};
 use crate::error::PlotError;
 use crate::explanation::explanation;
+use crate::kv_quality::kv_quality;
 use crate::load::load;
 use crate::rows::{NARROW, WIDE};
 use crate::tables;
@@ -47,6 +48,7 @@ pub(crate) fn page(report: &Report, charts: &Charts) -> Result<String, PlotError
                     (explanation(report))
                     (load(report))
                     (arms(report))
+                    (kv_quality(report))
                     (across(report))
                     (truth(report))
                     (ground(report))

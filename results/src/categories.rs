@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use bench_core::record::RequestRecord;
+use crate::row::Row;
 use bench_core::report::{ArmReport, CategoryReport, PositionReport};
 use bench_core::stack::SpecCounts;
 use bench_core::stats::BootstrapConfig;
@@ -46,7 +46,7 @@ fn category(
     loaded: &Loaded,
     arm: &ArmReport,
     name: &str,
-    rows: &[&RequestRecord],
+    rows: &[&Row],
     config: &BootstrapConfig,
 ) -> Option<CategoryReport> {
     let prompts = PromptIndex::new(loaded);
@@ -59,9 +59,8 @@ fn category(
     let sum = |of: fn(&SpecCounts) -> Option<u64>| if speculates { sum(rows, of) } else { None };
     let (drafted, accepted, verify_steps) =
         (sum(|spec| Some(spec.drafted)), sum(|spec| Some(spec.accepted)), sum(|spec| spec.verify_steps));
-    let over_prompts = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| {
-        prompts.ratio_over_prompts(rows, parts, config)
-    };
+    let over_prompts =
+        |parts: &dyn Fn(&Row) -> Option<(f64, f64)>| prompts.ratio_over_prompts(rows, parts, config);
     Some(CategoryReport {
         category: name.to_owned(),
         prompts: asked.len() as u64,
@@ -77,21 +76,21 @@ fn category(
 }
 
 /// `None` if some request does not tell, since a sum without it would be of something else.
-fn sum(rows: &[&RequestRecord], of: fn(&SpecCounts) -> Option<u64>) -> Option<u64> {
-    rows.iter().map(|row| row.spec.as_ref().and_then(of)).sum()
+fn sum(rows: &[&Row], of: fn(&SpecCounts) -> Option<u64>) -> Option<u64> {
+    rows.iter().map(|row| row.spec().and_then(of)).sum()
 }
 
 /// Counts and shares by draft position; `None` where the stack does not count accepted drafts by position.
 fn positions(
     prompts: &PromptIndex<'_>,
-    rows: &[&RequestRecord],
+    rows: &[&Row],
     config: &BootstrapConfig,
 ) -> Option<Vec<PositionReport>> {
     let accepted = position_sums(rows, |spec| spec.accepted_per_position.as_deref())?;
     let drafted = position_sums(rows, |spec| spec.drafted_per_position.as_deref());
     let share = |nth: usize, of: usize| {
-        let parts = |row: &RequestRecord| {
-            let spec = row.spec.as_ref()?;
+        let parts = |row: &Row| {
+            let spec = row.spec()?;
             let accepted = at(spec.accepted_per_position.as_deref()?, nth);
             Some((accepted as f64, at(spec.drafted_per_position.as_deref()?, of) as f64))
         };

@@ -1,19 +1,19 @@
 //! Thinking and answer tokens of an arm. A sum is known only if every completed request tells its part.
 
-use bench_core::record::RequestRecord;
 use bench_core::report::ThinkingReport;
 use bench_core::stats::BootstrapConfig;
 use bench_core::thinking::{SplitSource, SplitUnknown, TokenSplit};
 
+use crate::row::Row;
 use crate::samples::PromptIndex;
 
 /// `None` where no row says whether it was told: rows from before it was recorded.
 pub(crate) fn thinking(
     prompts: &PromptIndex<'_>,
-    rows: &[&RequestRecord],
+    rows: &[&Row],
     config: &BootstrapConfig,
 ) -> Option<ThinkingReport> {
-    let splits: Vec<_> = rows.iter().filter_map(|row| row.split).collect();
+    let splits: Vec<_> = rows.iter().filter_map(|row| row.split.as_deref().copied()).collect();
     if splits.is_empty() {
         return None;
     }
@@ -22,7 +22,7 @@ pub(crate) fn thinking(
         (splits.len() == rows.len()).then(|| splits.iter().map(|split| of(split).map(u64::from)).sum())?
     };
     let every_source = splits.len() == rows.len() && splits.iter().all(|split| split.source.is_some());
-    let first_answer = |row: &RequestRecord| Some(row.split?.first_answer? as f64 / 1e6);
+    let first_answer = |row: &Row| Some(row.split.as_deref()?.first_answer? as f64 / 1e6);
     let without =
         splits.iter().filter(|split| split.source.is_some() && split.first_answer.is_none()).count();
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -55,15 +55,17 @@ pub(crate) fn reasons(splits: &[TokenSplit]) -> Vec<SplitUnknown> {
 
 #[cfg(test)]
 mod tests {
+    use bench_core::record::RequestRecord;
     use bench_core::testing::{manifest, preset, record};
     use bench_core::thinking::Split;
 
     use super::*;
     use crate::load::Loaded;
 
-    fn report(rows: &[&RequestRecord]) -> Option<ThinkingReport> {
+    fn report(records: &[&RequestRecord]) -> Option<ThinkingReport> {
+        let rows: Vec<_> = records.iter().map(|record| Row::of((*record).clone())).collect();
         let loaded = Loaded { manifests: vec![manifest(preset())], ..Loaded::default() };
-        thinking(&PromptIndex::new(&loaded), rows, &BootstrapConfig::default())
+        thinking(&PromptIndex::new(&loaded), &rows.iter().collect::<Vec<_>>(), &BootstrapConfig::default())
     }
 
     #[test]

@@ -70,6 +70,7 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         load: None,
         latency: Some(latency(tokens_per_s)),
         timeline: Some(timeline(draft_max)),
+        kv_quality: None,
     }
 }
 

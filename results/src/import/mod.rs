@@ -229,6 +229,7 @@ fn arm(stack: StackKind, label: String) -> ArmReport {
         joules_per_token: None,
         latency: None,
         timeline: None,
+        kv_quality: None,
         explanation: None,
         load: None,
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bench_core::record::{Phase, RequestRecord};
+use bench_core::record::Phase;
 use bench_core::run_dir::prompt_sha256;
 use bench_core::truth::RuleId;
 
 use super::{Facts, Finding, in_requests};
+use crate::row::Row;
 
 /// The hash in the row is of what was sent; the preset says what had to be.
 pub(super) fn prompts_equal(facts: &Facts<'_>) -> Finding {
@@ -15,8 +16,10 @@ pub(super) fn prompts_equal(facts: &Facts<'_>) -> Finding {
     let hashes: BTreeMap<&str, String> =
         prompts.iter().map(|prompt| (prompt.id.as_str(), prompt_sha256(prompt))).collect();
     let all = facts.measured().count();
-    let foreign =
-        facts.measured().filter(|row| hashes.get(row.prompt_id.as_str()) != Some(&row.prompt_sha256)).count();
+    let foreign = facts
+        .measured()
+        .filter(|row| hashes.get(row.prompt_id.as_str()).is_none_or(|hash| row.prompt_sha256 != *hash))
+        .count();
     let what = "prompt text differs from the preset's, and so from other arms',";
     Finding::broken_or(rule, in_requests(foreign, all, what).into_iter().collect(), || match all {
         0 => Finding::unknown(rule, "nothing was asked"),
@@ -28,13 +31,13 @@ pub(super) fn prompts_equal(facts: &Facts<'_>) -> Finding {
 type Key<'a> = (&'a str, u32, &'a str, usize);
 
 /// Hashes of all measured requests of an arm.
-fn hashes<'a>(rows: &'a [RequestRecord], arm: &str) -> BTreeMap<Key<'a>, Option<&'a str>> {
+fn hashes<'a>(rows: &'a [Row], arm: &str) -> BTreeMap<Key<'a>, Option<&'a str>> {
     let mut of_arm: Vec<_> =
         rows.iter().filter(|row| row.arm == arm && row.phase == Phase::Measured).collect();
     // With several requests in flight rows are stored as they end.
     of_arm.sort_by_key(|row| row.request_index);
     let mut seen: BTreeMap<(&str, u32, &str), usize> = BTreeMap::new();
-    let key = |row: &'a RequestRecord| {
+    let key = |row: &'a Row| {
         let same = (row.run_id.as_str(), row.block, row.prompt_id.as_str());
         let nth = seen.entry(same).or_default();
         *nth += 1;
