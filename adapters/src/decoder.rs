@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bench_core::stack::{FinishReason, Readback, SpecCounts, StackError, StreamEvent, Usage};
+use bench_core::thinking::Splitter;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -21,6 +22,8 @@ pub(crate) struct Word<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 pub(crate) struct Chunk<'a> {
     /// Output text; empty in role deltas, progress reports and the last event.
     pub(crate) text: String,
+    /// Bytes at the beginning of the text that came in a field for thoughts.
+    pub(crate) thought_bytes: usize,
     /// Ids of the tokens in this event.
     pub(crate) ids: Option<Vec<u32>>,
     /// Tokens emitted so far, this event included.
@@ -68,6 +71,7 @@ pub(crate) struct Decoder {
     /// The last that came; one room for all.
     timings: Option<String>,
     readback: Readback,
+    split: Splitter,
     finished: bool,
 }
 
@@ -81,6 +85,7 @@ impl Decoder {
             usage: None,
             timings: None,
             readback: Readback::default(),
+            split: Splitter::default(),
             finished: false,
         }
     }
@@ -142,6 +147,7 @@ impl Decoder {
             return Ok(None);
         }
         let token_ids = ids.filter(|_| by_ids == count);
+        self.split.push(at, count, token_ids.as_deref(), &chunk.text, chunk.thought_bytes);
         Ok(Some(StreamEvent::Tokens { at, count, text: chunk.text, token_ids }))
     }
 
@@ -171,6 +177,7 @@ impl Decoder {
             spec,
             stack_timings: timings,
             readback,
+            split: self.split.finish(),
         }));
         Ok(())
     }
@@ -209,7 +216,90 @@ pub(crate) fn protocol(what: &str, data: &str) -> StackError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bench_core::preset::Route;
+    use bench_core::thinking::{Split, SplitSource, SplitUnknown};
+    use serde_json::json;
+
     use super::*;
+    use crate::llama_server::response::LlamaDialect;
+    use crate::vllm::VllmDialect;
+
+    /// The split of a stream of chat deltas, event k read k ms after the first: thinking, answer, place of the event with
+    /// the first answer token, means, reason.
+    fn split_of(
+        dialect: Box<dyn Dialect>,
+        deltas: &[(Value, Value)],
+    ) -> (Option<u32>, Option<u32>, Option<usize>, Option<SplitSource>, Option<SplitUnknown>) {
+        let (start, mut ready) = (Instant::now(), Ready::new());
+        let at = |place: usize| start + Duration::from_millis(u64::try_from(place).unwrap());
+        let mut decoder = Decoder::new(dialect);
+        for (place, (delta, extra)) in deltas.iter().enumerate() {
+            let mut event = json!({ "id": "c", "model": "m", "choices": [{ "index": 0, "delta": delta }] });
+            event.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            decoder.event(&event.to_string(), at(place), &mut ready).unwrap();
+        }
+        let end = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
+        decoder.event(&end.to_string(), at(deltas.len()), &mut ready).unwrap();
+        decoder.event("[DONE]", at(deltas.len()), &mut ready).unwrap();
+        let Some(Ok(StreamEvent::Finished { split, .. })) = ready.pop_back() else { panic!() };
+        let Split { thinking_tokens, answer_tokens, first_answer, source, unknown } = split;
+        let place = first_answer.map(|first| (0..deltas.len()).find(|&place| at(place) == first).unwrap());
+        (thinking_tokens, answer_tokens, place, source, unknown)
+    }
+
+    #[test]
+    fn llama_cpp_s_reasoning_content_is_the_thought() {
+        let predicted = |n: u32| json!({ "timings": { "predicted_n": n } });
+        let deltas = [
+            (json!({ "role": "assistant", "content": null }), json!({})),
+            (json!({ "reasoning_content": "Let me" }), predicted(2)),
+            (json!({ "reasoning_content": " see." }), predicted(4)),
+            (json!({ "content": "42" }), predicted(6)),
+            (json!({ "content": "!" }), predicted(7)),
+        ];
+        let llama = Box::new(LlamaDialect { route: Route::Chat, sent: json!({}) });
+        assert_eq!(
+            split_of(llama, &deltas),
+            (Some(4), Some(3), Some(3), Some(SplitSource::ServerField), None)
+        );
+    }
+
+    #[test]
+    fn vllm_s_reasoning_is_the_thought_and_a_step_over_its_end_is_not_guessed() {
+        let usage = |n: u32| json!({ "usage": { "prompt_tokens": 3, "completion_tokens": n } });
+        let vllm = || Box::new(VllmDialect { drafts_every_step: true });
+        let role = (json!({ "role": "assistant", "content": "" }), usage(0));
+        let whole = [
+            role.clone(),
+            (json!({ "reasoning": "hm" }), usage(3)),
+            (json!({ "content": "Yes." }), usage(5)),
+        ];
+        let by_field = Some(SplitSource::ServerField);
+        assert_eq!(split_of(vllm(), &whole), (Some(3), Some(2), Some(2), by_field, None));
+        // One verify step ended the thought and began the answer: when is known, how many is not.
+        let over = [
+            role,
+            (json!({ "reasoning": "hm", "content": "Yes" }), usage(4)),
+            (json!({ "content": "." }), usage(5)),
+        ];
+        let mixed = Some(SplitUnknown::MixedChunk);
+        assert_eq!(split_of(vllm(), &over), (None, None, Some(1), by_field, mixed));
+    }
+
+    #[test]
+    fn markers_in_the_content_are_the_last_means_and_without_any_nothing_is_known() {
+        let usage = |n: u32| json!({ "usage": { "prompt_tokens": 3, "completion_tokens": n } });
+        let vllm = || Box::new(VllmDialect { drafts_every_step: true });
+        let texts = ["<|chan", "nel>thought\nhm<chan", "nel|>", "Yes"];
+        let deltas: Vec<_> =
+            texts.iter().zip(1..).map(|(text, n)| (json!({ "content": text }), usage(n))).collect();
+        let by_text = Some(SplitSource::TextMarkers);
+        assert_eq!(split_of(vllm(), &deltas), (Some(3), Some(1), Some(3), by_text, None));
+        let unmarked = Some(SplitUnknown::NothingMarks);
+        assert_eq!(split_of(vllm(), &deltas[3..]), (None, None, None, None, unmarked));
+    }
 
     #[test]
     fn error_bodies_give_their_message() {

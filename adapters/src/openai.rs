@@ -164,6 +164,7 @@ pub(crate) fn parse(data: &str) -> Result<Chunk<'_>, StackError> {
     chunk.emitted = usage.and_then(|usage| usage.output_tokens);
     chunk.ids = choice.token_ids;
     chunk.text = choice.delta.reasoning_content.or(choice.delta.reasoning).unwrap_or_default();
+    chunk.thought_bytes = chunk.text.len();
     chunk.text.push_str(&choice.delta.content.or(choice.text).unwrap_or_default());
     chunk.finish = match choice.finish_reason.as_deref() {
         None => None,

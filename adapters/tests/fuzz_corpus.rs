@@ -52,13 +52,17 @@ fn the_answer_corpus_reads_as_its_names_say() {
             StreamEvent::Tokens { count, text, token_ids, .. } => {
                 Some(format!("{count:?} {text} {token_ids:?}"))
             }
-            StreamEvent::Opened { .. } | StreamEvent::Finished { .. } => None,
+            StreamEvent::Finished { split, .. } => Some(format!(
+                "{:?} {:?} {:?} {:?}",
+                split.thinking_tokens, split.answer_tokens, split.source, split.unknown
+            )),
+            StreamEvent::Opened { .. } => None,
         });
         let texts: Vec<_> = texts.collect();
         let finished = matches!(events.last(), Some(StreamEvent::Finished { .. }));
         (finished, texts, error.map(|error| error.to_string()))
     };
-    replay("openai", 16, |name, bytes| {
+    replay("openai", 19, |name, bytes| {
         let [dialect, size, body @ ..] = bytes else { return (false, "empty".to_owned()) };
         let whole = read(*dialect, body, body.len().max(1));
         assert_eq!(read(*dialect, body, usize::from(*size).max(1)), whole, "{name}");

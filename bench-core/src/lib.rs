@@ -52,4 +52,5 @@ pub mod stats;
 pub mod sweep;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod thinking;
 pub mod truth;

@@ -12,6 +12,7 @@ use crate::load::Shard;
 use crate::noise::NoiseFloor;
 use crate::preset::{Preset, SpecDecode, StackKind};
 use crate::stack::{Death, FailureKind, FinishReason, Readback, SpecCounts, StackInfo, Usage};
+use crate::thinking::TokenSplit;
 
 /// Version of both documents, raised when a field changes its meaning.
 pub const RECORD_SCHEMA: u32 = 1;
@@ -197,6 +198,10 @@ pub struct RequestRecord {
     /// What the answer says of itself; `None` where it did not finish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readback: Option<Readback>,
+    /// Thinking and answer tokens; `None` where the request did not finish, and in rows written before they were told
+    /// apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<TokenSplit>,
     /// The process that answered is not the one that answered before, and we did not restart it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restarted_in_silence: bool,

@@ -13,6 +13,7 @@ use crate::prompt_set::PromptSet;
 use crate::record::HostInfo;
 use crate::stats::Metric;
 use crate::sweep::Sweep;
+use crate::thinking::SplitSource;
 use crate::truth::TruthCheck;
 
 /// Version of `report.json`.
@@ -172,6 +173,9 @@ pub struct ArmReport {
     /// not tell its tokens.
     #[serde(default)]
     pub inter_token: Option<Gaps>,
+    /// Thinking and answer apart; `None` in reports of runs that did not tell them apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<ThinkingReport>,
     /// Output tokens of completed requests.
     pub output_tokens: Option<u64>,
     /// Prompt tokens of completed requests.
@@ -224,6 +228,40 @@ pub struct ArmReport {
     /// What its KV cache costs in quality against f16, or why that is not known; `None` for caches that lose nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_quality: Option<KvQualityOutcome>,
+}
+
+/// Thinking and answer tokens of an arm's completed requests. Counts of speculation stay of all tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThinkingReport {
+    /// Requests whose tokens are told apart.
+    pub split_requests: u64,
+    /// Requests whose tokens are not.
+    pub unsplit_requests: u64,
+    /// Tokens of thoughts, markers included; `None` unless every request tells.
+    pub thinking_tokens: Option<u64>,
+    /// All other tokens; `None` unless every request tells.
+    pub answer_tokens: Option<u64>,
+    /// Median time to the first chunk with a token of the answer, milliseconds, over requests that came to one. `None`
+    /// where some request does not tell.
+    pub first_answer_ms: Option<Estimate>,
+    /// Requests that ended inside their thought.
+    pub without_answer: u64,
+    /// By which means, each once.
+    pub split_by: Vec<SplitSource>,
+}
+
+impl ThinkingReport {
+    /// Whether there is more to show than that nothing was thought, or that nobody tells.
+    #[must_use]
+    pub fn has_thoughts(&self) -> bool {
+        !self.split_by.is_empty() && self.thinking_tokens != Some(0)
+    }
+
+    /// By which means it was told, in words.
+    #[must_use]
+    pub fn split_by_words(&self) -> String {
+        self.split_by.iter().map(|source| source.words()).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The best of a comparison, by decode throughput: what an "up to" would be.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::preset::{PromptSpec, Route, SamplingParams, StackKind};
+use crate::thinking::Split;
 
 /// The events of one request.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<StreamEvent, StackError>> + Send>>;
@@ -157,6 +158,8 @@ pub enum StreamEvent {
         stack_timings: Option<serde_json::Value>,
         /// What the answer says of itself.
         readback: Readback,
+        /// Thinking and answer, as far as they are told apart.
+        split: Split<Instant>,
     },
 }
 

@@ -34,6 +34,8 @@ pub enum RuleId {
     OneAnswerer,
     /// No two sources dispute a token count.
     CountsUndisputed,
+    /// Thinking tokens are told from answer tokens.
+    ThinkingApart,
     /// The client was not what was measured.
     ClientValid,
     /// Nobody else used the machine.
@@ -134,7 +136,7 @@ pub const MOST_MEMORY_STALL: f64 = 0.01;
 use Consequence::{SetsAside, Told};
 
 /// All rules, in the order of a report.
-pub const RULES: [Rule; 15] = [
+pub const RULES: [Rule; 16] = [
     Rule {
         id: RuleId::PromptsEqual,
         claim: "Every arm was asked the preset's prompts, letter by letter.",
@@ -259,6 +261,18 @@ pub const RULES: [Rule; 15] = [
         open: "unknown before the first completed request",
         consequence: SetsAside,
         why: "Several tokens share a chunk under speculation: counting chunks made peak throughput 2.5 times too low.",
+    },
+    Rule {
+        id: RuleId::ThinkingApart,
+        claim: "Thinking tokens and answer tokens are told apart in every request, and make up its output.",
+        evidence: "Ids of marker tokens (`<|channel>`, `<think>`), else the server's field (`reasoning_content`, \
+                   `reasoning`), else markers in the text; which of them is said.",
+        broken: "thinking and answer tokens of some request do not add up to its output",
+        open: "unknown where no marker token, no field and no marker in the text tells, or where one chunk held the end of \
+               the thought and the beginning of the answer",
+        consequence: Told,
+        why: "A reader waits for the answer, and a time to first token that waits for the first field `content` was seen \
+              6 s too long; thinking and answer are drafted unequally well.",
     },
     Rule {
         id: RuleId::ClientValid,

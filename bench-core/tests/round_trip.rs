@@ -20,6 +20,7 @@ use bench_core::run_dir::{parse_manifest, preset_sha256};
 use bench_core::stack::{
     Death, FailureKind, FinishReason, Readback, SpecCounts, SpecSource, StackInfo, Usage,
 };
+use bench_core::thinking::{Split, SplitSource, SplitUnknown, TokenSplit};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -116,18 +117,39 @@ fn readback() -> impl Strategy<Value = Readback> {
         .prop_map(|(model, fingerprint, sampling_changed)| Readback { model, fingerprint, sampling_changed })
 }
 
+fn split() -> impl Strategy<Value = TokenSplit> {
+    let source = prop_oneof![
+        Just(SplitSource::TokenIds),
+        Just(SplitSource::ServerField),
+        Just(SplitSource::TextMarkers)
+    ];
+    let unknown = prop_oneof![
+        Just(SplitUnknown::NothingMarks),
+        Just(SplitUnknown::MixedChunk),
+        Just(SplitUnknown::Uncounted)
+    ];
+    let counts = (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u64>>());
+    (counts, option::of(source), option::of(unknown)).prop_map(|(counts, source, unknown)| Split {
+        thinking_tokens: counts.0,
+        answer_tokens: counts.1,
+        first_answer: counts.2,
+        source,
+        unknown,
+    })
+}
+
 fn record() -> impl Strategy<Value = RequestRecord> {
     let phase = prop_oneof![Just(Phase::Setup), Just(Phase::Warmup), Just(Phase::Measured)];
     let names = (any::<String>(), any::<String>(), any::<String>(), any::<String>(), any::<String>());
     let usage = (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u32>>());
     let numbers = (phase, any::<u32>(), any::<u64>(), any::<u64>(), usage);
     let told = (option::of(spec_counts()), option::of(vec(any::<u32>(), 0..5)), any::<String>());
-    let told = (told, option::of(spec_counts()), option::of(readback()), any::<bool>());
+    let told = (told, option::of(spec_counts()), option::of(readback()), option::of(split()), any::<bool>());
     (names, numbers, outcome(), timing(), output(), told, option::of(stack_timings())).prop_map(
         |(names, numbers, outcome, timing, output, told, stack_timings)| {
             let (run_id, arm, prompt_id, category, prompt_sha256) = names;
             let (phase, block, request_index, sent_unix_ms, usage) = numbers;
-            let ((spec, token_ids, text), spec_disputed, readback, restarted_in_silence) = told;
+            let ((spec, token_ids, text), spec_disputed, readback, split, restarted_in_silence) = told;
             let usage = Usage { prompt_tokens: usage.0, cached_tokens: usage.1, output_tokens: usage.2 };
             RequestRecord {
                 schema: RECORD_SCHEMA,
@@ -148,6 +170,7 @@ fn record() -> impl Strategy<Value = RequestRecord> {
                 spec,
                 spec_disputed,
                 readback,
+                split,
                 restarted_in_silence,
                 token_ids,
                 text,

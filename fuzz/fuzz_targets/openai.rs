@@ -36,11 +36,13 @@ fn show(event: &StreamEvent) -> String {
             assert!(!text.is_empty() || count.is_some_and(|count| count > 0), "a chunk carries output");
             format!("{count:?} {text:?} {token_ids:?}")
         }
-        StreamEvent::Finished { reason, usage, spec, stack_timings, readback, .. } => {
+        StreamEvent::Finished { reason, usage, spec, stack_timings, readback, split, .. } => {
+            assert_eq!(split.unknown.is_some(), split.thinking_tokens.zip(split.answer_tokens).is_none());
             if let Some(spec) = spec {
                 assert!(spec.accepted <= spec.drafted, "{spec:?}");
             }
-            format!("{reason:?} {usage:?} {spec:?} {stack_timings:?} {readback:?}")
+            let split = (split.thinking_tokens, split.answer_tokens, split.source, split.unknown);
+            format!("{reason:?} {usage:?} {spec:?} {stack_timings:?} {readback:?} {split:?}")
         }
     }
 }

@@ -68,8 +68,7 @@ impl Charts {
 /// All charts of a report.
 pub(crate) fn charts(report: &Report) -> Charts {
     let mut charts = Charts::default();
-    let table =
-        html! { (tables::throughput(report)) (tables::gaps(report)) (tables::category_speed(report)) };
+    let table = html! { (tables::throughput(report)) (tables::gaps(report)) (tables::thinking(report)) (tables::category_speed(report)) };
     charts.add("throughput", Picture::Rows(throughput(report)), table);
     let within: Vec<_> = within_stack(report).map(|(_, comparison)| comparison).collect();
     let compared =

@@ -37,6 +37,23 @@ pub(crate) fn gaps(report: &Report) -> Markup {
     } }
 }
 
+/// Thinking and answer apart; nothing where nothing was thought, or nobody tells.
+pub(crate) fn thinking(report: &Report) -> Markup {
+    let told = || report.arms.iter().filter_map(|arm| Some((arm, arm.thinking.as_ref()?)));
+    html! { @if told().any(|(_, thinking)| thinking.has_thoughts()) {
+        table {
+            thead { tr { th { "arm" } th.n { "thinking tokens" } th.n { "answer tokens" } th.n { "first answer token, ms" } th.n { "no answer" } th.n { "not told" } th { "told by" } } }
+            tbody { @for (arm, thinking) in told() { tr {
+                th scope="row" { (arm.label) }
+                td.n { (count(thinking.thinking_tokens)) } td.n { (count(thinking.answer_tokens)) }
+                td.n { (estimate(thinking.first_answer_ms)) }
+                td.n { (thinking.without_answer) } td.n { (thinking.unsplit_requests) }
+                td { (thinking.split_by_words()) }
+            } } }
+        }
+    } }
+}
+
 pub(crate) fn comparisons(report: &Report, comparisons: Vec<&Comparison>) -> Markup {
     html! {
         table {

@@ -29,6 +29,7 @@ use crate::samples::{
 use crate::served::served;
 use crate::surroundings::{all_readings, around_arm, run_environments};
 use crate::sweeps::sweeps;
+use crate::thinking::thinking;
 use crate::totals::{Totals, totals};
 use crate::truth::{Facts, Finding, findings};
 use crate::validity::invalid_reasons;
@@ -131,6 +132,7 @@ fn arm_report(
         }),
         inter_chunk: chunk_gaps.as_ref().map(|spread| spread.gaps),
         inter_token: token_gaps.as_ref().map(|spread| spread.gaps),
+        thinking: thinking(&prompts, &rows, config),
         output_tokens: totals.output_tokens,
         prompt_tokens: totals.prompt_tokens,
         drafted: totals.drafted,

@@ -35,6 +35,7 @@ mod surroundings;
 mod sweep_table;
 mod sweeps;
 mod tables;
+mod thinking;
 mod totals;
 mod truth;
 mod truth_table;

@@ -44,6 +44,7 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     write_sweeps(text, report)?;
     write_loads(text, report)?;
     write_gaps(text, report)?;
+    write_thinking(text, report)?;
     write_tests(text, report)?;
     write_audits(text, report)?;
     write_kv_quality(text, report)?;
@@ -115,6 +116,35 @@ fn write_gaps(text: &mut String, report: &Report) -> std::fmt::Result {
             cell(token, |gaps| gaps.mean_ms),
         ];
         writeln!(text, "| `{}` | {} |", arm.label, cells.join(" | "))?;
+    }
+    Ok(())
+}
+
+/// Thinking and answer apart, where something was thought.
+fn write_thinking(text: &mut String, report: &Report) -> std::fmt::Result {
+    let told = report.arms.iter().filter_map(|arm| Some((arm, arm.thinking.as_ref()?)));
+    let told: Vec<_> = told.collect();
+    if !told.iter().any(|(_, thinking)| thinking.has_thoughts()) {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\n| arm | thinking tokens | answer tokens | first answer token ms | no answer | not told | told by |"
+    )?;
+    writeln!(text, "|---|--:|--:|--:|--:|--:|---|")?;
+    for (arm, thinking) in told {
+        let count = |count: Option<u64>| count.map_or_else(unknown, |count| count.to_string());
+        writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} | {} | {} |",
+            arm.label,
+            count(thinking.thinking_tokens),
+            count(thinking.answer_tokens),
+            cell(thinking.first_answer_ms, 1),
+            thinking.without_answer,
+            thinking.unsplit_requests,
+            thinking.split_by_words(),
+        )?;
     }
     Ok(())
 }

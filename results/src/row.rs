@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bench_core::explanation::ROUND_TIMES;
 use bench_core::record::{Arrival, DecodeSpan, Outcome, OutputCount, Phase, Place, RequestRecord, Timing};
 use bench_core::stack::{Readback, SpecCounts, Usage};
+use bench_core::thinking::TokenSplit;
 use sha2::{Digest, Sha256};
 
 use crate::answer::AnswerPlace;
@@ -41,6 +42,7 @@ pub(crate) struct Row {
     pub(crate) spec: Option<Box<SpecCounts>>,
     pub(crate) spec_disputed: Option<Box<SpecCounts>>,
     pub(crate) readback: Option<Arc<Readback>>,
+    pub(crate) split: Option<Box<TokenSplit>>,
     pub(crate) restarted_in_silence: bool,
     pub(crate) digest: AnswerDigest,
     /// Whether the stack told the times of its rounds.
@@ -149,6 +151,7 @@ impl Row {
             spec: record.spec.map(Box::new),
             spec_disputed: record.spec_disputed.map(Box::new),
             readback: record.readback.map(|readback| shared.readback(readback)),
+            split: record.split.map(Box::new),
             restarted_in_silence: record.restarted_in_silence,
             digest,
             has_rounds,

@@ -262,7 +262,7 @@ fn energy_is_told_where_the_gpu_is_the_arms() {
 /// What is planted, the rule that has to fire on the speculating arm, a part of its evidence, whether it sets aside.
 type Planted = (fn(&mut Run), RuleId, &'static str, bool);
 
-const FAULTS: [Planted; 21] = [
+const FAULTS: [Planted; 22] = [
     (
         |run| run.manifest.client.as_mut().unwrap().passes[1].late.p50_ns = 50_000_000,
         RuleId::ClientValid,
@@ -325,6 +325,12 @@ const FAULTS: [Planted; 21] = [
         RuleId::SamplingInForce,
         "in 1 of 12 requests (temperature 0.7 instead of 0)",
         true,
+    ),
+    (
+        |run| run.first().split.as_mut().unwrap().thinking_tokens = Some(1),
+        RuleId::ThinkingApart,
+        "thinking and answer tokens are not the output in 1 of 12 requests",
+        false,
     ),
     (|run| info(run).kv_type = Some("q8_0".to_owned()), RuleId::ConfigurationInForce, "q8_0", true),
     (|run| info(run).device = Some("cpu".to_owned()), RuleId::ConfigurationInForce, "run on cpu", true),

@@ -89,6 +89,7 @@ impl LlamaDialect {
         let settings = json.generation_settings;
         Ok(Chunk {
             text: json.content,
+            thought_bytes: 0,
             ids: json.tokens,
             emitted: json.tokens_predicted.or(counts.predicted_n),
             last: finish.is_some(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bench_core::preset::{self, SpecDecode, StackKind};
 use bench_core::stack::{DRAFT_HEAD_DETAIL, Prompt, STEP_BYTES_DETAIL, StackError, StackInfo};
+use bench_core::thinking::{MarkerIds, Splitter};
 use bench_engine::kv_cache::KvType;
 use bench_engine::kv_cache::turbo::TurboType;
 use bench_engine::model::DraftHead;
@@ -156,6 +157,11 @@ pub(super) struct Text {
 impl Decode for Text {
     fn decode(&mut self, ids: &[u32]) -> String {
         ids.iter().map(|&id| self.decoder.push(&self.tokenizer, id)).collect()
+    }
+
+    fn splitter(&self, prompt: &[u32]) -> Splitter {
+        let markers = MarkerIds::of_vocabulary(|text| self.tokenizer.token_id(text));
+        Splitter::after_prompt(markers, prompt)
     }
 
     fn rest(&mut self) -> String {

@@ -18,6 +18,7 @@ use bench_core::stack::{
     CounterReading, EventStream, FinishReason, GenerateRequest, Prompt, Readback, Revival, SpecCounts,
     SpecSource, Stack, StackError, StackInfo, StreamEvent, TOP2_MARGINS, Usage,
 };
+use bench_core::thinking::Splitter;
 use bench_engine::EngineError;
 use bench_engine::spec::generation::{Finish, GenerateParams, GenerateSummary, SpecTotals, StepEvent};
 use bench_engine::spec::sampler::SamplingParams;
@@ -51,6 +52,9 @@ trait Generate {
 trait Decode {
     /// The text that these ids complete, after the ids decoded before.
     fn decode(&mut self, ids: &[u32]) -> String;
+
+    /// Splitter of an answer to a prompt of these ids.
+    fn splitter(&self, prompt: &[u32]) -> Splitter;
 
     /// Text that was held back because it ended inside a character; what follows is a new text.
     fn rest(&mut self) -> String;
@@ -163,8 +167,10 @@ fn answer(
     let prompt = generator.encode(&request.prompt)?;
     // A generation that was cut short may have left half a character behind.
     drop(decoder.rest());
-    let send = |at, ids: &[u32], text| {
+    let mut split = decoder.splitter(&prompt);
+    let mut send = |at, ids: &[u32], text: String| {
         let count = u32::try_from(ids.len()).ok();
+        split.push(at, count, Some(ids), &text, 0);
         let event = StreamEvent::Tokens { at, count, text, token_ids: Some(ids.to_vec()) };
         if events.blocking_send(Ok(event)).is_ok() {
             ControlFlow::Continue(())
@@ -197,7 +203,8 @@ fn answer(
     };
     let stack_timings = Some(timings(&summary, &rounds.times));
     let (spec, readback) = (spec_counts(summary.totals), Readback::default());
-    Ok(Some(StreamEvent::Finished { at, reason, usage, spec, stack_timings, readback }))
+    let split = split.finish();
+    Ok(Some(StreamEvent::Finished { at, reason, usage, spec, stack_timings, readback, split }))
 }
 
 fn params(request: &GenerateRequest) -> Result<GenerateParams, StackError> {

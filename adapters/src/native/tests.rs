@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bench_core::stack::FailureKind;
 use bench_core::testing::stack_info;
+use bench_core::thinking::{MarkerIds, SplitSource};
 use futures_util::StreamExt;
 
 use super::*;
@@ -89,6 +90,16 @@ impl Decode for LateText {
         std::mem::replace(&mut self.held, text)
     }
 
+    fn splitter(&self, prompt: &[u32]) -> Splitter {
+        // Tokens 1 and 2 begin and end a thought.
+        let id = |text: &str| match text {
+            "<think>" => Some(1),
+            "</think>" => Some(2),
+            _ => None,
+        };
+        Splitter::after_prompt(MarkerIds::of_vocabulary(id), prompt)
+    }
+
     fn rest(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
@@ -134,6 +145,7 @@ async fn a_request_is_opened_answered_in_rounds_and_finished_with_its_counts() {
             spec: Some(spec),
             stack_timings,
             readback: _,
+            split,
         },
     ] = &events[..]
     else {
@@ -144,6 +156,9 @@ async fn a_request_is_opened_answered_in_rounds_and_finished_with_its_counts() {
     assert_eq!((usage.prompt_tokens, usage.cached_tokens, usage.output_tokens), (Some(3), Some(0), Some(4)));
     assert_eq!((spec.drafted, spec.accepted, spec.verify_steps), (6, 2, Some(2)));
     assert_eq!(spec.source, SpecSource::Engine);
+    // Tokens 0 and 3 answer, 1 and 2 are the markers: the split lies inside both rounds.
+    assert_eq!((split.thinking_tokens, split.answer_tokens), (Some(2), Some(2)));
+    assert_eq!((split.first_answer, split.source), (Some(*first), Some(SplitSource::TokenIds)));
     assert_eq!(stack_timings.as_ref().unwrap()["verify_ns"], 3);
     let rounds = RoundTimes::read(stack_timings.as_ref().unwrap()).unwrap().unwrap();
     // The first tokens are the prefill's; the second ones are the only round, from stamp to stamp.

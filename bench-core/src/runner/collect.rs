@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::clock::elapsed_ns;
 use crate::record::{Chunk, CountSource, OutputCount, Timing};
 use crate::stack::{FinishReason, Readback, SpecCounts, StackError, StreamEvent, Usage};
+use crate::thinking::{Split, TokenSplit};
 
 /// The fold of one request's events.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ struct Finish {
     spec: Option<SpecCounts>,
     stack_timings: Option<serde_json::Value>,
     readback: Readback,
+    split: Split<Instant>,
 }
 
 /// What a request came to, before it is a row.
@@ -54,6 +56,8 @@ pub struct Collected {
     pub stack_timings: Option<serde_json::Value>,
     /// What the answer says of itself; `None` if it did not finish.
     pub readback: Option<Readback>,
+    /// Thinking and answer tokens; `None` if it did not finish.
+    pub split: Option<TokenSplit>,
 }
 
 impl Collector {
@@ -99,9 +103,9 @@ impl Collector {
                 let at_ns = self.stamp(at)?;
                 self.push_tokens(at_ns, count, &text, token_ids);
             }
-            StreamEvent::Finished { at, reason, usage, spec, stack_timings, readback } => {
+            StreamEvent::Finished { at, reason, usage, spec, stack_timings, readback, split } => {
                 self.stamp(at)?;
-                self.finish = Some(Finish { at, reason, usage, spec, stack_timings, readback });
+                self.finish = Some(Finish { at, reason, usage, spec, stack_timings, readback, split });
             }
         }
         Ok(())
@@ -133,12 +137,14 @@ impl Collector {
             text: self.text,
             stack_timings: None,
             readback: None,
+            split: None,
         };
         if let Some(finish) = self.finish {
             collected.reason = Some(finish.reason);
             collected.spec = finish.spec;
             collected.stack_timings = finish.stack_timings;
             collected.readback = Some(finish.readback);
+            collected.split = Some(finish.split.map(|at| elapsed_ns(self.sent, at)));
         }
         collected
     }
@@ -212,6 +218,7 @@ mod tests {
             spec: None,
             stack_timings: None,
             readback: Readback::default(),
+            split: Split::untold(),
         }
     }
 

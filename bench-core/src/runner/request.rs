@@ -219,6 +219,7 @@ impl Identity {
             spec: collected.spec,
             spec_disputed: None,
             readback: collected.readback,
+            split: collected.split,
             restarted_in_silence: false,
             token_ids: collected.token_ids,
             text: collected.text,
@@ -261,5 +262,6 @@ fn nothing() -> Collected {
         text: String::new(),
         stack_timings: None,
         readback: None,
+        split: None,
     }
 }

@@ -18,6 +18,7 @@ use crate::record::{
 };
 use crate::run_dir::prompt_sha256;
 use crate::stack::{FinishReason, GenerateRequest, Prompt, StackInfo, Usage};
+use crate::thinking::{SplitSource, TokenSplit};
 
 /// Two prompts, one block, one variant, greedy, one request at a time, no warm-up, a deadline of one second.
 #[must_use]
@@ -125,6 +126,13 @@ pub fn record(arm: &str, block: u32, request_index: u64) -> RequestRecord {
         spec: None,
         spec_disputed: None,
         readback: None,
+        split: Some(TokenSplit {
+            thinking_tokens: Some(0),
+            answer_tokens: Some(4),
+            first_answer: Some(250_000_000),
+            source: Some(SplitSource::TokenIds),
+            unknown: None,
+        }),
         restarted_in_silence: false,
         token_ids: Some(vec![1, 2, 3, 4]),
         text: "abcd".to_owned(),

@@ -14,6 +14,7 @@ use crate::stack::{
     CounterReading, EventStream, FinishReason, GenerateRequest, Readback, Revival, SpecCounts, Stack,
     StackError, StackInfo, StreamEvent, Usage,
 };
+use crate::thinking::Split;
 
 /// One step of a script.
 #[derive(Debug, Clone)]
@@ -272,6 +273,7 @@ fn play(steps: Vec<Step>, alive: Alive) -> EventStream {
                     spec,
                     stack_timings: None,
                     readback: Readback::default(),
+                    split: Split::untold(),
                 }),
                 Step::Fail(error) => Err(error),
             };

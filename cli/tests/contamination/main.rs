@@ -210,6 +210,12 @@ fn contaminations() -> Vec<Planted> {
         planted("a server that counts nothing", RuleId::CountsUndisputed, |bench| {
             bench.run("counts", &bench.server(Fault::CountsNothing), &[])
         }),
+        planted("a row whose thinking tokens were counted twice", RuleId::ThinkingApart, |bench| {
+            bench.forged("thinking", |row| {
+                row["split"] = serde_json::json!({ "thinking_tokens": 3, "answer_tokens": row["output"]["tokens"],
+                    "first_answer_ns": null, "source": "server_field" });
+            })
+        }),
         Planted {
             arm: NATIVE,
             part: Some("others used"),

@@ -119,6 +119,12 @@ impl Tokenizer {
         self.eog.binary_search(&id).is_ok()
     }
 
+    /// The token of exactly this text.
+    #[must_use]
+    pub fn token_id(&self, text: &str) -> Option<u32> {
+        self.ids.get(text).copied()
+    }
+
     /// A token's text as the vocabulary has it (U+2581 for spaces).
     #[must_use]
     pub fn token_text(&self, id: u32) -> Option<&str> {

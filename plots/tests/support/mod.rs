@@ -42,6 +42,7 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         tpot_ms: Some(estimate(1000.0 / tokens_per_s)),
         inter_chunk: Some(Gaps { count: 7680, mean_ms: 31.4, p50_ms: 30.25, p99_ms: 110.5, max_ms: 140.0 }),
         inter_token: None,
+        thinking: None,
         output_tokens: Some(7680),
         prompt_tokens: Some(2400),
         drafted: counted.map(|()| 9000),

@@ -213,6 +213,7 @@ fn arm(stack: StackKind, label: String) -> ArmReport {
         tpot_ms: None,
         inter_chunk: None,
         inter_token: None,
+        thinking: None,
         output_tokens: None,
         prompt_tokens: None,
         drafted: None,

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use crate::row::Row;
 use bench_core::effective::{Asked, configuration_differences, file_differences};
 use bench_core::preset::StackKind;
+use bench_core::thinking::{SplitSource, SplitUnknown, TokenSplit};
 use bench_core::truth::RuleId;
 
 use super::{Facts, Finding, in_requests};
+use crate::thinking::{reasons, sources};
 
 const NOTHING: &str = "no request completed";
 
@@ -168,6 +170,40 @@ pub(super) fn counts_undisputed(facts: &Facts<'_>) -> Finding {
     Finding::broken_or(rule, words, || match all {
         0 => Finding::unknown(rule, NOTHING),
         _ => Finding::held(rule, format!("no source contradicts another in {all} requests")),
+    })
+}
+
+pub(super) fn thinking_apart(facts: &Facts<'_>) -> Finding {
+    let rule = RuleId::ThinkingApart;
+    let (rows, all) = (&facts.completed, facts.completed.len());
+    let splits: Vec<_> = rows.iter().filter_map(|row| row.split.as_deref().copied()).collect();
+    let adds_up = |row: &&&Row| {
+        let Some(split) = row.split.as_deref() else { return true };
+        let parts = split.thinking_tokens.zip(split.answer_tokens);
+        parts.is_none_or(|(thinking, answer)| thinking.checked_add(answer) == row.output.tokens)
+    };
+    let odd = all - rows.iter().filter(adds_up).count();
+    let words = in_requests(odd, all, "thinking and answer tokens are not the output");
+    Finding::broken_or(rule, words.into_iter().collect(), || {
+        let untold = all - splits.iter().filter(|split| split.unknown.is_none()).count();
+        let sum =
+            |of: fn(&TokenSplit) -> Option<u32>| splits.iter().filter_map(of).map(u64::from).sum::<u64>();
+        let by: Vec<_> = sources(&splits).into_iter().map(SplitSource::words).collect();
+        let by = by.join(" and by ");
+        match (all, untold) {
+            (0, _) => Finding::unknown(rule, NOTHING),
+            (_, 0) => {
+                let (thinking, answer) =
+                    (sum(|split| split.thinking_tokens), sum(|split| split.answer_tokens));
+                let counts = format!("{thinking} thinking and {answer} answer tokens in {all} requests");
+                Finding::held(rule, format!("{counts}, by {by}"))
+            }
+            (_, untold) => {
+                let why: Vec<_> = reasons(&splits).into_iter().map(SplitUnknown::words).collect();
+                let why = if why.is_empty() { "rows do not say".to_owned() } else { why.join("; ") };
+                Finding::unknown(rule, format!("not told in {untold} of {all} requests: {why}"))
+            }
+        }
     })
 }
 

@@ -93,6 +93,7 @@ pub(crate) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         answers::model_file(facts),
         answers::one_answerer(facts),
         answers::counts_undisputed(facts),
+        answers::thinking_apart(facts),
         machine::client_valid(facts),
         machine::environment_quiet(facts),
         machine::gpu_undisturbed(facts),
