@@ -1,6 +1,6 @@
 //! One streaming request: response head, events, end.
 //!
-//! Invariant: a stamp is taken when the bytes are read and before they are looked at; all events of one read
+//! Invariant: a stamp is that of the bytes, when they arrived, and is taken before they are looked at; all events of one read
 //! share it. The end is a success only if the server said so (`stop: true`, a `finish_reason`), whatever the status
 //! and however tidily the connection closed. Dropping the stream closes the connection, which cancels the request.
 

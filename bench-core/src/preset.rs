@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
 use crate::load::Load;
 use crate::stats::Metric;
 
@@ -597,6 +598,10 @@ pub struct RunParams {
     /// The same for the time to first token.
     #[serde(default = "default_ttft_margin", skip_serializing_if = "is_default_ttft_margin")]
     pub ttft_margin: f64,
+    /// Positions at most on which the quality of a lossy KV cache is measured against f16, after the requests; 0: not at
+    /// all (see [`crate::kv_quality`]).
+    #[serde(default = "default_kv_quality_tokens", skip_serializing_if = "is_default_kv_quality_tokens")]
+    pub kv_quality_tokens: u32,
 }
 
 impl RunParams {
@@ -683,6 +688,15 @@ fn is_default_throughput_margin(margin: &f64) -> bool {
 
 fn default_ttft_margin() -> f64 {
     DEFAULT_TTFT_MARGIN
+}
+
+fn default_kv_quality_tokens() -> u32 {
+    DEFAULT_KV_QUALITY_TOKENS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+fn is_default_kv_quality_tokens(tokens: &u32) -> bool {
+    *tokens == DEFAULT_KV_QUALITY_TOKENS
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]

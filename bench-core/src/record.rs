@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bandwidth::MemoryBandwidth;
 use crate::client::ClientRecord;
+use crate::kv_quality::KvQualityOutcome;
 use crate::load::Shard;
 use crate::noise::NoiseFloor;
 use crate::preset::{Preset, SpecDecode, StackKind};
@@ -112,6 +113,10 @@ pub struct ArmManifest {
     /// that asked the same of a stack.
     #[serde(default)]
     pub config_sha256: Option<String>,
+    /// What its KV cache costs in quality, where that is lossy. `None` for other caches, while running, and in manifests
+    /// written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_quality: Option<KvQualityOutcome>,
 }
 
 /// What became of an arm before its first request.

@@ -15,7 +15,7 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::preset::{SamplingParams, StackKind};
+use crate::preset::{PromptSpec, Route, SamplingParams, StackKind};
 
 /// The events of one request.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<StreamEvent, StackError>> + Send>>;
@@ -113,6 +113,17 @@ pub enum Prompt {
     },
 }
 
+impl Prompt {
+    /// A preset's prompt as a request carries it.
+    #[must_use]
+    pub fn of(prompt: &PromptSpec, route: Route) -> Self {
+        match route {
+            Route::Completion | Route::OpenAiCompletion => Self::Text(prompt.text.clone()),
+            Route::Chat => Self::Chat { system: prompt.system.clone(), user: prompt.text.clone() },
+        }
+    }
+}
+
 /// Something that happened in a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamEvent {
@@ -123,7 +134,7 @@ pub enum StreamEvent {
     },
     /// One chunk arrived that carries output. Several tokens may share one chunk.
     Tokens {
-        /// When the chunk was read.
+        /// When the chunk arrived.
         at: Instant,
         /// Tokens in it, where the stack tells.
         count: Option<u32>,

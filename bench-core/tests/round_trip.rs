@@ -275,6 +275,7 @@ fn preset() -> impl Strategy<Value = Preset> {
                 max_looks,
                 throughput_margin: margin,
                 ttft_margin: margin,
+                kv_quality_tokens: max_restarts,
                 load: Load::Closed,
                 sweep_concurrency: Vec::new(),
             }
@@ -329,6 +330,7 @@ fn arm() -> impl Strategy<Value = ArmManifest> {
             status,
             info: Some(info),
             config_sha256: None,
+            kv_quality: None,
             concurrency: None,
         }
     })

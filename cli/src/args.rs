@@ -287,7 +287,7 @@ pub(crate) struct ServeArgs {
     /// Most tokens of a sequence, prompt and output
     #[arg(long, value_name = "TOKENS", default_value = "4096")]
     pub(crate) context: NonZeroUsize,
-    /// How keys and values are stored: f32 on the CPU only; bf16 and turbo2 to 4 on a GPU only
+    /// How keys and values are stored: bf16 on a GPU only; turbo2 to 4 are made for a GPU and slow on the CPU
     #[arg(long, value_enum, default_value_t = KvTypeArg::F16)]
     pub(crate) kv_type: KvTypeArg,
     /// Where the models run

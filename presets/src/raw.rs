@@ -200,4 +200,5 @@ pub(crate) struct RawRun {
     pub(crate) max_looks: Option<i64>,
     pub(crate) throughput_margin: Option<f64>,
     pub(crate) ttft_margin: Option<f64>,
+    pub(crate) kv_quality_tokens: Option<i64>,
 }

@@ -66,6 +66,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             max_looks: Some(run.max_looks.into()),
             throughput_margin: Some(run.throughput_margin),
             ttft_margin: Some(run.ttft_margin),
+            kv_quality_tokens: Some(run.kv_quality_tokens.into()),
             sweep_concurrency: (!run.sweep_concurrency.is_empty())
                 .then(|| run.sweep_concurrency.iter().map(|n| n.get().into()).collect()),
             ..raw_load(&run.load)

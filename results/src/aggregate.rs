@@ -17,6 +17,7 @@ use crate::error::ResultsError;
 use crate::explanation::explain;
 use crate::frame::{failure, kind_name};
 use crate::gaps::{between_chunks, between_tokens};
+use crate::kv_quality::{kv_quality, warnings};
 use crate::latency::{percentiles, timeline};
 use crate::load::Loaded;
 use crate::row::Row;
@@ -24,6 +25,7 @@ use crate::samples::{
     PromptIndex, accepted_of_drafted, completed_rows, decode_parts, e2e_parts, extra_tokens_a_step, plus_one,
     position_sums,
 };
+use crate::served::served;
 use crate::surroundings::{all_readings, around_arm, run_environments};
 use crate::sweeps::sweeps;
 use crate::totals::{Totals, totals};
@@ -120,6 +122,7 @@ fn arm_report(
         skipped,
         tokens_per_s: ratio(&decode_parts),
         e2e_tokens_per_s: ratio(&e2e_parts),
+        served_tokens_per_s: served(&rows, config),
         ttft_ms: median(&|row| Some(row.timing.first_token_ns? as f64 / 1e6)),
         tpot_ms: median(&|row| {
             row.decode_span().map(|span| span.span_ns as f64 / f64::from(span.tokens) / 1e6)
@@ -147,6 +150,7 @@ fn arm_report(
         environment: surroundings.span.clone(),
         latency: percentiles(&rows, chunk_gaps.as_ref(), token_gaps.as_ref()),
         timeline: timeline(loaded, &rows),
+        kv_quality: kv_quality(loaded, arm),
     }
 }
 
@@ -197,6 +201,7 @@ fn notes(loaded: &Loaded) -> Vec<String> {
         .map(|run| format!("run {} has no end in its manifest: it crashed or is still running", run.run_id))
         .collect();
     notes.extend(loaded.notes.iter().cloned());
+    notes.extend(warnings(loaded));
     notes
 }
 

@@ -208,6 +208,7 @@ fn sending(run: &RunParams) -> RunParams {
         max_looks: 1,
         throughput_margin: 0.0,
         ttft_margin: 0.0,
+        kv_quality_tokens: 0,
         max_restarts: 0,
         min_acceptance: 0.0,
         ..run.clone()

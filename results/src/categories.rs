@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::row::Row;
+use bench_core::record::ArmManifest;
 use bench_core::report::{ArmReport, CategoryReport, PositionReport};
 use bench_core::stack::SpecCounts;
 use bench_core::stats::BootstrapConfig;
 
 use crate::compare::category_ratio;
 use crate::load::Loaded;
+use crate::row::Row;
 use crate::samples::{
     PromptIndex, accepted_of_drafted, completed_rows, decode_parts, extra_tokens_a_step, plus_one,
     position_sums,
@@ -31,8 +32,7 @@ pub(crate) fn categories(
         }
     }
     let completed = completed_rows(loaded, &arm.label);
-    let first = arms.iter().find(|other| other.stack == arm.stack);
-    let baseline = first.filter(|first| first.label != arm.label);
+    let baseline = baseline(loaded, arm).and_then(|label| arms.iter().find(|other| other.label == label));
     let of_category = |name: &str| {
         let rows: Vec<_> = completed.iter().copied().filter(|row| row.category == name).collect();
         let mut category = category(loaded, arm, name, &rows, config)?;
@@ -40,6 +40,14 @@ pub(crate) fn categories(
         Some(category)
     };
     names.into_iter().filter_map(of_category).collect()
+}
+
+/// The first arm of the same stack and, in a sweep, of the same concurrency; `None` for that arm itself.
+fn baseline<'a>(loaded: &'a Loaded, arm: &ArmReport) -> Option<&'a str> {
+    let of = loaded.arms.iter().find(|other| other.label == arm.label)?;
+    let same = |other: &&ArmManifest| other.stack == of.stack && other.concurrency == of.concurrency;
+    let first = loaded.arms.iter().find(same)?;
+    (first.label != arm.label).then_some(first.label.as_str())
 }
 
 fn category(

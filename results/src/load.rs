@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bench_core::environment::{EnvironmentRead, read_environment};
+use bench_core::kv_quality::KvQualityOutcome;
 use bench_core::noise::NoiseFloor;
 use bench_core::record::{ArmManifest, ArmStatus, HostInfo, RequestRecord, RunManifest};
 use bench_core::row_stream::for_each_row;
@@ -231,9 +232,17 @@ fn merge_arms(known: &mut Vec<ArmManifest>, arms: &[ArmManifest]) {
         match known.iter_mut().find(|other| other.label == arm.label) {
             None => known.push(arm.clone()),
             Some(other) if rank(&arm.status) > rank(&other.status) => *other = arm.clone(),
+            // A KV cache whose quality one run measured is not unknown because another was stopped before.
+            Some(other) if !is_measured(other) && is_measured(arm) => {
+                other.kv_quality.clone_from(&arm.kv_quality);
+            }
             Some(_) => {}
         }
     }
+}
+
+fn is_measured(arm: &ArmManifest) -> bool {
+    matches!(arm.kv_quality, Some(KvQualityOutcome::Measured(_)))
 }
 
 /// A failure is shown before a success, and both before an absence.

@@ -12,7 +12,7 @@ use super::request::{Identity, Job, Measured, measure};
 use super::seed::request_seed;
 use super::{Observer, RunEvent, RunPlan, RunSummary, RunnableArm};
 use crate::jsonl::{RowError, RowSink};
-use crate::preset::{Preset, PromptSpec, Route};
+use crate::preset::{Preset, PromptSpec};
 use crate::record::{Arrival, Outcome, Phase, RequestRecord};
 use crate::run_dir::prompt_sha256;
 use crate::stack::{Ahead, GenerateRequest, Prompt, Revival, Stack};
@@ -355,10 +355,7 @@ fn generate_request(preset: &Preset, prompt: &PromptSpec, pass: Pass, slot: u32)
     let mut sampling = preset.sampling.clone();
     sampling.seed = request_seed(sampling.seed, block, slot);
     GenerateRequest {
-        prompt: match preset.serving.route {
-            Route::Completion | Route::OpenAiCompletion => Prompt::Text(prompt.text.clone()),
-            Route::Chat => Prompt::Chat { system: prompt.system.clone(), user: prompt.text.clone() },
-        },
+        prompt: Prompt::of(prompt, preset.serving.route),
         max_tokens: preset.workload.max_tokens.get(),
         ignore_eos: preset.workload.ignore_eos,
         sampling,

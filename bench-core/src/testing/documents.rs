@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use crate::environment::{EnvironmentSample, Moment};
+use crate::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
 use crate::load::Load;
 use crate::preset::{
     DEFAULT_MAX_LOOKS, DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, DEFAULT_THROUGHPUT_MARGIN,
@@ -59,6 +60,7 @@ pub fn preset() -> Preset {
             max_looks: DEFAULT_MAX_LOOKS,
             throughput_margin: DEFAULT_THROUGHPUT_MARGIN,
             ttft_margin: DEFAULT_TTFT_MARGIN,
+            kv_quality_tokens: DEFAULT_KV_QUALITY_TOKENS,
             load: Load::Closed,
             sweep_concurrency: Vec::new(),
         },
@@ -142,6 +144,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         status: ArmStatus::Ready,
         info: Some(stack_info()),
         config_sha256: None,
+        kv_quality: None,
         concurrency: None,
     };
     RunManifest {
