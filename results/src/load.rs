@@ -73,6 +73,8 @@ impl Loaded {
 /// Reads run directories, and directories of the layout that [`crate::export_tables`] writes, and merges all runs in
 /// them.
 ///
+/// The directories have to stay as they are for as long as the result is used: answers are read again from their files.
+///
 /// Fails if nothing is given, if something cannot be read, if a row does not belong to its manifest, and if two runs
 /// differ in preset, machine or version of the suite. All shards of a sharded run are one run; one that is missing or
 /// there twice, and a request that two of them made, are refused.

@@ -120,9 +120,23 @@ fn store(root: &Path, (run, rows): &(RunManifest, Vec<RequestRecord>)) -> PathBu
     root.to_owned()
 }
 
-fn loaded(run: &(RunManifest, Vec<RequestRecord>)) -> Loaded {
+/// A run and its directory, which answers are read from again.
+struct Stored {
+    loaded: Loaded,
+    _dir: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Stored {
+    type Target = Loaded;
+
+    fn deref(&self) -> &Loaded {
+        &self.loaded
+    }
+}
+
+fn loaded(run: &(RunManifest, Vec<RequestRecord>)) -> Stored {
     let dir = tempfile::tempdir().unwrap();
-    load(&[store(&dir.path().join("run"), run)]).unwrap()
+    Stored { loaded: load(&[store(&dir.path().join("run"), run)]).unwrap(), _dir: dir }
 }
 
 fn only(report: &Report) -> &Comparison {
@@ -191,7 +205,7 @@ fn claims_below_the_noise_floor_are_refused_and_those_above_are_not() {
     let other = loaded(&run("a", experiment(), faster_by(20)));
     assert_eq!(noise_floor(&other, &aggregate(&other).unwrap()).unwrap(), None);
     // A floor that became known later counts, too.
-    let later = aggregate(&other.or_noise_floor(Some(floor))).unwrap();
+    let later = aggregate(&other.clone().or_noise_floor(Some(floor))).unwrap();
     assert_eq!(only(&later).verdict, Verdict::NotResolved);
 }
 
