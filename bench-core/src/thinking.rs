@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// How vocabularies write the beginning and the end of a thought: Qwen, DeepSeek and others; Gemma 4; Mistral.
+/// How vocabularies write the beginning and the end of a thought: Qwen and others; Gemma 4; Mistral.
 pub const MARKERS: [(&str, &str); 3] =
     [("<think>", "</think>"), ("<|channel>", "<channel|>"), ("[THINK]", "[/THINK]")];
 
