@@ -177,7 +177,7 @@ impl Decoder {
             spec,
             stack_timings: timings,
             readback,
-            split: self.split.finish(),
+            split: Box::new(self.split.finish()),
         }));
         Ok(())
     }
@@ -226,12 +226,11 @@ mod tests {
     use crate::llama_server::response::LlamaDialect;
     use crate::vllm::VllmDialect;
 
-    /// The split of a stream of chat deltas, event k read k ms after the first: thinking, answer, place of the event with
-    /// the first answer token, means, reason.
-    fn split_of(
-        dialect: Box<dyn Dialect>,
-        deltas: &[(Value, Value)],
-    ) -> (Option<u32>, Option<u32>, Option<usize>, Option<SplitSource>, Option<SplitUnknown>) {
+    /// Thinking, answer, place of the event with the first answer token, means, reason.
+    type Told = (Option<u32>, Option<u32>, Option<usize>, Option<SplitSource>, Option<SplitUnknown>);
+
+    /// The split of a stream of chat deltas, event k read k ms after the first.
+    fn split_of(dialect: Box<dyn Dialect>, deltas: &[(Value, Value)]) -> Told {
         let (start, mut ready) = (Instant::now(), Ready::new());
         let at = |place: usize| start + Duration::from_millis(u64::try_from(place).unwrap());
         let mut decoder = Decoder::new(dialect);
@@ -244,7 +243,7 @@ mod tests {
         decoder.event(&end.to_string(), at(deltas.len()), &mut ready).unwrap();
         decoder.event("[DONE]", at(deltas.len()), &mut ready).unwrap();
         let Some(Ok(StreamEvent::Finished { split, .. })) = ready.pop_back() else { panic!() };
-        let Split { thinking_tokens, answer_tokens, first_answer, source, unknown } = split;
+        let Split { thinking_tokens, answer_tokens, first_answer, source, unknown } = *split;
         let place = first_answer.map(|first| (0..deltas.len()).find(|&place| at(place) == first).unwrap());
         (thinking_tokens, answer_tokens, place, source, unknown)
     }

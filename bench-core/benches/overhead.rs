@@ -23,7 +23,7 @@ fn events(sent: Instant) -> Vec<StreamEvent> {
     let usage = Usage { prompt_tokens: Some(32), cached_tokens: Some(0), output_tokens: Some(TOKENS) };
     let finish = StreamEvent::Finished {
         readback: Readback::default(),
-        split: bench_core::thinking::Split::untold(),
+        split: Box::new(bench_core::thinking::Split::untold()),
         at: at(TOKENS),
         reason: FinishReason::Length,
         usage,

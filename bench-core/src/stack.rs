@@ -158,8 +158,9 @@ pub enum StreamEvent {
         stack_timings: Option<serde_json::Value>,
         /// What the answer says of itself.
         readback: Readback,
-        /// Thinking and answer, as far as they are told apart.
-        split: Split<Instant>,
+        /// Thinking and answer, as far as they are told apart. Apart itself: every event of a stream is moved some times, and
+        /// should not be larger for the last one.
+        split: Box<Split<Instant>>,
     },
 }
 

@@ -203,7 +203,7 @@ fn answer(
     };
     let stack_timings = Some(timings(&summary, &rounds.times));
     let (spec, readback) = (spec_counts(summary.totals), Readback::default());
-    let split = split.finish();
+    let split = Box::new(split.finish());
     Ok(Some(StreamEvent::Finished { at, reason, usage, spec, stack_timings, readback, split }))
 }
 

@@ -105,7 +105,8 @@ impl Collector {
             }
             StreamEvent::Finished { at, reason, usage, spec, stack_timings, readback, split } => {
                 self.stamp(at)?;
-                self.finish = Some(Finish { at, reason, usage, spec, stack_timings, readback, split });
+                self.finish =
+                    Some(Finish { at, reason, usage, spec, stack_timings, readback, split: *split });
             }
         }
         Ok(())
@@ -218,7 +219,7 @@ mod tests {
             spec: None,
             stack_timings: None,
             readback: Readback::default(),
-            split: Split::untold(),
+            split: Box::new(Split::untold()),
         }
     }
 

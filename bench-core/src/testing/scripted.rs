@@ -273,7 +273,7 @@ fn play(steps: Vec<Step>, alive: Alive) -> EventStream {
                     spec,
                     stack_timings: None,
                     readback: Readback::default(),
-                    split: Split::untold(),
+                    split: Box::new(Split::untold()),
                 }),
                 Step::Fail(error) => Err(error),
             };
