@@ -225,7 +225,11 @@ async fn the_chat_route_gives_the_engine_s_text_and_counts() {
     let server = launch_with(&program, &models, &spec, log_dir, &serving).await;
     let arm = ConnectRequest::native(&models, &spec, &serving, log_dir);
     let native = connect(&arm).await.unwrap();
-    let prompt = Prompt::Chat { system: Some("Be brief.".to_owned()), user: " What is a tide? ".to_owned() };
+    let prompt = Prompt::Chat {
+        system: Some("Be brief.".to_owned()),
+        history: Vec::new(),
+        user: " What is a tide? ".to_owned(),
+    };
     let request = GenerateRequest { prompt, ..request(60) };
     let mut answers = Vec::new();
     for stack in [&server as &dyn Stack, &*native] {

@@ -145,10 +145,23 @@ pub fn json_sha256(value: &impl Serialize) -> Result<String, serde_json::Error> 
 /// SHA-256 of a prompt, hex: the system message (empty where there is none), a zero byte, the text.
 #[must_use]
 pub fn prompt_sha256(prompt: &PromptSpec) -> String {
+    turn_sha256(prompt, [])
+}
+
+/// SHA-256 of a later turn, hex: as [`prompt_sha256`], with all that was said before, zero bytes between. `answers` are
+/// those of the turns before; without any it is the prompt's own. Turns that the prompt lacks are left out.
+#[must_use]
+pub fn turn_sha256<'a>(prompt: &PromptSpec, answers: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = Sha256::new();
     hash.update(prompt.system.as_deref().unwrap_or_default());
     hash.update([0]);
     hash.update(&prompt.text);
+    for (answer, user) in answers.into_iter().zip(&prompt.later_turns) {
+        hash.update([0]);
+        hash.update(answer);
+        hash.update([0]);
+        hash.update(user);
+    }
     hex(&hash.finalize())
 }
 
@@ -299,6 +312,7 @@ mod tests {
             category: "b".to_owned(),
             system: system.map(str::to_owned),
             text: text.to_owned(),
+            later_turns: Vec::new(),
         };
         assert_ne!(prompt_sha256(&prompt(Some("ab"), "c")), prompt_sha256(&prompt(Some("a"), "bc")));
         // printf '\0hi' | sha256sum

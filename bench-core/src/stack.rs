@@ -108,9 +108,33 @@ pub enum Prompt {
     Chat {
         /// System message.
         system: Option<String>,
+        /// What was said before, oldest first.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        history: Vec<Exchange>,
         /// User message.
         user: String,
     },
+}
+
+/// A turn of a conversation that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exchange {
+    /// What the user said.
+    pub user: String,
+    /// What this stack answered.
+    pub assistant: String,
+}
+
+/// Messages of a chat in order, each `(role, content)` in OpenAI's words.
+pub fn chat_messages<'a>(
+    system: Option<&'a str>,
+    history: &'a [Exchange],
+    user: &'a str,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
+    let before = history.iter().flat_map(|Exchange { user, assistant }| {
+        [("user", user.as_str()), ("assistant", assistant.as_str())]
+    });
+    system.map(|text| ("system", text)).into_iter().chain(before).chain([("user", user)])
 }
 
 /// Something that happened in a request.

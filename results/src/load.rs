@@ -115,6 +115,11 @@ fn add(loaded: &mut Loaded, first: &Path, root: &Path) -> Result<(), ResultsErro
             tail.len()
         ));
     }
+    for note in &manifest.notes {
+        if !loaded.notes.contains(note) {
+            loaded.notes.push(note.clone());
+        }
+    }
     loaded.environments.push(environment(&dir, &mut loaded.notes));
     merge_arms(&mut loaded.arms, &manifest.arms);
     loaded.manifests.push(manifest);

@@ -59,6 +59,7 @@ pub fn preset() -> Preset {
             max_looks: DEFAULT_MAX_LOOKS,
             throughput_margin: DEFAULT_THROUGHPUT_MARGIN,
             ttft_margin: DEFAULT_TTFT_MARGIN,
+            think_time_ms: 0,
             load: Load::Closed,
             sweep_concurrency: Vec::new(),
         },
@@ -84,6 +85,7 @@ fn prompt(id: &str) -> PromptSpec {
         category: "prose".to_owned(),
         system: None,
         text: format!("text of {id}"),
+        later_turns: Vec::new(),
     }
 }
 
@@ -128,6 +130,7 @@ pub fn record(arm: &str, block: u32, request_index: u64) -> RequestRecord {
         text: "abcd".to_owned(),
         stack_timings: None,
         arrival: None,
+        turn: None,
     }
 }
 
@@ -161,6 +164,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         noise_floor: None,
         shard: None,
         memory_bandwidth: None,
+        notes: Vec::new(),
     }
 }
 
