@@ -254,8 +254,7 @@ async fn equal_answers(stacks: [&dyn Stack; 2], request: &GenerateRequest) {
         let spec = spec.as_ref().unwrap();
         answers.push((text, usage.prompt_tokens, usage.output_tokens, spec.drafted, spec.accepted));
     }
-    println!("{answers:?}");
-    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[1], "text, prompt tokens, output tokens, drafted, accepted");
 }
 
 #[tokio::test]

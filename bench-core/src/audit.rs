@@ -157,7 +157,13 @@ pub struct FirstDivergence {
 impl Lossless {
     /// Adds one pair; a pair of which nothing can be said is not counted.
     pub fn add(&mut self, baseline: &RequestRecord, candidate: &RequestRecord) {
-        let divergence = match compare(&Output::of(baseline), &Output::of(candidate)) {
+        let audited = compare(&Output::of(baseline), &Output::of(candidate));
+        self.count(&baseline.prompt_id, baseline.block, audited);
+    }
+
+    /// [`Self::add`] for a pair of a prompt and a block that was compared already.
+    pub fn count(&mut self, prompt_id: &str, block: u32, audited: Audited) {
+        let divergence = match audited {
             Audited::Nothing => return,
             Audited::Identical => {
                 (self.requests, self.identical) = (self.requests + 1, self.identical + 1);
@@ -176,8 +182,7 @@ impl Lossless {
         let shown_is_defect =
             self.first.as_ref().map(|first| first.divergence.kind == DivergenceKind::Defect);
         if shown_is_defect.is_none_or(|shown| is_defect && !shown) {
-            let (prompt_id, block) = (baseline.prompt_id.clone(), baseline.block);
-            self.first = Some(FirstDivergence { prompt_id, block, divergence });
+            self.first = Some(FirstDivergence { prompt_id: prompt_id.to_owned(), block, divergence });
         }
     }
 }

@@ -118,13 +118,14 @@ pub fn parse_rows(bytes: &[u8]) -> Result<RowsRead, LineError> {
 }
 
 /// The rows of whole lines, of which the first has this number. Empty lines are none.
-pub(crate) fn parse_lines(bytes: &[u8], first_line: u64) -> Result<Vec<RequestRecord>, LineError> {
+fn parse_lines(bytes: &[u8], first_line: u64) -> Result<Vec<RequestRecord>, LineError> {
     let lines = bytes.split(|&byte| byte == b'\n').zip(first_line..);
     let filled = lines.filter(|(line, _)| !line.trim_ascii().is_empty());
     filled.map(|(line, number)| parse_line(line, number)).collect()
 }
 
-fn parse_line(line: &[u8], number: u64) -> Result<RequestRecord, LineError> {
+/// The row of a line with this number.
+pub(crate) fn parse_line(line: &[u8], number: u64) -> Result<RequestRecord, LineError> {
     let row: Result<RequestRecord, _> = serde_json::from_slice(line);
     match row {
         Ok(row) if row.schema == RECORD_SCHEMA => Ok(row),

@@ -34,6 +34,7 @@ pub mod explanation;
 pub mod gate;
 pub mod host;
 pub mod jsonl;
+pub mod kv_quality;
 pub mod latency;
 pub mod load;
 pub mod noise;

@@ -112,6 +112,7 @@ pub fn noise_key(host: &HostInfo, preset: &Preset) -> Result<String, serde_json:
     experiment.run.max_looks = crate::preset::DEFAULT_MAX_LOOKS;
     experiment.run.throughput_margin = crate::preset::DEFAULT_THROUGHPUT_MARGIN;
     experiment.run.ttft_margin = crate::preset::DEFAULT_TTFT_MARGIN;
+    experiment.run.kv_quality_tokens = crate::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
     json_sha256(&(&host.os, &host.cpu, host.cpu_count, experiment))
 }
 

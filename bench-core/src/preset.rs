@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
 use crate::load::Load;
 use crate::stats::Metric;
 
@@ -620,6 +621,10 @@ pub struct RunParams {
     /// How long the user of a conversation reads and types: the next turn is due so long after the end of an answer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub think_time_ms: u64,
+    /// Positions at most on which the quality of a lossy KV cache is measured against f16, after the requests; 0: not at
+    /// all (see [`crate::kv_quality`]).
+    #[serde(default = "default_kv_quality_tokens", skip_serializing_if = "is_default_kv_quality_tokens")]
+    pub kv_quality_tokens: u32,
 }
 
 impl RunParams {
@@ -711,6 +716,15 @@ fn is_default_throughput_margin(margin: &f64) -> bool {
 
 fn default_ttft_margin() -> f64 {
     DEFAULT_TTFT_MARGIN
+}
+
+fn default_kv_quality_tokens() -> u32 {
+    DEFAULT_KV_QUALITY_TOKENS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+fn is_default_kv_quality_tokens(tokens: &u32) -> bool {
+    *tokens == DEFAULT_KV_QUALITY_TOKENS
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bandwidth::MemoryBandwidth;
 use crate::client::ClientRecord;
+use crate::kv_quality::KvQualityOutcome;
 use crate::load::Shard;
 use crate::noise::NoiseFloor;
 use crate::preset::{Preset, SpecDecode, StackKind};
@@ -115,6 +116,10 @@ pub struct ArmManifest {
     /// that asked the same of a stack.
     #[serde(default)]
     pub config_sha256: Option<String>,
+    /// What its KV cache costs in quality, where that is lossy. `None` for other caches, while running, and in manifests
+    /// written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_quality: Option<KvQualityOutcome>,
 }
 
 /// What became of an arm before its first request.
@@ -368,13 +373,6 @@ impl RequestRecord {
             slot: self.arrival.map_or(0, |arrival| arrival.slot),
             turn: self.turn.as_ref().map_or(1, |turn| turn.turn),
         }
-    }
-
-    /// Whether the other row, of the same place, answers the same. Only a later turn may differ without a fault: where the
-    /// answers before differed, so does what it follows.
-    #[must_use]
-    pub fn follows_the_same(&self, other: &Self) -> bool {
-        self.place().turn == 1 || self.prompt_sha256 == other.prompt_sha256
     }
 
     /// Seconds between the first and the last chunk, and the tokens that came after the first chunk: what decode

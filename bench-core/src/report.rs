@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Lossless;
 use crate::environment::{EnvironmentHead, Span};
 use crate::explanation::Explanation;
+use crate::kv_quality::KvQualityOutcome;
 use crate::latency::{LatencyPercentiles, RequestTimeline};
 use crate::load::LoadReport;
 use crate::preset::{SpecDecode, StackKind};
@@ -152,6 +153,10 @@ pub struct ArmReport {
     pub tokens_per_s: Option<Estimate>,
     /// Output tokens over send-to-last-token time, both summed: prefill included.
     pub e2e_tokens_per_s: Option<Estimate>,
+    /// All streams together: output tokens over the time from the first send of a pass to its last token, both summed over
+    /// passes. `None` where some request does not tell its tokens, and in reports made before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_tokens_per_s: Option<Estimate>,
     /// Median time to first token, milliseconds.
     pub ttft_ms: Option<Estimate>,
     /// Median over requests of decode time per token, milliseconds.
@@ -212,6 +217,9 @@ pub struct ArmReport {
     /// One request, chunk by chunk: the first prompt of the first block that the arm completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<RequestTimeline>,
+    /// What its KV cache costs in quality against f16, or why that is not known; `None` for caches that lose nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_quality: Option<KvQualityOutcome>,
 }
 
 /// The best of a comparison, by decode throughput: what an "up to" would be.
@@ -265,7 +273,7 @@ pub struct CategoryReport {
     pub positions: Option<Vec<PositionReport>>,
     /// Decode throughput, as [`ArmReport::tokens_per_s`].
     pub tokens_per_s: Option<Estimate>,
-    /// Throughput by that of the first arm of the stack, paired by block and prompt; `None` for that arm itself, and
+    /// Throughput by that of the first arm of the stack (in a sweep, of the same concurrency), paired by block and prompt; `None` for that arm itself, and
     /// if one of the two is invalid.
     pub ratio: Option<Estimate>,
 }

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::thread;
 
-use crate::jsonl::{LineError, RowError, RowsRead, parse_lines, parse_rows};
+use crate::jsonl::{LineError, RowError, RowsRead, parse_line, parse_rows};
 use crate::record::RequestRecord;
 
 /// Bytes that one thread parses at a time: long beside a line, short beside memory.
@@ -17,14 +17,25 @@ const BATCH_BYTES: usize = 4 << 20;
 /// More threads gain little: what they make is handed on by one.
 const MOST_THREADS: usize = 4;
 
-/// Hands every whole row of a file to `each`, in file order, and returns the torn last line, if a crash left one.
+/// Where the line of a row is in its file: what is too much to keep of every row can be read again from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowPlace {
+    /// Bytes before it.
+    pub offset: u64,
+    /// Its length in bytes, without the newline.
+    pub bytes: u64,
+}
+
+/// Makes something of every whole row of a file, on the thread that parsed it, hands that to `each` in file order, and
+/// returns the torn last line, if a crash left one.
 ///
 /// # Errors
 ///
 /// A file that cannot be read, a line that is not a row, and the first error of `each`.
-pub fn for_each_row<E: From<RowError>>(
+pub fn for_each_row<T: Send, E: From<RowError>>(
     path: &Path,
-    mut each: impl FnMut(RequestRecord) -> Result<(), E>,
+    make: impl Fn(RequestRecord, RowPlace) -> T + Sync,
+    mut each: impl FnMut(T) -> Result<(), E>,
 ) -> Result<Option<String>, E> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let read = |source| RowError::Read { path: path.to_owned(), source };
@@ -40,21 +51,23 @@ pub fn for_each_row<E: From<RowError>>(
         if round.is_empty() {
             break;
         }
-        for rows in parse(round) {
-            for row in rows.map_err(line)? {
-                each(row)?;
-            }
+        for made in parse(round, &make) {
+            made.map_err(line)?.into_iter().try_for_each(&mut each)?;
         }
     }
+    let place = RowPlace { offset: batches.next_offset, bytes: batches.rest.len() as u64 };
     let RowsRead { rows, torn_tail } = parse_rows(&batches.rest).map_err(line)?;
-    rows.into_iter().try_for_each(each)?;
+    rows.into_iter().try_for_each(|row| each(make(row, place)))?;
     Ok(torn_tail)
 }
 
 /// Each batch on a thread, in their order.
-fn parse(round: Vec<Batch>) -> Vec<Result<Vec<RequestRecord>, LineError>> {
+fn parse<T: Send>(
+    round: Vec<Batch>,
+    make: &(impl Fn(RequestRecord, RowPlace) -> T + Sync),
+) -> Vec<Result<Vec<T>, LineError>> {
     thread::scope(|scope| {
-        let parse = |batch: Batch| scope.spawn(move || parse_lines(&batch.bytes, batch.first_line));
+        let parse = |batch: Batch| scope.spawn(move || batch.parse(make));
         let workers: Vec<_> = round.into_iter().map(parse).collect();
         let join = |worker: thread::ScopedJoinHandle<'_, _>| match worker.join() {
             Ok(rows) => rows,
@@ -68,7 +81,25 @@ fn parse(round: Vec<Batch>) -> Vec<Result<Vec<RequestRecord>, LineError>> {
 struct Batch {
     /// From 1.
     first_line: u64,
+    /// Of the first line.
+    offset: u64,
     bytes: Vec<u8>,
+}
+
+impl Batch {
+    /// As [`crate::jsonl::parse_rows`] does it: empty lines are none.
+    fn parse<T>(&self, make: &impl Fn(RequestRecord, RowPlace) -> T) -> Result<Vec<T>, LineError> {
+        let mut made = Vec::new();
+        let mut offset = self.offset;
+        for (line, number) in self.bytes.split(|&byte| byte == b'\n').zip(self.first_line..) {
+            let place = RowPlace { offset, bytes: line.len() as u64 };
+            offset += place.bytes + 1;
+            if !line.trim_ascii().is_empty() {
+                made.push(make(parse_line(line, number)?, place));
+            }
+        }
+        Ok(made)
+    }
 }
 
 /// Cuts a file at line ends.
@@ -76,13 +107,15 @@ struct Batches<R> {
     file: R,
     batch_bytes: usize,
     next_line: u64,
+    /// Of what was not handed out yet.
+    next_offset: u64,
     /// Read and not yet handed out; at the end the line without a newline.
     rest: Vec<u8>,
 }
 
 impl<R: Read> Batches<R> {
     fn new(file: R, batch_bytes: usize) -> Self {
-        Self { file, batch_bytes, next_line: 1, rest: Vec::new() }
+        Self { file, batch_bytes, next_line: 1, next_offset: 0, rest: Vec::new() }
     }
 
     /// At least [`Self::batch_bytes`] of whole lines; less at the end, `None` after it.
@@ -98,7 +131,9 @@ impl<R: Read> Batches<R> {
                     self.rest = bytes.split_off(before + newline + 1);
                     let first_line = self.next_line;
                     self.next_line += bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
-                    return Ok(Some(Batch { first_line, bytes }));
+                    let offset = self.next_offset;
+                    self.next_offset += bytes.len() as u64;
+                    return Ok(Some(Batch { first_line, offset, bytes }));
                 }
                 None if at_end => {
                     self.rest = bytes;
@@ -133,7 +168,7 @@ mod tests {
                 let mut joined = Vec::new();
                 while let Some(batch) = batches.next().unwrap() {
                     let before = joined.iter().filter(|&&byte| byte == b'\n').count() as u64;
-                    assert_eq!(batch.first_line, before + 1);
+                    assert_eq!((batch.first_line, batch.offset), (before + 1, joined.len() as u64));
                     joined.extend_from_slice(&batch.bytes);
                     assert_eq!(joined.last(), Some(&b'\n'));
                 }
@@ -152,17 +187,20 @@ mod tests {
         bytes.extend_from_slice(b"{\"schema\":1,\"ru");
         std::fs::write(&path, &bytes).unwrap();
         let mut rows = Vec::new();
-        let push = |row| {
+        let push = |(row, place): (RequestRecord, RowPlace)| {
+            let at = usize::try_from(place.offset).unwrap();
+            let line = &bytes[at..at + usize::try_from(place.bytes).unwrap()];
+            assert_eq!(serde_json::from_slice::<RequestRecord>(line).unwrap(), row);
             rows.push(row);
             Ok::<(), RowError>(())
         };
-        let torn_tail = for_each_row(&path, push).unwrap();
+        let torn_tail = for_each_row(&path, |row, place| (row, place), push).unwrap();
         assert_eq!(RowsRead { rows, torn_tail }, parse_rows(&bytes).unwrap());
 
         // The number of a broken line counts from the beginning of the file, whichever batch it is in.
         bytes.extend_from_slice(b"\n");
         std::fs::write(&path, &bytes).unwrap();
-        let error = for_each_row(&path, |_| Ok::<(), RowError>(())).unwrap_err();
+        let error = for_each_row(&path, |row, _| row, |_| Ok::<(), RowError>(())).unwrap_err();
         let expected = parse_rows(&bytes).unwrap_err();
         assert!(error.to_string().ends_with(&expected.to_string()), "{error} is not {expected}");
         assert!(expected.to_string().starts_with("line 16001 "), "{expected}");
@@ -178,9 +216,10 @@ mod tests {
             seen += 1;
             Err(RowError::Exists { path: path.clone() })
         };
-        assert!(matches!(for_each_row(&path, refuse).unwrap_err(), RowError::Exists { .. }));
+        assert!(matches!(for_each_row(&path, |row, _| row, refuse).unwrap_err(), RowError::Exists { .. }));
         assert_eq!(seen, 1);
-        let missing = for_each_row(&dir.path().join("none"), |_| Ok::<(), RowError>(())).unwrap_err();
+        let missing =
+            for_each_row(&dir.path().join("none"), |row, _| row, |_| Ok::<(), RowError>(())).unwrap_err();
         assert!(matches!(missing, RowError::Read { .. }), "{missing}");
     }
 }

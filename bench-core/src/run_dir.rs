@@ -148,17 +148,33 @@ pub fn prompt_sha256(prompt: &PromptSpec) -> String {
     turn_sha256(prompt, [])
 }
 
-/// SHA-256 of a later turn, hex: as [`prompt_sha256`], with all that was said before, zero bytes between. `answers` are
-/// those of the turns before; without any it is the prompt's own. Turns that the prompt lacks are left out.
+/// What tells a text apart in little room: the first half of its SHA-256, big-endian.
+#[must_use]
+pub fn text_digest(text: &[u8]) -> u128 {
+    Sha256::digest(text).iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
+
+/// [`text_digest`] of an answer without a text.
+pub const EMPTY_ANSWER: u128 = 0xe3b0_c442_98fc_1c14_9afb_f4c8_996f_b924;
+
+/// SHA-256 of a later turn, hex: as [`prompt_sha256`], with all that was said before: of every answer its
+/// [`text_digest`], of the user the text, zero bytes between. Without answers it is the prompt's own. Turns that the prompt
+/// lacks are left out.
 #[must_use]
 pub fn turn_sha256<'a>(prompt: &PromptSpec, answers: impl IntoIterator<Item = &'a str>) -> String {
+    turn_sha256_of(prompt, answers.into_iter().map(|answer| text_digest(answer.as_bytes())))
+}
+
+/// [`turn_sha256`] from the digests of the answers.
+#[must_use]
+pub fn turn_sha256_of(prompt: &PromptSpec, answers: impl IntoIterator<Item = u128>) -> String {
     let mut hash = Sha256::new();
     hash.update(prompt.system.as_deref().unwrap_or_default());
     hash.update([0]);
     hash.update(&prompt.text);
     for (answer, user) in answers.into_iter().zip(&prompt.later_turns) {
         hash.update([0]);
-        hash.update(answer);
+        hash.update(answer.to_be_bytes());
         hash.update([0]);
         hash.update(user);
     }
@@ -303,6 +319,11 @@ mod tests {
         changed.sampling.seed += 1;
         assert_ne!(preset_sha256(&base).unwrap(), preset_sha256(&changed).unwrap());
         assert_eq!(preset_sha256(&base).unwrap().len(), 64);
+    }
+
+    #[test]
+    fn an_empty_answer_has_its_digest() {
+        assert_eq!(text_digest(b""), EMPTY_ANSWER);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::preset::{SamplingParams, StackKind};
+use crate::preset::{PromptSpec, Route, SamplingParams, StackKind};
 
 /// The events of one request.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<StreamEvent, StackError>> + Send>>;
@@ -135,6 +135,25 @@ pub fn chat_messages<'a>(
         [("user", user.as_str()), ("assistant", assistant.as_str())]
     });
     system.map(|text| ("system", text)).into_iter().chain(before).chain([("user", user)])
+}
+
+impl Prompt {
+    /// A preset's prompt as a request carries it; of a conversation the first turn.
+    #[must_use]
+    pub fn of(prompt: &PromptSpec, route: Route) -> Self {
+        Self::turn(prompt, route, 0, &[])
+    }
+
+    /// A turn of a conversation, counted from 0, after all that was said. A turn that is not there has no text.
+    pub(crate) fn turn(prompt: &PromptSpec, route: Route, turn: u32, history: &[Exchange]) -> Self {
+        let text = prompt.user_text(turn).unwrap_or_default().to_owned();
+        match route {
+            Route::Completion | Route::OpenAiCompletion => Self::Text(text),
+            Route::Chat => {
+                Self::Chat { system: prompt.system.clone(), history: history.to_vec(), user: text }
+            }
+        }
+    }
 }
 
 /// Something that happened in a request.

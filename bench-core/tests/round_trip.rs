@@ -289,6 +289,7 @@ fn preset() -> impl Strategy<Value = Preset> {
                 throughput_margin: margin,
                 ttft_margin: margin,
                 think_time_ms: u64::from(max_restarts % 3),
+                kv_quality_tokens: max_restarts,
                 load: Load::Closed,
                 sweep_concurrency: Vec::new(),
             }
@@ -343,6 +344,7 @@ fn arm() -> impl Strategy<Value = ArmManifest> {
             status,
             info: Some(info),
             config_sha256: None,
+            kv_quality: None,
             concurrency: None,
         }
     })

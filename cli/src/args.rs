@@ -127,6 +127,7 @@ pub(crate) struct RunArgs {
 const EXPORT_EXAMPLES: &str = "\
 Examples:
   bench export bench-runs/today --format parquet --out data    data/requests and data/chunks, in hive partitions
+  bench report data                                            the report again, from these tables
   bench export bench-runs/today --format vllm                  one file an arm, for dashboards of vllm bench
   bench export bench-runs/today --format block                 to paste into an issue
   bench export bench-runs/today --format speculation-profile   NVIDIA's speculation_profile.json 1.0
@@ -286,7 +287,7 @@ pub(crate) struct ServeArgs {
     /// Most tokens of a sequence, prompt and output
     #[arg(long, value_name = "TOKENS", default_value = "4096")]
     pub(crate) context: NonZeroUsize,
-    /// How keys and values are stored: f32 on the CPU only; bf16 and turbo2 to 4 on a GPU only
+    /// How keys and values are stored: bf16 on a GPU only; turbo2 to 4 are made for a GPU and slow on the CPU
     #[arg(long, value_enum, default_value_t = KvTypeArg::F16)]
     pub(crate) kv_type: KvTypeArg,
     /// Where the models run
@@ -411,7 +412,7 @@ pub(crate) enum DeviceArg {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// Run directories
+    /// Run directories, or directories that `bench export --format parquet` wrote
     #[arg(required = true, value_name = "RUN_DIR")]
     pub(crate) runs: Vec<PathBuf>,
     /// Where to write it. Default: report/ in the first run directory

@@ -9,6 +9,7 @@ mod commands;
 mod environment;
 mod failure;
 mod gate;
+mod kv_quality;
 mod models;
 mod noise;
 mod places;

@@ -1,6 +1,7 @@
 //! Text tables for the terminal. Colours are styles; the stream strips them where it is no terminal.
 
 use anstyle::{AnsiColor, Style};
+use bench_core::kv_quality::KvQualityOutcome;
 use bench_core::report::{ArmReport, Comparison, Estimate, Report, Verdict};
 use bench_core::truth::TruthVerdict;
 
@@ -37,10 +38,19 @@ pub(crate) fn report_table(report: &Report) -> String {
     for arm in &report.arms {
         lines.extend(remarks(arm).iter().map(|line| format!("{}: {line}", arm.label)));
     }
+    lines.extend(kv_quality(report));
     lines.extend(truth(report));
     lines.extend(defects(report));
     lines.extend(report.method_notes.iter().chain(&report.notes).cloned());
     text + &lines.join("\n") + "\n"
+}
+
+/// What lossy caches cost; those that were not measured are among the notes.
+fn kv_quality(report: &Report) -> impl Iterator<Item = String> {
+    report.arms.iter().filter_map(|arm| match arm.kv_quality.as_ref()? {
+        KvQualityOutcome::Measured(quality) => Some(format!("{}: {quality}", arm.label)),
+        KvQualityOutcome::NotMeasured { .. } => None,
+    })
 }
 
 /// Outputs that differ where no near tie explains it: speculation that is not lossless.

@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("bench-engine", &[], &["cudarc"]),
     ("bench-presets", &["bench-core"], &["toml"]),
     ("bench-adapters", &["bench-core", "bench-engine"], &["reqwest", "axum"]),
-    ("bench-results", &["bench-core"], &["polars", "polars-io"]),
+    ("bench-results", &["bench-core"], &["polars", "polars-io", "polars-parquet"]),
     ("bench-plots", &["bench-core"], &["plotters", "resvg", "maud"]),
     (
         "bench-cli",
@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
 const OWNED: &[&str] = &[
     "polars",
     "polars-io",
+    "polars-parquet",
     "plotters",
     "resvg",
     "maud",

@@ -8,36 +8,17 @@
     reason = "a test fails by panicking, and says what it skipped"
 )]
 
+#[path = "../../plots/tests/support/chromium.rs"]
+mod chromium;
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use chromium::Browser;
 use common::{bench, text};
+use serde_json::json;
 
-/// Puts the site into a frame, filters by its first preset, and writes what is left.
-const PROBE: &str = r#"<script>
-addEventListener("load", () => {
-  const frame = document.createElement("iframe");
-  frame.style = "width:WIDTHpx;height:900px;border:0";
-  frame.src = "index.html";
-  frame.onload = () => {
-    const view = frame.contentWindow, page = frame.contentDocument, root = page.documentElement;
-    const shown = () => [...page.querySelectorAll("ul.runs > li")].filter(run => run.getClientRects().length).length;
-    const preset = page.querySelector("select[name=preset]"), all = shown();
-    const choose = value => { preset.value = value; preset.dispatchEvent(new view.Event("change", { bubbles: true })); };
-    choose("quickstart");
-    const some = shown(), said = page.getElementById("count").textContent;
-    choose("");
-    const note = document.createElement("pre");
-    note.id = "probe";
-    note.textContent = JSON.stringify({ width: root.clientWidth, scroll: root.scrollWidth, all, some, said, again: shown(),
-      loaded: view.performance.getEntriesByType("resource").filter(entry => !entry.name.startsWith("data:")).length });
-    document.body.append(note);
-  };
-  document.body.append(frame);
-});
-</script>"#;
+const LOOKS: &str = include_str!("../../plots/tests/support/looks.js");
 
 fn published() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/published");
@@ -82,9 +63,20 @@ fn a_site_links_what_it_holds_and_its_filters_work() {
     assert!(stderr.contains("already part of this site"), "{stderr}");
     let nothing = bench(dir.path()).arg("publish").arg(&site).output().unwrap();
     assert!(nothing.status.code() == Some(1) && text(&nothing).0.contains("results/published"));
-    for width in [400, 1440] {
-        filters_work(&site, width);
+    assert!(
+        index.contains("· 1 thread · nano") && index.contains("· 2 threads · nano"),
+        "runs are told apart"
+    );
+    assert!(index.contains(" hidden aria-label=\"Filters\""), "without the script they would do nothing");
+    let Some(mut browser) = Browser::start() else { return };
+    for (width, is_dark) in [(400, false), (400, true), (1440, false), (1440, true)] {
+        browser.open(&site.join("index.html"), width, is_dark);
+        readable(&browser.ask(LOOKS), width, is_dark);
+        filters_work(&mut browser);
     }
+    assert!(browser.print().starts_with("JVBERi"), "%PDF in base64");
+    assert!(browser.requests.iter().all(|url| url.ends_with("/index.html")), "{:?}", browser.requests);
+    assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
 #[test]
@@ -99,45 +91,47 @@ fn an_experiment_that_was_repeated_makes_a_trend() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output).0);
     let index = std::fs::read_to_string(dir.path().join("site/index.html")).unwrap();
     assert_eq!(
-        index.matches("<title>smoke: speed-up over builds</title>").count(),
+        index.matches("aria-label=\"smoke: speed-up over builds\"").count(),
         4,
         "wide, narrow, light, dark"
     );
     assert!(index.contains("1: 20") && index.contains("2: 20"), "each run with its day");
 }
 
-fn filters_work(site: &Path, width: u32) {
-    let probe = site.join("probe.html");
-    let script = PROBE.replace("WIDTH", &width.to_string());
-    std::fs::write(&probe, format!("<!doctype html><meta charset=utf-8><body>{script}</body>")).unwrap();
-    let profile = tempfile::tempdir().unwrap();
-    let output = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-component-update"])
-        .args(["--disable-background-networking", "--disable-sync", "--allow-file-access-from-files"])
-        .args([
-            "--hide-scrollbars",
-            "--enable-logging=stderr",
-            "--log-level=0",
-            "--virtual-time-budget=20000",
-        ])
-        .arg("--dump-dom")
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("file://{}", probe.display()))
-        .output();
-    let output = match output {
-        Ok(output) => output,
-        Err(error) if std::env::var("BENCH_REQUIRE_CHROMIUM").is_ok_and(|value| value == "1") => {
-            panic!("chromium is required and cannot be run: {error}")
-        }
-        Err(error) => {
-            eprintln!("SKIP: chromium cannot be run: {error}");
-            return;
-        }
-    };
-    let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(!log.contains("CONSOLE"), "{log}");
-    let expected = format!(
-        "{{\"width\":{width},\"scroll\":{width},\"all\":4,\"some\":2,\"said\":\"2 of 4 runs\",\"again\":4,\"loaded\":0}}"
+fn readable(looks: &serde_json::Value, width: u32, is_dark: bool) {
+    assert_eq!((&looks["width"], &looks["scroll"]), (&json!(width), &json!(width)), "{looks}");
+    assert!(looks["least"][0].as_f64().unwrap() >= 4.5, "{looks}");
+    assert_eq!(
+        (&looks["dark"], &looks["levels"], &looks["lost"]),
+        (&json!(is_dark), &json!(true), &json!(0))
     );
-    assert!(dom.contains(&expected), "{dom}");
+    assert_eq!(looks["names"], json!([]), "what can be reached has a name");
+}
+
+/// Chooses a preset and a number of threads, and follows a link, by keys alone.
+fn filters_work(browser: &mut Browser) {
+    let at = "document.activeElement.name || document.activeElement.textContent";
+    let to = |browser: &mut Browser, name: &str| {
+        for _ in 0..20 {
+            browser.press("Tab");
+            if browser.ask(at) == json!(name) {
+                return;
+            }
+        }
+        panic!("Tab does not reach {name}");
+    };
+    let shown = "[[...document.querySelectorAll('ul.runs > li')].filter(run => run.getClientRects().length).length, \
+                 document.getElementById('count').textContent]";
+    assert_eq!(browser.ask(shown), json!([4, "4 of 4 runs"]));
+    to(browser, "preset");
+    // The presets are in the order of their names: all, nano-draft-length, quickstart.
+    browser.press("ArrowDown");
+    assert_eq!(browser.ask(shown), json!([2, "2 of 4 runs"]));
+    to(browser, "threads");
+    browser.press("ArrowDown");
+    browser.press("ArrowDown");
+    assert_eq!(browser.ask(shown), json!([1, "1 of 4 runs"]), "two threads");
+    browser.press("Tab");
+    let link = browser.ask("document.activeElement.getAttribute('href')");
+    assert_eq!(link, "runs/2026-11-23-epyc-2cpu-nano-draft-length-2-threads/report/index.html");
 }

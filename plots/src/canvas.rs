@@ -127,6 +127,12 @@ impl Canvas<'_> {
         self.draw(&Circle::new(point(centre), pixels(radius), colour.filled()))
     }
 
+    /// Two strokes across each other.
+    pub(crate) fn cross(&self, (x, y): (f64, f64), half: f64, colour: RGBColor) -> Result<(), PlotError> {
+        self.line((x - half, y - half), (x + half, y + half), 2.25, colour)?;
+        self.line((x - half, y + half), (x + half, y - half), 2.25, colour)
+    }
+
     /// One line of text.
     pub(crate) fn text(&self, at: (f64, f64), align: Align, kind: Type, text: &str) -> Result<(), PlotError> {
         let style = if kind.bold { FontStyle::Bold } else { FontStyle::Normal };
@@ -166,12 +172,15 @@ pub(crate) fn svg(
     let open = text.find('>').ok_or_else(|| PlotError::Draw("no SVG came".to_owned()))?;
     let head = format!(
         "<svg width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {} {}\" role=\"img\" \
-         xmlns=\"http://www.w3.org/2000/svg\"><title>{}</title>",
+         aria-label=\"{}\" xmlns=\"http://www.w3.org/2000/svg\">",
         pixels(width),
         pixels(height),
         maud::html! { (title) }.into_string(),
     );
-    Ok(head + &text[open + 1..].replace("font-weight=\"bold\"", "font-weight=\"600\""))
+    // Where Inter is not known, another font without serifs is nearest to it.
+    let body = text[open + 1..].replace("font-weight=\"bold\"", "font-weight=\"600\"");
+    let family = format!("font-family=\"{FAMILY}\"");
+    Ok(head + &body.replace(&family, &format!("font-family=\"{FAMILY}, system-ui, sans-serif\"")))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a chart is some thousand pixels wide")]

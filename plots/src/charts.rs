@@ -6,10 +6,11 @@ use maud::{Markup, html};
 
 use crate::curves::{self, CurveChart};
 use crate::error::PlotError;
+use crate::marks::Drawing;
 use crate::rows::{self, Axis, Interval, Row, RowChart};
 use crate::theme::Theme;
 use crate::words::{absence, date, incomparable, number, percent, variant, verdict, within_stack};
-use crate::{latency, machine, speed, tables};
+use crate::{concurrency, latency, machine, speed, tables};
 
 /// A chart with the name of its files and its numbers.
 #[derive(Debug, Clone)]
@@ -27,11 +28,18 @@ pub(crate) enum Picture {
 }
 
 impl Picture {
-    /// The picture as SVG.
-    pub(crate) fn draw(&self, width: f64, theme: Theme) -> Result<String, PlotError> {
+    /// The picture as SVG, and what can be pointed at on it.
+    pub(crate) fn draw(&self, width: f64, theme: Theme) -> Result<Drawing, PlotError> {
         match self {
             Self::Rows(chart) => rows::draw(chart, width, theme),
             Self::Curves(chart) => curves::draw(chart, width, theme),
+        }
+    }
+
+    pub(crate) fn title(&self) -> &str {
+        match self {
+            Self::Rows(chart) => &chart.title,
+            Self::Curves(chart) => &chart.title,
         }
     }
 }
@@ -80,6 +88,7 @@ pub(crate) fn charts(report: &Report) -> Charts {
         (Picture::Rows(by_category(report)), table)
     });
     charts.offer("acceptance-by-category", made, "Acceptance by category: no arm has counts by category.");
+    concurrency::add(report, &mut charts);
     speed::add(report, &mut charts);
     latency::add(report, &mut charts);
     machine::add(report, &mut charts);
@@ -125,10 +134,12 @@ fn speedup(report: &Report) -> RowChart {
     for (stack, _) in stacks(report) {
         let of_stack: Vec<_> = within_stack(report).filter(|(arm, _)| arm.stack == stack).collect();
         let Some((_, first)) = of_stack.first() else { continue };
-        rows.push(Row::Group {
-            text: format!("{stack}, against {}", variant(&first.baseline)),
-            stack: Some(stack),
-        });
+        let baseline = variant(&first.baseline);
+        let baseline = baseline.split_once('@').map_or_else(
+            || baseline.to_owned(),
+            |(variant, _)| format!("{variant} at as many requests in flight"),
+        );
+        rows.push(Row::Group { text: format!("{stack}, against {baseline}"), stack: Some(stack) });
         for (arm, comparison) in of_stack {
             let label = variant(&arm.label).to_owned();
             let word = verdict(comparison.verdict);

@@ -108,7 +108,8 @@ fn ecdf(report: &Report, title: &str, axis: &str, of: Of) -> Option<(Picture, Ma
                 cells.push(cell);
             }
             series.push(Series {
-                label: arm.label.clone() + &state,
+                label: arm.label.clone(),
+                note: state,
                 stack,
                 strength: 0.45 + 0.55 * (nth + 1) as f64 / count,
                 line: known
@@ -119,6 +120,7 @@ fn ecdf(report: &Report, title: &str, axis: &str, of: Of) -> Option<(Picture, Ma
                     .collect(),
                 is_theory: false,
                 points: Vec::new(),
+                crossing: None,
             });
         }
     }
@@ -129,6 +131,7 @@ fn ecdf(report: &Report, title: &str, axis: &str, of: Of) -> Option<(Picture, Ma
             .to_owned(),
         footer: footer(report),
         x,
+        x_values: None,
         x_title: axis.to_owned(),
         y: Axis { min: 0.0, max: 1.0, reference: 0.0, is_log: false, tick: percent },
         y_title: "of all".to_owned(),

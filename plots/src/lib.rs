@@ -7,12 +7,19 @@
 mod axis;
 mod canvas;
 mod charts;
+mod concurrency;
+#[cfg(test)]
+mod contrast;
 mod curves;
+mod effective;
 mod error;
 mod explanation;
+mod kv_quality;
+mod labels;
 mod latency;
 mod load;
 mod machine;
+mod marks;
 mod page;
 mod raster;
 mod rows;
@@ -41,8 +48,8 @@ pub fn write_report(report: &Report, out: &Path) -> Result<Vec<PathBuf>, PlotErr
     let charts = charts::charts(report);
     let mut written = vec![write(out.join("index.html"), page::page(report, &charts)?.as_bytes())?];
     for Chart { name, picture, .. } in &charts.drawn {
-        let light = picture.draw(rows::WIDE, Theme::LIGHT)?;
-        let dark = picture.draw(rows::WIDE, Theme::DARK)?;
+        let light = picture.draw(rows::WIDE, Theme::LIGHT)?.svg;
+        let dark = picture.draw(rows::WIDE, Theme::DARK)?.svg;
         written.push(write(out.join(format!("{name}.svg")), light.as_bytes())?);
         written.push(write(out.join(format!("{name}-dark.svg")), dark.as_bytes())?);
         written.push(write(out.join(format!("{name}.png")), &raster::png(&light)?)?);

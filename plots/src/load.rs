@@ -14,7 +14,7 @@ pub(crate) fn load(report: &Report) -> Markup {
             h2 { "Where it pays" }
             @for sweep in &report.sweeps {
                 p { (sweep.sentence()) "." }
-                div.scroll { table {
+                div.scroll tabindex="0" { table {
                     thead { tr { th.n { (sweep.over) } th { "arm" } th.n { "ratio" } th.n { "tokens/s" } } }
                     tbody { @for point in &sweep.points { tr {
                         th.n scope="row" { (point.x) } td { (point.label) }
@@ -27,7 +27,7 @@ pub(crate) fn load(report: &Report) -> Markup {
             h2 { "Arrivals" }
             p { "Requests were sent at times of their own. A user waits from the intended time; how late a request went out \
                  is part of that wait." }
-            div.scroll { (arrivals(report)) }
+            div.scroll tabindex="0" { (arrivals(report)) }
         } }
     }
 }

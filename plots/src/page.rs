@@ -9,9 +9,12 @@ use plotters::style::RGBColor;
 
 use crate::canvas::{REGULAR, SEMIBOLD};
 use crate::charts::{Chart, Charts, Picture};
+use crate::effective::configuration;
 use crate::error::PlotError;
 use crate::explanation::explanation;
+use crate::kv_quality::kv_quality;
 use crate::load::load;
+use crate::marks::layer;
 use crate::rows::{NARROW, WIDE};
 use crate::tables;
 use crate::theme::{Theme, stack_colour};
@@ -47,6 +50,7 @@ pub(crate) fn page(report: &Report, charts: &Charts) -> Result<String, PlotError
                     (explanation(report))
                     (load(report))
                     (arms(report))
+                    (kv_quality(report))
                     (across(report))
                     (truth(report))
                     (ground(report))
@@ -196,21 +200,26 @@ fn warnings(report: &Report) -> Markup {
 }
 
 fn figure(chart: &Chart) -> Result<Markup, PlotError> {
-    let drawn = drawn(&chart.picture, &chart.table)?;
+    let drawn = drawn(chart.name, &chart.picture, &chart.table)?;
     Ok(
         html! { div.chart id=(chart.name) { (drawn) p.raw { a href="../rows.jsonl" { "Raw rows" } " of this chart" } } },
     )
 }
 
-/// A picture for either width and scheme, with its numbers below.
-pub(crate) fn drawn(picture: &Picture, table: &Markup) -> Result<Markup, PlotError> {
-    let svg = |width, theme| picture.draw(width, theme).map(PreEscaped);
+/// A picture for either width and scheme, with its numbers below. `name` is its own on the page.
+pub(crate) fn drawn(name: &str, picture: &Picture, table: &Markup) -> Result<Markup, PlotError> {
+    let mut views = Vec::new();
+    for (view, width) in [("wide", WIDE), ("narrow", NARROW)] {
+        let (light, dark) = (picture.draw(width, Theme::LIGHT)?, picture.draw(width, Theme::DARK)?);
+        views.push(html! { div.view.(view) {
+            div.light { (PreEscaped(&light.svg)) }
+            div.dark { (PreEscaped(&dark.svg)) }
+            (layer(&light, &format!("{name}-{view}"), picture.title()))
+        } });
+    }
     Ok(html! {
         figure {
-            div.wide.light { (svg(WIDE, Theme::LIGHT)?) }
-            div.wide.dark { (svg(WIDE, Theme::DARK)?) }
-            div.narrow.light { (svg(NARROW, Theme::LIGHT)?) }
-            div.narrow.dark { (svg(NARROW, Theme::DARK)?) }
+            @for view in &views { (view) }
             details { summary { "Numbers of this chart" } div.scroll tabindex="0" { (table) } }
         }
     })
@@ -268,21 +277,6 @@ fn ground(report: &Report) -> Markup {
             section { h2 { "Is it lossless?" }
                 p { "Greedy outputs token by token. Where they part, the distance of the two best logits tells a near tie                      from a defect." }
                 div.scroll tabindex="0" { (tables::audit(&audited)) } }
-        }
-    }
-}
-
-fn configuration(report: &Report) -> Markup {
-    html! {
-        section {
-            h2 { "Configuration in force" }
-            p { "Read back from each stack after it started, not copied from the preset." }
-            @for arm in &report.arms {
-                details { summary { (arm.label) } dl {
-                    @if arm.effective.is_empty() { dt { "nothing" } dd { "it was never ready" } }
-                    @for (name, value) in &arm.effective { dt { (name) } dd { code { (value) } } }
-                } }
-            }
         }
     }
 }

@@ -6,7 +6,9 @@ use bench_core::preset::StackKind;
 pub(crate) use crate::axis::Axis;
 use crate::canvas::{Align, Canvas, Type, fit, svg, text_width, wrap};
 use crate::error::PlotError;
+use crate::marks::{Drawing, Mark};
 use crate::theme::Theme;
+use crate::words::number;
 
 /// Width of a chart on a desk, in CSS pixels.
 pub(crate) const WIDE: f64 = 840.0;
@@ -34,8 +36,10 @@ pub(crate) enum Row {
     Point { label: String, stack: StackKind, value: Interval, text: String },
     /// Two bars from zero, the second one thin and pale; an unknown one is left out.
     Twin { label: String, stack: StackKind, first: Option<f64>, second: Option<f64>, text: String },
-    /// Parts of a whole from zero, side by side, each paler than the one before.
-    Parts { label: String, stack: StackKind, parts: Vec<f64>, text: String },
+    /// Which shade is which of the parts below.
+    Key { stack: StackKind, names: Vec<&'static str> },
+    /// Parts of a whole from zero by their names, side by side, each paler than the one before.
+    Parts { label: String, stack: StackKind, parts: Vec<(&'static str, f64)>, text: String },
     /// Marks on a line from the first to the last, the first one large.
     Strip { label: String, stack: StackKind, marks: Vec<f64>, text: String },
     /// Events at their times, each with its height as a share of the row.
@@ -63,7 +67,7 @@ pub(crate) const LABEL: f64 = 13.5;
 pub(crate) const PART_STRENGTHS: [f64; 4] = [1.0, 0.7, 0.45, 0.25];
 
 /// Draws the chart.
-pub(crate) fn draw(chart: &RowChart, width: f64, theme: Theme) -> Result<String, PlotError> {
+pub(crate) fn draw(chart: &RowChart, width: f64, theme: Theme) -> Result<Drawing, PlotError> {
     let room = width - 2.0 * MARGIN;
     let title = wrap(&chart.title, room, TITLE, true);
     let subtitle = wrap(&chart.subtitle, room, SMALL, false);
@@ -72,7 +76,7 @@ pub(crate) fn draw(chart: &RowChart, width: f64, theme: Theme) -> Result<String,
     let body: f64 = chart.rows.iter().map(height).sum();
     let total = head + body + AXIS + footer.len() as f64 * 16.0 + MARGIN;
     let plot = Plot::new(chart, width, theme);
-    svg((width, total), &chart.title, |canvas| {
+    let svg = svg((width, total), &chart.title, |canvas| {
         canvas.rect((0.0, 0.0), (width, total), theme.background)?;
         let bold = Type { size: TITLE, bold: true, colour: theme.ink };
         lines(canvas, &title, MARGIN, 26.0, bold)?;
@@ -86,7 +90,56 @@ pub(crate) fn draw(chart: &RowChart, width: f64, theme: Theme) -> Result<String,
             top += height(row);
         }
         lines(canvas, &footer, top + AXIS, 16.0, Type { size: SMALL - 1.0, ..plain })
-    })
+    })?;
+    Ok(Drawing { svg, size: (width, total), marks: marks(chart, width, head) })
+}
+
+/// Every row but headings, with the heading it stands under.
+fn marks(chart: &RowChart, width: f64, head: f64) -> Vec<Mark> {
+    let (mut marks, mut group, mut top) = (Vec::new(), "", head);
+    for row in &chart.rows {
+        let bottom = top + height(row);
+        let text = words(row, chart.axis);
+        if let Row::Group { text, .. } = row {
+            group = text;
+        } else if !text.is_empty() {
+            let (from, to) = ((MARGIN, top + 1.0), (width - MARGIN, bottom - 1.0));
+            marks.push(Mark { from, to, text: format!("{group}, {text}") });
+        }
+        top = bottom;
+    }
+    marks
+}
+
+/// A row in words, with what the picture has no room for: whole reasons, ends of intervals, parts.
+fn words(row: &Row, axis: Axis) -> String {
+    let interval = |value: &Interval, word: &dyn Fn(f64) -> String| {
+        value
+            .ends
+            .map_or_else(String::new, |(low, high)| format!(", interval {} to {}", word(low), word(high)))
+    };
+    let label = label(row);
+    let text = value_text(row);
+    match row {
+        Row::Group { .. } | Row::Key { .. } => String::new(),
+        Row::Gap { text, .. } => format!("{label}: {text}"),
+        Row::Bar { value, .. } => format!("{label}: {text}{}", interval(value, &number)),
+        Row::Point { value, .. } => format!("{label}: {text}{}", interval(value, &axis.tick)),
+        Row::Twin { first, second, .. } => {
+            let share =
+                |value: &Option<f64>| value.map_or_else(|| "not told".to_owned(), |value| (axis.tick)(value));
+            format!("{label}: {} where drafted, {} of all", share(first), share(second))
+        }
+        Row::Parts { parts, .. } => {
+            let parts: Vec<_> = parts.iter().map(|(name, part)| format!("{name} {part:.3}")).collect();
+            format!("{label}: {text}: {}", parts.join(", "))
+        }
+        Row::Strip { marks, .. } => {
+            let marks: Vec<_> = marks.iter().map(|mark| number(*mark)).collect();
+            format!("{label}: {}", marks.join(", "))
+        }
+        Row::Events { .. } => format!("{label}: {text}"),
+    }
 }
 
 pub(crate) fn lines(
@@ -107,7 +160,8 @@ pub(crate) fn lines(
 fn height(row: &Row) -> f64 {
     match row {
         Row::Group { .. } => GROUP,
-        Row::Bar { .. }
+        Row::Key { .. }
+        | Row::Bar { .. }
         | Row::Point { .. }
         | Row::Twin { .. }
         | Row::Parts { .. }
@@ -119,7 +173,7 @@ fn height(row: &Row) -> f64 {
 
 fn label(row: &Row) -> &str {
     match row {
-        Row::Group { .. } => "",
+        Row::Group { .. } | Row::Key { .. } => "",
         Row::Bar { label, .. }
         | Row::Point { label, .. }
         | Row::Twin { label, .. }
@@ -133,7 +187,7 @@ fn label(row: &Row) -> &str {
 /// What stands right of the mark.
 fn value_text(row: &Row) -> &str {
     match row {
-        Row::Group { .. } | Row::Gap { .. } => "",
+        Row::Group { .. } | Row::Key { .. } | Row::Gap { .. } => "",
         Row::Bar { text, .. }
         | Row::Point { text, .. }
         | Row::Twin { text, .. }
@@ -191,6 +245,7 @@ impl Plot {
         canvas.text((self.left - 10.0, y), Align::End, ink, &left)?;
         let end = match row {
             Row::Group { text, stack } => return self.group(canvas, y, text, *stack),
+            Row::Key { stack, names } => return self.key(canvas, y, *stack, names),
             Row::Gap { text, .. } => {
                 let faint = Type { size: SMALL, bold: false, colour: self.theme.faint };
                 let text = fit(text, self.edge - self.left - 8.0, SMALL);
@@ -236,14 +291,38 @@ impl Plot {
         Ok(self.x(first.unwrap_or_default().max(second.unwrap_or_default())))
     }
 
-    fn parts(&self, canvas: &Canvas<'_>, y: f64, stack: StackKind, parts: &[f64]) -> Result<f64, PlotError> {
+    fn parts(
+        &self,
+        canvas: &Canvas<'_>,
+        y: f64,
+        stack: StackKind,
+        parts: &[(&str, f64)],
+    ) -> Result<f64, PlotError> {
         let mut from = 0.0;
-        for (strength, part) in PART_STRENGTHS.into_iter().zip(parts) {
+        for (strength, (_, part)) in PART_STRENGTHS.into_iter().zip(parts) {
             let (left, right) = (self.x(from), self.x(from + part));
             canvas.rect((left, y - 9.0), (right, y + 9.0), self.theme.shade(stack, strength))?;
+            // A seam, so that neighbours are told apart by more than their shades; a sliver would vanish in it.
+            if from > 0.0 && right - left > 3.0 {
+                canvas.line((left, y - 9.0), (left, y + 9.0), 1.0, self.theme.background)?;
+            }
             from += part;
         }
         Ok(self.x(from))
+    }
+
+    /// Names of parts beside their shades, in the order in which they are drawn.
+    fn key(&self, canvas: &Canvas<'_>, y: f64, stack: StackKind, names: &[&str]) -> Result<(), PlotError> {
+        let kind = Type { size: SMALL, bold: false, colour: self.theme.ink };
+        let mut x = MARGIN;
+        let widths: f64 = names.iter().map(|name| text_width(name, SMALL, false) + 35.0).sum();
+        canvas.rect((x, y - 9.0), (x + widths - 12.0, y + 9.0), self.theme.background)?;
+        for (strength, name) in PART_STRENGTHS.into_iter().zip(names) {
+            canvas.rect((x, y - 5.5), (x + 11.0, y + 5.5), self.theme.shade(stack, strength))?;
+            canvas.text((x + 17.0, y), Align::Start, kind, name)?;
+            x += 17.0 + text_width(name, SMALL, false) + 18.0;
+        }
+        Ok(())
     }
 
     fn strip(&self, canvas: &Canvas<'_>, y: f64, stack: StackKind, marks: &[f64]) -> Result<f64, PlotError> {

@@ -8,6 +8,7 @@ const filter = () => {
   const shown = runs.filter(run => !run.hidden).length;
   document.getElementById("count").textContent = `${shown} of ${runs.length} runs`;
 };
+form.hidden = false;
 form.addEventListener("change", filter);
 form.addEventListener("submit", event => event.preventDefault());
 filter();

@@ -11,7 +11,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::canvas::register_fonts;
 use crate::charts::{Picture, interval, plain_tick};
-use crate::curves::{CurveChart, Series};
+use crate::curves::{CurveChart, Point, Series};
 use crate::error::PlotError;
 use crate::page::{STYLE, drawn, fonts, summary};
 use crate::rows::Axis;
@@ -82,16 +82,24 @@ fn index(runs: &[SiteRun<'_>]) -> Result<String, PlotError> {
 /// What the list is filtered by: attribute, label, and a run's values, which are several for stacks.
 type Facet = (&'static str, &'static str, fn(&Report) -> Vec<String>);
 
-const FACETS: [Facet; 4] = [
+const FACETS: [Facet; 6] = [
     ("stack", "Stack", |report| distinct(report.arms.iter().map(|arm| arm.stack.to_string()))),
-    ("model", "Model", |report| {
-        distinct(report.arms.iter().filter_map(|arm| {
-            arm.effective.iter().find(|(name, _)| name == "model").map(|(_, value)| file_name(value))
-        }))
-    }),
+    ("model", "Model", |report| distinct(told(report, "model").iter().map(|model| file_name(model)))),
     ("gpu", "GPU", gpus),
     ("preset", "Preset", |report| vec![report.preset.clone()]),
+    ("cpu", "CPU", |report| vec![cpu(report)]),
+    ("threads", "Threads", |report| told(report, "threads")),
 ];
+
+/// Values of a setting that the arms know, each once.
+fn told(report: &Report, setting: &str) -> Vec<String> {
+    let settings = report.arms.iter().flat_map(|arm| &arm.effective);
+    distinct(
+        settings
+            .filter(|(name, value)| name == setting && value != "unknown")
+            .map(|(_, value)| value.clone()),
+    )
+}
 
 fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
     let mut values: Vec<_> = values.collect();
@@ -116,7 +124,8 @@ fn gpus(report: &Report) -> Vec<String> {
 }
 
 fn filters(runs: &[SiteRun<'_>]) -> Markup {
-    html! { form.filters aria-label="Filters" {
+    // Without the script they would do nothing; it shows them.
+    html! { form.filters hidden aria-label="Filters" {
         @for (name, label, values) in FACETS {
             label { (label) " " select name=(name) {
                 option value="" { "all" }
@@ -131,21 +140,42 @@ fn entry(run: &SiteRun<'_>) -> Markup {
     let (claim, ground) = summary(report);
     let values = |nth: usize| FACETS[nth].2(report).join("\n");
     let invalid = report.arms.iter().filter(|arm| !arm.valid && arm.skipped.is_none()).count();
-    html! { li data-stack=(values(0)) data-model=(values(1)) data-gpu=(values(2)) data-preset=(values(3)) {
+    html! { li data-stack=(values(0)) data-model=(values(1)) data-gpu=(values(2)) data-preset=(values(3)) data-cpu=(values(4)) data-threads=(values(5)) {
         a href={ "runs/" (name) "/report/index.html" } { (claim) }
         p { (ground) @if invalid > 0 { " " (invalid) " of " (report.arms.len()) " arms are invalid." } }
-        p.lead { (report.preset) " · " (machine(report)) " · " (date(report.started_unix_ms)) " · suite " (report.suite_version) " · "
+        p { strong { (report.preset) } " · " (date(report.started_unix_ms)) " · " (machine(report)) " · " (threads(report)) " · " (models(report)) }
+        p.lead { (name) " · suite " (report.suite_version) " · "
             a href={ "runs/" (name) "/rows.jsonl" } { "rows" } ", " a href={ "runs/" (name) "/manifest.json" } { "manifest" } ", "
             a href={ "runs/" (name) "/report/report.json" } { "report.json" } }
     } }
 }
 
-fn machine(report: &Report) -> String {
+fn cpu(report: &Report) -> String {
     let host = &report.host;
     let cpu = host.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned());
-    let cpus = host.cpu_count.map_or_else(String::new, |count| format!(", {count} CPUs"));
+    host.cpu_count.map_or_else(|| cpu.clone(), |count| format!("{cpu}, {count} CPUs"))
+}
+
+fn machine(report: &Report) -> String {
     let gpu = gpus(report).join(", ");
-    if gpu == "none seen" { format!("{cpu}{cpus}") } else { format!("{cpu}{cpus}, {gpu}") }
+    if gpu == "none seen" { cpu(report) } else { format!("{}, {gpu}", cpu(report)) }
+}
+
+/// `1 thread`, `1 or 2 threads`, or that no arm tells.
+fn threads(report: &Report) -> String {
+    match told(report, "threads").as_slice() {
+        [] => "threads not told".to_owned(),
+        [one] if one == "1" => "1 thread".to_owned(),
+        several => format!("{} threads", several.join(" or ")),
+    }
+}
+
+/// Names as the stacks tell them, and the beginning of the file's hash: equal names may be of other weights.
+fn models(report: &Report) -> String {
+    let names = (FACETS[1].2)(report);
+    let names = if names.is_empty() { "model not told".to_owned() } else { names.join(", ") };
+    let hash = report.target_sha256.as_ref().and_then(|hash| hash.get(..8));
+    hash.map_or_else(|| names.clone(), |hash| format!("{names} ({hash})"))
 }
 
 /// One chart for every experiment (equal hash of the preset, machine and models) with two runs or more, oldest first.
@@ -161,7 +191,8 @@ fn trends(runs: &[SiteRun<'_>]) -> Result<Vec<Markup>, PlotError> {
         }
     }
     let repeated = groups.into_iter().filter(|(_, runs)| runs.len() > 1);
-    repeated.filter_map(|(_, runs)| trend(&runs)).map(|(picture, table)| drawn(&picture, &table)).collect()
+    let pictures = repeated.filter_map(|(_, runs)| trend(&runs)).enumerate();
+    pictures.map(|(nth, (picture, table))| drawn(&format!("trend-{nth}"), &picture, &table)).collect()
 }
 
 /// Speed-up of every arm, run by run; `None` without a ratio.
@@ -178,22 +209,24 @@ fn trend(runs: &[SiteRun<'_>]) -> Option<(Picture, Markup)> {
             ]);
             let Some(ratio) = comparison.ratio else { continue };
             ratios.push(ratio);
-            let point = ((nth + 1) as f64, interval(ratio));
+            let point = Point::new((nth + 1) as f64, interval(ratio));
             match series.iter_mut().find(|known| known.label == arm.label) {
                 Some(known) => known.points.push(point),
                 None => series.push(Series {
                     label: arm.label.clone(),
+                    note: String::new(),
                     stack: arm.stack,
                     strength: 1.0,
                     line: Vec::new(),
                     is_theory: false,
                     points: vec![point],
+                    crossing: None,
                 }),
             }
         }
     }
     for series in &mut series {
-        series.line = series.points.iter().map(|(x, value)| (*x, value.point)).collect();
+        series.line = series.points.iter().map(|point| (point.x, point.y.point)).collect();
     }
     let chart = CurveChart {
         title: format!("{}: speed-up over builds", first.preset),
@@ -202,6 +235,7 @@ fn trend(runs: &[SiteRun<'_>]) -> Option<(Picture, Markup)> {
             .to_owned(),
         footer: format!("{} runs · {}", runs.len(), machine(first)),
         x: Axis { min: 0.5, max: runs.len() as f64 + 0.5, reference: 0.5, is_log: false, tick: plain_tick },
+        x_values: Some((1..=runs.len()).map(|nth| nth as f64).collect()),
         x_title: "run".to_owned(),
         y: ratio_axis(&ratios)?,
         y_title: "times the baseline".to_owned(),

@@ -6,7 +6,7 @@ use bench_core::report::{ArmReport, Estimate, Report};
 use maud::Markup;
 
 use crate::charts::{Charts, Picture, footer, interval, plain_tick, ratio_tick, stacks, whisker};
-use crate::curves::{CurveChart, Series};
+use crate::curves::{CurveChart, Point, Series};
 use crate::rows::{Axis, Interval, Row, RowChart};
 use crate::tables::table;
 use crate::words::{absence, estimate, number, percent, variant, within_stack};
@@ -114,11 +114,13 @@ fn against_length(report: &Report) -> Option<(Picture, Markup)> {
         ratios.extend(line.iter().map(|(_, y)| Estimate { point: *y, low: None, high: None }));
         series.push(Series {
             label: arm.label.clone(),
+            note: String::new(),
             stack: arm.stack,
             strength: 1.0,
             line,
             is_theory: true,
-            points: vec![(length.point, interval(ratio))],
+            points: vec![Point::new(length.point, interval(ratio))],
+            crossing: None,
         });
     }
     let y = ratio_axis(&ratios)?;
@@ -131,6 +133,7 @@ fn against_length(report: &Report) -> Option<(Picture, Markup)> {
         ),
         footer: footer(report),
         x: Axis { min: 1.0, max: longest, reference: 1.0, is_log: false, tick: plain_tick },
+        x_values: None,
         x_title: "tokens a verify step".to_owned(),
         y,
         y_title: "times the baseline".to_owned(),
@@ -148,35 +151,46 @@ fn draft_lengths(report: &Report) -> Option<(Picture, Markup)> {
             continue;
         };
         let length = f64::from(draft_max.get());
-        let label = format!("{} · {}", arm.stack, arm.speculation.method());
+        // In a sweep over concurrency, each of them is a line of its own.
+        let at = arm.label.split_once('@').map_or_else(String::new, |(_, n)| format!(", {n} in flight"));
+        let label = format!("{} · {}{at}", arm.stack, arm.speculation.method());
         cells.push(vec![arm.label.clone(), draft_max.to_string(), estimate(Some(ratio))]);
         ratios.push(ratio);
         longest = longest.max(length);
-        let point = (length, interval(ratio));
+        let point = Point::new(length, interval(ratio));
         match series.iter_mut().find(|known| known.label == label) {
             Some(known) => known.points.push(point),
             None => series.push(Series {
                 label,
+                note: String::new(),
                 stack: arm.stack,
                 strength: 1.0,
                 line: Vec::new(),
                 is_theory: false,
                 points: vec![point],
+                crossing: None,
             }),
         }
     }
-    if series.iter().all(|series| series.points.len() < 2) {
+    for series in &mut series {
+        series.points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        series.line = series.points.iter().map(|point| (point.x, point.y.point)).collect();
+    }
+    if series
+        .iter()
+        .all(|series| series.line.first().map(|first| first.0) == series.line.last().map(|last| last.0))
+    {
         return None;
     }
-    for series in &mut series {
-        series.points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        series.line = series.points.iter().map(|(x, value)| (*x, value.point)).collect();
-    }
+    let mut values: Vec<f64> = series.iter().flat_map(|series| &series.line).map(|(x, _)| *x).collect();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
     let chart = CurveChart {
         title: "Draft length".to_owned(),
         subtitle: format!("Speed-up by the most tokens drafted in a round. {}", whisker(report)),
         footer: footer(report),
         x: Axis { min: 0.0, max: longest + 0.5, reference: 0.0, is_log: false, tick: plain_tick },
+        x_values: Some(values),
         x_title: "most drafted tokens".to_owned(),
         y: ratio_axis(&ratios)?,
         y_title: "times the baseline".to_owned(),
@@ -185,10 +199,19 @@ fn draft_lengths(report: &Report) -> Option<(Picture, Markup)> {
     Some((Picture::Curves(chart), table(&["arm", "draft length", "speed-up"], &cells)))
 }
 
+const PARTS: [&str; 4] = ["verify", "draft", "sample", "host"];
+
 fn round_time(report: &Report) -> (Picture, Markup) {
     let (mut rows, mut cells, mut max) = (Vec::new(), Vec::new(), 0.0_f64);
+    if let Some((arm, _)) = explained(report).next() {
+        rows.push(Row::Key { stack: arm.stack, names: PARTS.to_vec() });
+    }
     for (stack, arms) in stacks(report) {
         rows.push(Row::Group { text: stack.to_string(), stack: Some(stack) });
+        if arms.iter().all(|arm| is_silent(arm)) {
+            rows.push(silent());
+            continue;
+        }
         for arm in arms {
             let label = variant(&arm.label).to_owned();
             let Some(explanation) = &arm.explanation else {
@@ -198,16 +221,17 @@ fn round_time(report: &Report) -> (Picture, Markup) {
             let parts = explanation.round_ms;
             max = max.max(parts.total);
             let ms = [parts.verify, parts.draft, parts.sample, parts.host];
+            let parts_ms: Vec<_> = PARTS.into_iter().zip(ms).collect();
             let mut cell = vec![arm.label.clone()];
             cell.extend(ms.iter().chain([&parts.total]).map(|ms| format!("{ms:.3}")));
             cells.push(cell);
             let text = format!("{} ms", number(parts.total));
-            rows.push(Row::Parts { label, stack, parts: ms.to_vec(), text });
+            rows.push(Row::Parts { label, stack, parts: parts_ms, text });
         }
     }
     let chart = RowChart {
         title: "Where the time of a round went".to_owned(),
-        subtitle: "Mean milliseconds a round, from strong to pale: verify, draft, sample, host.".to_owned(),
+        subtitle: "Mean milliseconds a round. A plain round is one pass and one token.".to_owned(),
         footer: footer(report),
         axis: Axis {
             min: 0.0,
@@ -222,6 +246,16 @@ fn round_time(report: &Report) -> (Picture, Markup) {
     (Picture::Rows(chart), table(&head, &cells))
 }
 
+/// Measured, but its stack does not tell.
+fn is_silent(arm: &ArmReport) -> bool {
+    arm.valid && arm.explanation.is_none()
+}
+
+/// One row for all arms of a stack that does not tell.
+fn silent() -> Row {
+    Row::Gap { label: "all".to_owned(), text: "the stack tells no times of rounds".to_owned() }
+}
+
 fn untold(arm: &ArmReport) -> String {
     if arm.valid { "the stack tells no times of rounds".to_owned() } else { absence(arm) }
 }
@@ -232,6 +266,10 @@ fn ceiling(report: &Report) -> Option<(Picture, Markup)> {
     let (mut rows, mut cells) = (Vec::new(), Vec::new());
     for (stack, arms) in stacks(report) {
         rows.push(Row::Group { text: stack.to_string(), stack: Some(stack) });
+        if arms.iter().all(|arm| is_silent(arm)) {
+            rows.push(silent());
+            continue;
+        }
         for arm in arms {
             let label = variant(&arm.label).to_owned();
             let Some(ceiling) = arm.explanation.as_ref().and_then(|explanation| explanation.ceiling) else {

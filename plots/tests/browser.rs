@@ -1,6 +1,6 @@
-//! The page in a real browser: no console error, nothing loaded, nothing wider than a phone.
+//! The page in a real browser, used as by a person: by keyboard alone, on a phone and at a desk, light and dark, on paper.
 //!
-//! Needs `chromium`. Without it the test says SKIP; with `BENCH_REQUIRE_CHROMIUM=1` it fails instead.
+//! Needs `chromium`. Without it a test says SKIP; with `BENCH_REQUIRE_CHROMIUM=1` it fails instead.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,125 +8,140 @@
     reason = "a test fails by panicking, and says what it skipped"
 )]
 
+#[path = "support/chromium.rs"]
+mod chromium;
 mod support;
 
-use std::path::Path;
-use std::process::{Command, Output};
-
 use bench_plots::write_report;
+use chromium::Browser;
+use serde_json::json;
 
-/// Beside a copy of the page: writes what a visitor cannot see into the document. The page is put into a frame of the
-/// width asked for, since a headless window has a least width of its own.
-const PROBE: &str = r#"<script>
-const luminance = ([r, g, b]) => [r, g, b].map(c => c / 255)
-  .map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-const contrast = (a, b) => {
-  const [high, low] = [luminance(a), luminance(b)].sort((x, y) => y - x);
-  return (high + 0.05) / (low + 0.05);
-};
-const parse = text => (text.match(/[\d.]+/g) || []).map(Number);
-const ground = (view, node) => {
-  for (; node; node = node.parentElement) {
-    const colour = parse(view.getComputedStyle(node).backgroundColor);
-    if (colour.length === 3 || colour[3] > 0) return colour;
-  }
-  return [255, 255, 255];
-};
-addEventListener("load", () => {
-  const frame = document.createElement("iframe");
-  frame.style = "width:WIDTHpx;height:900px;border:0";
-  frame.src = "index.html";
-  frame.onload = () => {
-    const view = frame.contentWindow, page = frame.contentDocument, root = page.documentElement;
-    page.querySelectorAll("details").forEach(node => { node.open = true; });
-    const seen = node => node.getClientRects().length > 0;
-    const texts = [...page.querySelectorAll("body *")].filter(node => seen(node) && !node.closest("svg")
-      && [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim()));
-    const faint = texts.map(node =>
-      [contrast(parse(view.getComputedStyle(node).color), ground(view, node)), node.textContent.slice(0, 40)]);
-    page.querySelectorAll("svg").forEach(svg => {
-      if (!seen(svg)) return;
-      const paper = svg.querySelector("rect");
-      svg.querySelectorAll("text").forEach(text => faint.push([contrast(
-        parse(view.getComputedStyle(text).fill), parse(view.getComputedStyle(paper).fill)), text.textContent]));
-    });
-    faint.sort((a, b) => a[0] - b[0]);
-    const stops = [...page.querySelectorAll("a[href],summary,[tabindex='0']")].filter(seen);
-    const unreached = stops.filter(node => { node.focus(); return page.activeElement !== node; });
-    const wide = [...page.querySelectorAll(".scroll")].filter(node => node.tabIndex !== 0);
-    const lost = [...page.querySelectorAll("a[href^='#']")]
-      .filter(node => !page.getElementById(node.getAttribute("href").slice(1)));
-    const resources = view.performance.getEntriesByType("resource")
-      .map(entry => entry.name).filter(name => !name.startsWith("data:"));
-    const shown = [...page.querySelectorAll("figure svg")].filter(svg => svg.getBoundingClientRect().width > 0);
-    const bare = [...page.querySelectorAll("figure")].filter(figure => !figure.querySelector("table"));
-    const note = document.createElement("pre");
-    note.id = "probe";
-    note.textContent = JSON.stringify({
-      width: root.clientWidth, scroll: root.scrollWidth, resources, charts: shown.length, bare: bare.length,
-      font: page.fonts.check("600 16px Inter"), dark: view.matchMedia("(prefers-color-scheme:dark)").matches,
-      unreached: unreached.length, wide: wide.length, lost: lost.length, first: stops[0].textContent,
-      readable: faint[0][0] >= 4.5, texts: faint.length > 500, least: faint[0],
-      headline: page.querySelector("h1").textContent,
-    });
-    document.body.append(note);
-  };
-  document.body.append(frame);
-});
-</script>"#;
+const LOOKS: &str = include_str!("support/looks.js");
 
-fn chromium(page: &Path, profile: &Path, is_dark: bool) -> std::io::Result<Output> {
-    Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-component-update"])
-        .args(["--disable-background-networking", "--disable-sync", "--allow-file-access-from-files"])
-        .args([
-            "--hide-scrollbars",
-            "--enable-logging=stderr",
-            "--log-level=0",
-            "--virtual-time-budget=20000",
-            "--dump-dom",
-        ])
-        // 0 is dark, 1 is light.
-        .arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!is_dark)))
-        .arg(format!("--user-data-dir={}", profile.display()))
-        .arg(format!("file://{}", page.display()))
-        .output()
-}
-
-/// What the probe found at this width and scheme; `None` without a browser.
-fn probe(width: u32, is_dark: bool) -> Option<String> {
+fn page() -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    write_report(&support::report(), dir.path()).unwrap();
-    let probe = dir.path().join("probe.html");
-    let script = PROBE.replace("WIDTH", &width.to_string());
-    std::fs::write(&probe, format!("<!doctype html><meta charset=utf-8><body>{script}</body>")).unwrap();
-    let output = match chromium(&probe, &dir.path().join("profile"), is_dark) {
-        Ok(output) => output,
-        Err(error) if std::env::var("BENCH_REQUIRE_CHROMIUM").is_ok_and(|value| value == "1") => {
-            panic!("chromium is required and cannot be run: {error}")
-        }
-        Err(error) => {
-            eprintln!("SKIP: chromium cannot be run: {error}");
-            return None;
-        }
-    };
-    let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(!log.contains("CONSOLE"), "{log}");
-    let found = dom.split_once("<pre id=\"probe\">").and_then(|(_, rest)| rest.split_once("</pre>"));
-    Some(found.unwrap_or_else(|| panic!("no answer from the page:\n{dom}\n{log}")).0.to_owned())
+    let files = write_report(&support::swept_report(), dir.path()).unwrap();
+    (dir, files[0].clone())
 }
 
 #[test]
 fn phone_and_desk_show_the_page_light_and_dark() {
+    let Some(mut browser) = Browser::start() else { return };
+    let (_dir, page) = page();
     for (width, is_dark) in [(400, false), (400, true), (1440, false), (1440, true)] {
-        let Some(found) = probe(width, is_dark) else { return };
-        let expected = format!(
-            "{{\"width\":{width},\"scroll\":{width},\"resources\":[],\"charts\":13,\"bare\":0,\"font\":true,\
-             \"dark\":{is_dark},\"unreached\":0,\"wide\":0,\"lost\":0,\"first\":\"Skip to the verdict\",\
-             \"readable\":true,\"texts\":true"
-        );
-        assert!(found.starts_with(&expected), "{found}");
-        assert!(found.contains("decodes 1.92× as fast"), "{found}");
+        browser.open(&page, width, is_dark);
+        let looks = browser.ask(LOOKS);
+        assert_eq!((&looks["width"], &looks["scroll"]), (&json!(width), &json!(width)), "{looks}");
+        assert_eq!((&looks["charts"], &looks["withoutTable"]), (&json!(15), &json!(0)), "{looks}");
+        assert_eq!((&looks["font"], &looks["dark"]), (&json!(true), &json!(is_dark)), "{looks}");
+        assert!(looks["texts"].as_u64().unwrap() > 700, "{looks}");
+        assert!(looks["least"][0].as_f64().unwrap() >= 4.5, "{looks}");
+        assert_eq!((&looks["levels"], &looks["lost"]), (&json!(true), &json!(0)), "{looks}");
+        assert_eq!(looks["names"], json!([]), "what can be reached has a name");
+        assert_eq!(browser.ask("document.querySelector('h1').textContent.includes('1.92×')"), json!(true));
     }
+    assert!(browser.requests.iter().all(|url| url.ends_with("/index.html")), "{:?}", browser.requests);
+    assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
+/// What has the focus: kind, name, and whether the reader sees a ring around it.
+const FOCUS: &str = r"(() => { const node = document.activeElement, style = getComputedStyle(node);
+  return [node.tagName, (node.ariaLabel || node.textContent).trim().slice(0, 60),
+    node.tagName === 'BODY' || (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2)]; })()";
+
+#[test]
+fn everything_is_reached_by_tab_and_arrows() {
+    let Some(mut browser) = Browser::start() else { return };
+    let (_dir, page) = page();
+    for width in [400, 1440] {
+        browser.open(&page, width, false);
+        browser.press("Tab");
+        let first = browser.ask(FOCUS);
+        assert_eq!(first[1], "Skip to the verdict");
+        browser.press("Enter");
+        assert_eq!(browser.ask("location.hash"), "#verdict");
+        browser.press("Tab");
+        assert_eq!(browser.ask("document.activeElement.closest('main') !== null"), json!(true));
+
+        browser.open(&page, width, false);
+        let stops = browser.ask(
+            "[...document.querySelectorAll('a[href],summary,[tabindex=\"0\"]')].filter(node => \
+             node.getClientRects().length && node.checkVisibility()).length + \
+             [...document.querySelectorAll('.marks')].filter(node => node.getClientRects().length).length",
+        );
+        let mut reached = 0;
+        let mut kinds = std::collections::BTreeMap::new();
+        loop {
+            browser.press("Tab");
+            let focus = browser.ask(FOCUS);
+            let kind = focus[0].as_str().unwrap().to_owned();
+            if kind == "BODY" || reached > 400 {
+                break;
+            }
+            assert_eq!(focus[2], json!(true), "no ring around {focus}");
+            reached += 1;
+            *kinds.entry(kind).or_insert(0) += 1;
+        }
+        assert_eq!(json!(reached), stops, "{kinds:?}");
+        assert_eq!(kinds["INPUT"], 15, "a stop a chart: {kinds:?}");
+    }
+}
+
+/// The words beside the mark that has the focus, if they are seen, and whether they are inside the window.
+const TIP: &str = r"(() => { const tip = document.activeElement.nextElementSibling, box = tip.getBoundingClientRect();
+  return [getComputedStyle(tip).display, tip.textContent, box.left >= 0 && box.right <= innerWidth]; })()";
+
+#[test]
+fn the_words_of_marks_are_read_by_keyboard() {
+    let Some(mut browser) = Browser::start() else { return };
+    let (_dir, page) = page();
+    for (width, view) in [(400, "narrow"), (1440, "wide")] {
+        browser.open(&page, width, false);
+        // From the last thing before the chart, by keys alone.
+        browser.ask(&format!("document.querySelector('#throughput .{view} .marks input').focus()"));
+        assert_eq!(
+            browser.ask(TIP),
+            json!(["block", "native, none: 41.7, interval 40.4 to 43.4", true]),
+            "the first mark"
+        );
+        let mut read = Vec::new();
+        for _ in 0..6 {
+            browser.press("ArrowDown");
+            let tip = browser.ask(TIP);
+            assert_eq!((&tip[0], &tip[2]), (&json!("block"), &json!(true)), "{tip}");
+            read.push(tip[1].as_str().unwrap().to_owned());
+        }
+        assert_eq!(read[2], "native, ngram: 44.0 invalid, interval 42.7 to 45.8");
+        assert!(
+            read[5].contains("skipped: llama-server b7421 cannot draft with an assistant of this"),
+            "{read:?}"
+        );
+        let shown = "[...document.querySelectorAll('.tip')].filter(tip => getComputedStyle(tip).display !== 'none').length";
+        assert_eq!(browser.ask(shown), json!(1), "one at a time");
+        browser.press("Tab");
+        assert_eq!(browser.ask("document.activeElement.tagName"), "SUMMARY", "one stop a chart");
+    }
+}
+
+#[test]
+fn paper_is_light_and_shows_all() {
+    let Some(mut browser) = Browser::start() else { return };
+    let (_dir, page) = page();
+    browser.open(&page, 1000, true);
+    browser.prefer("dark", "print");
+    let paper = browser.ask(
+        r"(() => { const of = (query, name) => getComputedStyle(document.querySelector(query))[name];
+          const seen = query => [...document.querySelectorAll(query)].filter(node => node.checkVisibility({ contentVisibilityAuto: true })).length;
+          return [of('body', 'backgroundColor'), seen('.view.wide > .light'), seen('.dark, .narrow, .marks, .skip'),
+            of('.view', 'breakInside'), of('thead', 'display'), seen('details td'), seen('td'),
+            Math.max(...[...document.querySelectorAll('.wide svg')].map(svg => svg.getBoundingClientRect().height)) <= 900]; })()",
+    );
+    let cells = &paper[6];
+    assert_eq!(
+        paper,
+        json!(["rgb(255, 255, 255)", 15, 0, "avoid", "table-header-group", paper[5], cells, true])
+    );
+    assert!(paper[5].as_u64().unwrap() > 300, "folds are open: {paper}");
+    let pdf = browser.print();
+    assert!(pdf.starts_with("JVBERi"), "%PDF in base64");
 }

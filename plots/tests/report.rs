@@ -99,6 +99,56 @@ fn latencies_show_every_arm_and_failures_as_failures() {
 }
 
 #[test]
+fn a_sweep_over_concurrency_shows_its_crossover_and_what_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    write_report(&support::swept_report(), dir.path()).unwrap();
+    if let Some(keep) = std::env::var_os("BENCH_KEEP_PAGE") {
+        write_report(&support::swept_report(), &PathBuf::from(keep).join("swept")).unwrap();
+    }
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let (curve, ratios) = (read("latency-throughput.svg"), read("concurrency.svg"));
+    for x in ["1", "2", "4"] {
+        assert_eq!(curve.matches(&format!("\n{x}\n")).count(), 2, "both lines have a point at {x}");
+    }
+    let gap = "vllm/mtp-3 (not at 8: 1 failure in 60 requests (1 x timed_out))";
+    assert!(curve.contains(gap) && ratios.contains("vllm/mtp-3 (not at 8: 1 failure"), "{curve}");
+    assert!(ratios.contains("where speculation stops paying"));
+    let page = read("index.html");
+    assert!(page.contains("the speed-up falls through 1 at 2.83 [2.60, beyond what was measured] in flight"));
+    assert!(page.contains(
+        "vllm/mtp-3 at 2: 108 [105, 112] tokens/s of all streams together, 16.7 [16.0, 17.2] ms a token"
+    ));
+    assert!(page.contains("vllm, against none at as many requests in flight"));
+    assert!(!read("index.html").contains("no way of speculating was measured at two concurrencies"));
+    assert!(
+        !dir.path().join("draft-length.svg").exists()
+            || read("draft-length.svg").matches("in flight").count() > 0
+    );
+}
+
+#[test]
+fn the_configuration_shows_first_what_differs() {
+    let mut report = support::report();
+    report.arms[1].effective[1].1.push_str(" --slots 4 --no-warmup");
+    report.arms[2].effective[0].1 = "b7422".to_owned();
+    let dir = tempfile::tempdir().unwrap();
+    let files = write_report(&report, dir.path()).unwrap();
+    let page = std::fs::read_to_string(&files[0]).unwrap();
+    let from = page.find("id=\"configuration\"").unwrap();
+    let section = &page[from..page[from..].find("</section>").unwrap() + from];
+    assert!(section.contains("<td class=\"differs\">≠ b7422</td>"), "{section}");
+    assert!(
+        section.contains("<td class=\"differs\">≠ <code>+ --slots 4 --no-warmup</code></td>"),
+        "{section}"
+    );
+    assert_eq!(section.matches("the most common one").count(), 3, "the long recipe is not repeated");
+    assert!(section.contains("All of them tell the same"), "the arms of llama-server");
+    let (table, all) =
+        (section.find("class=\"differs\">≠").unwrap(), section.find("All settings of").unwrap());
+    assert!(table < all && section.matches("<details>").count() == 1 + 7);
+}
+
+#[test]
 fn the_page_stands_alone_and_escapes() {
     let (_dir, files) = written();
     let page = std::fs::read_to_string(&files[0]).unwrap();

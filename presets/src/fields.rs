@@ -467,6 +467,12 @@ pub(crate) const FIELDS: &[Field] = &[
         "A difference of throughput nobody would act on: intervals within it are called equivalent.",
     ),
     field("run.ttft_margin", SHARE, "0.03", "The same for the time to first token."),
+    field(
+        "run.kv_quality_tokens",
+        ANY_NUMBER,
+        "256",
+        "Positions at most on which the native engine compares a lossy KV cache (q8_0, turbo2 to 4) with f16 after the requests: KL divergence, top-1 agreement, acceptance. Costs two decode passes a position. 0: not at all, and the report says so.",
+    ),
 ];
 
 /// Whether a path (with `[]` for elements) is a key or a section of keys.

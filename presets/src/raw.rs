@@ -203,4 +203,5 @@ pub(crate) struct RawRun {
     pub(crate) throughput_margin: Option<f64>,
     pub(crate) ttft_margin: Option<f64>,
     pub(crate) think_time_ms: Option<i64>,
+    pub(crate) kv_quality_tokens: Option<i64>,
 }

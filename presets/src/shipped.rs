@@ -73,6 +73,12 @@ pub fn shipped() -> &'static [Shipped] {
         ),
         shipped!(
             Theme::Anywhere,
+            "nano-turbo3",
+            "The bundled pair with a turbo3 KV cache: what it costs in quality against f16, beside its speed. For other \
+             types set serving.kv_type."
+        ),
+        shipped!(
+            Theme::Anywhere,
             "nano-draft-length",
             "The bundled pair at draft lengths 1 to 5 against plain decoding: where speculation pays on this \
              machine, and where it stops."

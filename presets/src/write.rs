@@ -67,6 +67,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             throughput_margin: Some(run.throughput_margin),
             ttft_margin: Some(run.ttft_margin),
             think_time_ms: Some(whole("think time", run.think_time_ms)?),
+            kv_quality_tokens: Some(run.kv_quality_tokens.into()),
             sweep_concurrency: (!run.sweep_concurrency.is_empty())
                 .then(|| run.sweep_concurrency.iter().map(|n| n.get().into()).collect()),
             ..raw_load(&run.load)

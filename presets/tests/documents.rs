@@ -232,6 +232,7 @@ fn run() -> impl Strategy<Value = RunParams> {
     (counts, 1_u64..1_000_000_000, any::<u32>(), 0.0_f64..=1.0, ends).prop_map(
         |((blocks, warmup_requests, concurrency), request_timeout_ms, max_restarts, min_acceptance, ends)| {
             let (order, max_looks, throughput_margin, ttft_margin, (load, sweep)) = ends;
+            let kv_quality_tokens = max_restarts / 2;
             let open = !load.is_closed();
             let concurrency = match sweep.last() {
                 _ if open => NonZeroU32::MIN,
@@ -239,6 +240,7 @@ fn run() -> impl Strategy<Value = RunParams> {
                 None => concurrency,
             };
             RunParams {
+                think_time_ms: u64::from(max_restarts % 900),
                 blocks,
                 warmup_requests,
                 concurrency,
@@ -249,6 +251,7 @@ fn run() -> impl Strategy<Value = RunParams> {
                 max_looks,
                 throughput_margin,
                 ttft_margin,
+                kv_quality_tokens,
                 sweep_concurrency: if open { Vec::new() } else { sweep },
                 load,
             }

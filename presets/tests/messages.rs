@@ -290,6 +290,10 @@ fn overrides_are_checked_like_text() {
         (&["run.min_acceptance=2"], "mine.toml: `run.min_acceptance` is `2`, expected 0 to 1"),
         (&["run.max_restarts=-1"], "mine.toml: `run.max_restarts` is `-1`, expected 0 to 4294967295"),
         (
+            &["run.kv_quality_tokens=-1"],
+            "mine.toml: `run.kv_quality_tokens` is `-1`, expected 0 to 4294967295",
+        ),
+        (
             &["serving.device=tpu"],
             "cannot apply `--set serving.device=tpu`: unknown variant `tpu`, expected one of `auto`, `cpu`, `gpu`",
         ),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::environment::EnvironmentSample;
 use bench_core::noise::{NoiseFloor, is_aa, noise_key};
-use bench_core::record::{ArmManifest, ArmStatus, Phase, RequestRecord};
+use bench_core::record::{ArmManifest, ArmStatus, Phase};
 use bench_core::report::{ArmReport, FailureSummary, REPORT_SCHEMA, Report};
 use bench_core::stats::{BootstrapConfig, Looks};
 use bench_core::truth::over_arms;
@@ -15,14 +15,17 @@ use crate::compare::{compare, noise_entries};
 use crate::effective::effective;
 use crate::error::ResultsError;
 use crate::explanation::explain;
-use crate::frame::{counts, failure, kind_name};
+use crate::frame::{failure, kind_name};
 use crate::gaps::{between_chunks, between_tokens};
+use crate::kv_quality::{kv_quality, warnings};
 use crate::latency::{percentiles, timeline};
 use crate::load::Loaded;
+use crate::row::Row;
 use crate::samples::{
     PromptIndex, accepted_of_drafted, completed_rows, decode_parts, e2e_parts, extra_tokens_a_step, plus_one,
     position_sums,
 };
+use crate::served::served;
 use crate::surroundings::{all_readings, around_arm, run_environments};
 use crate::sweeps::sweeps;
 use crate::totals::{Totals, totals};
@@ -31,7 +34,7 @@ use crate::validity::invalid_reasons;
 
 /// Makes the report of loaded runs.
 pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
-    let totals = totals(&counts(&loaded.rows.iter().collect::<Vec<_>>())?)?;
+    let totals = totals(&loaded.rows)?;
     let first = loaded.first();
     let readings = all_readings(loaded);
     let totals_of = |label: &str| totals.get(label).copied().unwrap_or_default();
@@ -48,8 +51,8 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     for (arm, categories) in arms.iter_mut().zip(by_category) {
         arm.categories = categories;
     }
-    let comparisons = compare(loaded, &arms, &config);
-    let mut explained = explain(loaded, &comparisons);
+    let comparisons = compare(loaded, &arms, &config)?;
+    let mut explained = explain(loaded, &comparisons)?;
     for arm in &mut arms {
         arm.explanation = explained.arms.remove(&arm.label);
     }
@@ -101,11 +104,11 @@ fn arm_report(
         invalid_reasons(loaded, arm, &totals, &failure_kinds, &findings)
     };
     let prompts = PromptIndex::new(loaded);
-    let ratio = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| prompts.ratio(&rows, parts, config);
-    let over_prompts = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| {
-        prompts.ratio_over_prompts(&rows, parts, config)
-    };
-    let median = |value: &dyn Fn(&RequestRecord) -> Option<f64>| prompts.median(&rows, value, config);
+    let ratio = |parts: &dyn Fn(&Row) -> Option<(f64, f64)>| prompts.ratio(&rows, parts, config);
+    let over_prompts =
+        |parts: &dyn Fn(&Row) -> Option<(f64, f64)>| prompts.ratio_over_prompts(&rows, parts, config);
+    let median = |value: &dyn Fn(&Row) -> Option<f64>| prompts.median(&rows, value, config);
+    let (chunk_gaps, token_gaps) = (between_chunks(&rows), between_tokens(&rows));
     ArmReport {
         stack: arm.stack,
         preset: loaded.first().preset.name.clone(),
@@ -119,12 +122,13 @@ fn arm_report(
         skipped,
         tokens_per_s: ratio(&decode_parts),
         e2e_tokens_per_s: ratio(&e2e_parts),
+        served_tokens_per_s: served(&rows, config),
         ttft_ms: median(&|row| Some(row.timing.first_token_ns? as f64 / 1e6)),
         tpot_ms: median(&|row| {
             row.decode_span().map(|span| span.span_ns as f64 / f64::from(span.tokens) / 1e6)
         }),
-        inter_chunk: between_chunks(&rows),
-        inter_token: between_tokens(&rows),
+        inter_chunk: chunk_gaps.as_ref().map(|spread| spread.gaps),
+        inter_token: token_gaps.as_ref().map(|spread| spread.gaps),
         output_tokens: totals.output_tokens,
         prompt_tokens: totals.prompt_tokens,
         drafted: totals.drafted,
@@ -144,8 +148,9 @@ fn arm_report(
         // It needs to know what was compared.
         explanation: None,
         environment: surroundings.span.clone(),
-        latency: percentiles(&rows),
+        latency: percentiles(&rows, chunk_gaps.as_ref(), token_gaps.as_ref()),
         timeline: timeline(loaded, &rows),
+        kv_quality: kv_quality(loaded, arm),
     }
 }
 
@@ -196,6 +201,7 @@ fn notes(loaded: &Loaded) -> Vec<String> {
         .map(|run| format!("run {} has no end in its manifest: it crashed or is still running", run.run_id))
         .collect();
     notes.extend(loaded.notes.iter().cloned());
+    notes.extend(warnings(loaded));
     notes
 }
 

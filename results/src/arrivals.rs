@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use bench_core::load::{LoadReport, OpenLoad, Spread};
-use bench_core::record::{Phase, RequestRecord};
+use bench_core::record::Phase;
 
 use crate::load::Loaded;
+use crate::row::Row;
 
 /// Of one arm; `None` in a closed loop.
 pub(crate) fn load_report(loaded: &Loaded, arm: &str) -> Option<LoadReport> {
     let load: &OpenLoad = loaded.first().preset.run.load.open()?;
     let rows: Vec<_> =
         loaded.rows.iter().filter(|row| row.arm == arm && row.phase == Phase::Measured).collect();
-    let mut passes: BTreeMap<u32, Vec<&RequestRecord>> = BTreeMap::new();
+    let mut passes: BTreeMap<u32, Vec<&Row>> = BTreeMap::new();
     for row in &rows {
         passes.entry(row.block).or_default().push(row);
     }
@@ -33,20 +34,20 @@ pub(crate) fn load_report(loaded: &Loaded, arm: &str) -> Option<LoadReport> {
 }
 
 /// A time after the send, counted from when the request was meant to be sent; of completed requests.
-fn from_intended(row: &RequestRecord, after_send_ns: Option<u64>) -> Option<u64> {
+fn from_intended(row: &Row, after_send_ns: Option<u64>) -> Option<u64> {
     let late = row.arrival?.late_ns()?;
     after_send_ns.filter(|_| row.outcome.is_completed())?.checked_add(late)
 }
 
 /// Gaps between arrivals of a pass, and their time.
-fn offered(pass: &[&RequestRecord]) -> (u64, u64) {
+fn offered(pass: &[&Row]) -> (u64, u64) {
     let times = || pass.iter().filter_map(|row| Some(row.arrival?.intended_ns));
     let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
     (times().count().saturating_sub(1) as u64, last - first)
 }
 
 /// Completed requests of a pass, and the time from its first send to its last end.
-fn completed(pass: &[&RequestRecord]) -> (u64, u64) {
+fn completed(pass: &[&Row]) -> (u64, u64) {
     let spans: Vec<_> = pass.iter().filter_map(|row| in_flight(row)).collect();
     let first = spans.iter().map(|(sent, _)| *sent).min().unwrap_or(0);
     let last = spans.iter().map(|(_, ended)| *ended).max().unwrap_or(0);
@@ -54,12 +55,12 @@ fn completed(pass: &[&RequestRecord]) -> (u64, u64) {
 }
 
 /// When a request was sent and when it ended, nanoseconds of its pass.
-fn in_flight(row: &RequestRecord) -> Option<(u64, u64)> {
+fn in_flight(row: &Row) -> Option<(u64, u64)> {
     let sent = row.arrival?.sent_ns?;
     Some((sent, sent.saturating_add(row.timing.ended_ns)))
 }
 
-fn peak(pass: &[&RequestRecord]) -> u64 {
+fn peak(pass: &[&Row]) -> u64 {
     // Ends before sends of the same moment.
     let mut moments: Vec<(u64, i64)> = pass
         .iter()
@@ -98,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    fn row(intended_ms: u64, sent_ms: u64, ended_ms: u64) -> RequestRecord {
+    fn row(intended_ms: u64, sent_ms: u64, ended_ms: u64) -> Row {
         let mut row = record("a", 0, 0);
         row.arrival = Some(Arrival {
             slot: 0,
@@ -106,7 +107,7 @@ mod tests {
             sent_ns: Some(sent_ms * 1_000_000),
         });
         row.timing.ended_ns = (ended_ms - sent_ms) * 1_000_000;
-        row
+        Row::of(row)
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use bench_core::audit::Lossless;
+use bench_core::audit::{Lossless, compare};
 use bench_core::environment::GpuHost;
 use bench_core::preset::{Preset, RunOrder, RunParams, StackKind};
-use bench_core::record::{ArmManifest, HostInfo, RequestRecord, RunManifest};
+use bench_core::record::{ArmManifest, HostInfo, RunManifest};
 use bench_core::report::{
     ArmComparison, ArmReport, BlockTest, COMPARISON_SCHEMA, MetricComparison, RunComparison,
 };
@@ -21,6 +21,7 @@ use crate::aggregate::aggregate;
 use crate::compare::holm_of_known;
 use crate::error::ResultsError;
 use crate::load::Loaded;
+use crate::row::Row;
 use crate::samples::{completed_rows, metric_value};
 
 /// Coverage of every interval.
@@ -75,17 +76,21 @@ pub fn compare_runs(
             .to_owned(),
     );
     let reports = (aggregate(baseline)?, aggregate(candidate)?);
-    let compared = pairs.iter().map(|(of_a, of_b)| {
-        let report_of = |arms: &[ArmReport], label: &str| arms.iter().find(|arm| arm.label == label).cloned();
-        let arms = (report_of(&reports.0.arms, of_a), report_of(&reports.1.arms, of_b));
-        compare_arms((baseline, candidate), (of_a, of_b), arms)
-    });
+    let compared: Result<Vec<_>, _> = pairs
+        .iter()
+        .map(|(of_a, of_b)| {
+            let report_of =
+                |arms: &[ArmReport], label: &str| arms.iter().find(|arm| arm.label == label).cloned();
+            let arms = (report_of(&reports.0.arms, of_a), report_of(&reports.1.arms, of_b));
+            compare_arms((baseline, candidate), (of_a, of_b), arms)
+        })
+        .collect();
     Ok(RunComparison {
         schema: COMPARISON_SCHEMA,
         baseline_run: a.run_id.clone(),
         candidate_run: b.run_id.clone(),
         confidence: CONFIDENCE,
-        arms: compared.collect(),
+        arms: compared?,
         notes,
     })
 }
@@ -203,6 +208,7 @@ fn sending(run: &RunParams) -> RunParams {
         max_looks: 1,
         throughput_margin: 0.0,
         ttft_margin: 0.0,
+        kv_quality_tokens: 0,
         max_restarts: 0,
         min_acceptance: 0.0,
         ..run.clone()
@@ -268,7 +274,7 @@ fn compare_arms(
     (baseline, candidate): (&Loaded, &Loaded),
     (of_a, of_b): (&str, &str),
     (report_a, report_b): (Option<ArmReport>, Option<ArmReport>),
-) -> ArmComparison {
+) -> Result<ArmComparison, ResultsError> {
     let invalid: Vec<String> = [report_a, report_b]
         .iter()
         .zip([baseline, candidate])
@@ -276,7 +282,7 @@ fn compare_arms(
         .collect();
     let rows = (completed_rows(baseline, of_a), completed_rows(candidate, of_b));
     let ratios = Metric::ALL.map(|metric| {
-        let values = |run: &Loaded, rows: &[&RequestRecord]| log_values(baseline, run, rows, metric);
+        let values = |run: &Loaded, rows: &[&Row]| log_values(baseline, run, rows, metric);
         unpaired_log_ratio(&values(baseline, &rows.0), &values(candidate, &rows.1), CONFIDENCE)
             .filter(|_| invalid.is_empty())
     });
@@ -286,13 +292,13 @@ fn compare_arms(
         let floor = [(baseline, of_a), (candidate, of_b)].map(|(run, label)| floor(run, label, metric));
         judge(metric, ratio, p_holm, (candidate.first().preset.run.margin(metric), floor))
     });
-    ArmComparison {
+    Ok(ArmComparison {
         baseline: of_a.to_owned(),
         candidate: of_b.to_owned(),
         not_comparable: invalid.clone(),
         metrics: metrics.collect(),
-        lossless: audit(baseline, &rows.0, &rows.1),
-    }
+        lossless: audit((baseline, candidate), &rows.0, &rows.1)?,
+    })
 }
 
 fn why_not(arm: Option<&ArmReport>, run_id: &str) -> Vec<String> {
@@ -302,7 +308,7 @@ fn why_not(arm: Option<&ArmReport>, run_id: &str) -> Vec<String> {
 }
 
 /// Prompts are numbered as in the baseline; one that it does not have has no pair.
-fn log_values(baseline: &Loaded, run: &Loaded, rows: &[&RequestRecord], metric: Metric) -> Vec<LogValue> {
+fn log_values(baseline: &Loaded, run: &Loaded, rows: &[&Row], metric: Metric) -> Vec<LogValue> {
     let prompts = &baseline.first().preset.workload.prompts;
     let has = |id: &str| run.first().preset.workload.prompts.iter().any(|prompt| prompt.id == id);
     let numbers: BTreeMap<&str, u32> = prompts
@@ -311,7 +317,7 @@ fn log_values(baseline: &Loaded, run: &Loaded, rows: &[&RequestRecord], metric: 
         .filter(|(prompt, _)| has(&prompt.id))
         .map(|(p, n)| (p.id.as_str(), n))
         .collect();
-    let value = |row: &&RequestRecord| {
+    let value = |row: &&Row| {
         LogValue::new(row.block, *numbers.get(row.prompt_id.as_str())?, metric_value(row, metric)?)
     };
     rows.iter().filter_map(value).collect()
@@ -356,17 +362,22 @@ fn judge(
 
 /// The first completed output of every prompt in either run: greedy ones repeat themselves, and where they do not the
 /// audit within each run says so.
-pub(crate) fn audit(baseline: &Loaded, a: &[&RequestRecord], b: &[&RequestRecord]) -> Option<Lossless> {
+pub(crate) fn audit(
+    (baseline, candidate): (&Loaded, &Loaded),
+    a: &[&Row],
+    b: &[&Row],
+) -> Result<Option<Lossless>, ResultsError> {
     if baseline.first().preset.sampling.temperature > 0.0 {
-        return None;
+        return Ok(None);
     }
     let mut audit = Lossless::default();
+    let (mut of_a, mut of_b) = (baseline.answers(), candidate.answers());
     for prompt in &baseline.first().preset.workload.prompts {
-        let first =
-            |rows: &[&RequestRecord]| rows.iter().find(|row| row.prompt_id == prompt.id).copied().cloned();
-        if let (Some(a), Some(b)) = (first(a), first(b)) {
-            audit.add(&a, &b);
+        let asks = |row: &&&Row| row.prompt_id == prompt.id;
+        if let (Some(a), Some(b)) = (a.iter().find(asks), b.iter().find(asks)) {
+            let compared = compare(&of_a.of(a)?.output(), &of_b.of(b)?.output());
+            audit.count(&a.prompt_id, a.block, compared);
         }
     }
-    (audit.requests > 0).then_some(audit)
+    Ok((audit.requests > 0).then_some(audit))
 }

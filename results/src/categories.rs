@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use bench_core::record::RequestRecord;
+use bench_core::record::ArmManifest;
 use bench_core::report::{ArmReport, CategoryReport, PositionReport};
 use bench_core::stack::SpecCounts;
 use bench_core::stats::BootstrapConfig;
 
 use crate::compare::category_ratio;
 use crate::load::Loaded;
+use crate::row::Row;
 use crate::samples::{
     PromptIndex, accepted_of_drafted, completed_rows, decode_parts, extra_tokens_a_step, plus_one,
     position_sums,
@@ -31,8 +32,7 @@ pub(crate) fn categories(
         }
     }
     let completed = completed_rows(loaded, &arm.label);
-    let first = arms.iter().find(|other| other.stack == arm.stack);
-    let baseline = first.filter(|first| first.label != arm.label);
+    let baseline = baseline(loaded, arm).and_then(|label| arms.iter().find(|other| other.label == label));
     let of_category = |name: &str| {
         let rows: Vec<_> = completed.iter().copied().filter(|row| row.category == name).collect();
         let mut category = category(loaded, arm, name, &rows, config)?;
@@ -42,11 +42,19 @@ pub(crate) fn categories(
     names.into_iter().filter_map(of_category).collect()
 }
 
+/// The first arm of the same stack and, in a sweep, of the same concurrency; `None` for that arm itself.
+fn baseline<'a>(loaded: &'a Loaded, arm: &ArmReport) -> Option<&'a str> {
+    let of = loaded.arms.iter().find(|other| other.label == arm.label)?;
+    let same = |other: &&ArmManifest| other.stack == of.stack && other.concurrency == of.concurrency;
+    let first = loaded.arms.iter().find(same)?;
+    (first.label != arm.label).then_some(first.label.as_str())
+}
+
 fn category(
     loaded: &Loaded,
     arm: &ArmReport,
     name: &str,
-    rows: &[&RequestRecord],
+    rows: &[&Row],
     config: &BootstrapConfig,
 ) -> Option<CategoryReport> {
     let prompts = PromptIndex::new(loaded);
@@ -59,9 +67,8 @@ fn category(
     let sum = |of: fn(&SpecCounts) -> Option<u64>| if speculates { sum(rows, of) } else { None };
     let (drafted, accepted, verify_steps) =
         (sum(|spec| Some(spec.drafted)), sum(|spec| Some(spec.accepted)), sum(|spec| spec.verify_steps));
-    let over_prompts = |parts: &dyn Fn(&RequestRecord) -> Option<(f64, f64)>| {
-        prompts.ratio_over_prompts(rows, parts, config)
-    };
+    let over_prompts =
+        |parts: &dyn Fn(&Row) -> Option<(f64, f64)>| prompts.ratio_over_prompts(rows, parts, config);
     Some(CategoryReport {
         category: name.to_owned(),
         prompts: asked.len() as u64,
@@ -77,21 +84,21 @@ fn category(
 }
 
 /// `None` if some request does not tell, since a sum without it would be of something else.
-fn sum(rows: &[&RequestRecord], of: fn(&SpecCounts) -> Option<u64>) -> Option<u64> {
-    rows.iter().map(|row| row.spec.as_ref().and_then(of)).sum()
+fn sum(rows: &[&Row], of: fn(&SpecCounts) -> Option<u64>) -> Option<u64> {
+    rows.iter().map(|row| row.spec().and_then(of)).sum()
 }
 
 /// Counts and shares by draft position; `None` where the stack does not count accepted drafts by position.
 fn positions(
     prompts: &PromptIndex<'_>,
-    rows: &[&RequestRecord],
+    rows: &[&Row],
     config: &BootstrapConfig,
 ) -> Option<Vec<PositionReport>> {
     let accepted = position_sums(rows, |spec| spec.accepted_per_position.as_deref())?;
     let drafted = position_sums(rows, |spec| spec.drafted_per_position.as_deref());
     let share = |nth: usize, of: usize| {
-        let parts = |row: &RequestRecord| {
-            let spec = row.spec.as_ref()?;
+        let parts = |row: &Row| {
+            let spec = row.spec()?;
             let accepted = at(spec.accepted_per_position.as_deref()?, nth);
             Some((accepted as f64, at(spec.drafted_per_position.as_deref()?, of) as f64))
         };

@@ -5,9 +5,10 @@
 //! and is not asked.
 
 use bench_core::client::ClientPass;
-use bench_core::record::{ArmManifest, RequestRecord};
+use bench_core::record::ArmManifest;
 
 use crate::load::Loaded;
+use crate::row::Row;
 use crate::samples::completed_rows;
 
 /// A median delay below this is the system's own way of waking threads.
@@ -76,7 +77,7 @@ fn busy(pass: &ClientPass, threads: f64) -> Option<(f64, String)> {
     })
 }
 
-fn median_ttft_ns(rows: &[&RequestRecord]) -> Option<u64> {
+fn median_ttft_ns(rows: &[&Row]) -> Option<u64> {
     let mut ttft: Vec<_> = rows.iter().filter_map(|row| row.timing.first_token_ns).collect();
     ttft.sort_unstable();
     ttft.get(ttft.len() / 2).copied()

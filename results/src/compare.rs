@@ -9,24 +9,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::audit::Lossless;
 use bench_core::noise::{NoiseEntry, NoiseFloor};
-use bench_core::record::{ArmManifest, RequestRecord};
+use bench_core::record::ArmManifest;
 use bench_core::report::{ArmReport, BlockTest, Comparison, Estimate, MetricComparison, Peak};
 use bench_core::stats::{
     BootstrapConfig, Evidence, LogPair, Metric, PairSample, PairedRatio, Power, block_test, holm,
     paired_log_ratio, paired_ratio, signed_rank, verdict,
 };
 
+use crate::error::ResultsError;
 use crate::load::Loaded;
+use crate::row::Row;
 use crate::samples::{PromptIndex, completed_rows, decode_parts, metric_value};
 
 /// All comparisons, in report order: first within stacks, then across them.
-pub(crate) fn compare(loaded: &Loaded, arms: &[ArmReport], config: &BootstrapConfig) -> Vec<Comparison> {
+pub(crate) fn compare(
+    loaded: &Loaded,
+    arms: &[ArmReport],
+    config: &BootstrapConfig,
+) -> Result<Vec<Comparison>, ResultsError> {
     let report_of = |label: &str| arms.iter().find(|arm| arm.label == label);
     pairs(loaded)
         .into_iter()
-        .filter_map(|(baseline, candidate)| {
-            Some(comparison(loaded, report_of(baseline)?, report_of(candidate)?, config))
-        })
+        .filter_map(|(baseline, candidate)| Some((report_of(baseline)?, report_of(candidate)?)))
+        .map(|(baseline, candidate)| comparison(loaded, baseline, candidate, config))
         .collect()
 }
 
@@ -76,7 +81,7 @@ fn comparison(
     baseline: &ArmReport,
     candidate: &ArmReport,
     config: &BootstrapConfig,
-) -> Comparison {
+) -> Result<Comparison, ResultsError> {
     let matched = matched(loaded, &baseline.label, &candidate.label);
     let prompts = PromptIndex::new(loaded);
     let samples: Vec<_> = matched.iter().filter_map(|(a, b)| pair_sample(a, b, prompts.of(a))).collect();
@@ -85,8 +90,8 @@ fn comparison(
     let mut metrics = compared_metrics(loaded, (baseline, candidate), &matched, config);
     let main = metrics.remove(0);
     let greedy = loaded.first().preset.sampling.temperature <= 0.0;
-    let lossless = greedy.then(|| lossless(&matched)).filter(|audit| audit.requests > 0);
-    Comparison {
+    let audit = if greedy { Some(audit(loaded, &matched)?) } else { None };
+    Ok(Comparison {
         baseline: baseline.label.clone(),
         candidate: candidate.label.clone(),
         metric: main.metric.as_str().to_owned(),
@@ -99,26 +104,21 @@ fn comparison(
         peak: comparable.then(|| peak(loaded, &matched, config)).flatten(),
         test: main.test,
         other_metrics: metrics,
-        same_output: if greedy { same_output(&matched) } else { None },
-        lossless,
-    }
+        same_output: audit.as_ref().and_then(|audit| same_output(audit, matched.len())),
+        lossless: audit.filter(|audit| audit.requests > 0),
+    })
 }
 
 /// The category and the pair with the greatest ratio of decode throughput.
-fn peak(
-    loaded: &Loaded,
-    matched: &[(&RequestRecord, &RequestRecord)],
-    config: &BootstrapConfig,
-) -> Option<Peak> {
+fn peak(loaded: &Loaded, matched: &[(&Row, &Row)], config: &BootstrapConfig) -> Option<Peak> {
     let metric = Metric::TokensPerS;
-    let ratio = |(a, b): &(&RequestRecord, &RequestRecord)| {
+    let ratio = |(a, b): &(&Row, &Row)| {
         Some(metric_value(b, metric)? / metric_value(a, metric)?).filter(|ratio| ratio.is_finite())
     };
     let best = matched.iter().filter_map(|pair| Some((ratio(pair)?, pair.1)));
     // Of equals the first, in whatever order the rows were read.
-    let better = |a: &(f64, &RequestRecord), b: &(f64, &RequestRecord)| {
-        a.0.total_cmp(&b.0).then_with(|| b.1.place().cmp(&a.1.place()))
-    };
+    let better =
+        |a: &(f64, &Row), b: &(f64, &Row)| a.0.total_cmp(&b.0).then_with(|| b.1.place().cmp(&a.1.place()));
     let (request_ratio, row) = best.max_by(better)?;
     let names: BTreeSet<&str> = matched.iter().map(|(a, _)| a.category.as_str()).collect();
     let of_category = |name: &str| {
@@ -130,7 +130,7 @@ fn peak(
     Some(Peak {
         category_ratio: best.as_ref().map(|(_, ratio)| *ratio),
         category: best.map(|(name, _)| name),
-        prompt_id: row.prompt_id.clone(),
+        prompt_id: row.prompt_id.to_string(),
         block: row.block,
         request_ratio,
     })
@@ -140,7 +140,7 @@ fn peak(
 fn compared_metrics(
     loaded: &Loaded,
     (baseline, candidate): (&ArmReport, &ArmReport),
-    matched: &[(&RequestRecord, &RequestRecord)],
+    matched: &[(&Row, &Row)],
     config: &BootstrapConfig,
 ) -> Vec<MetricComparison> {
     let comparable = baseline.valid && candidate.valid;
@@ -221,21 +221,25 @@ fn noise_floor(
 
 fn paired(
     loaded: &Loaded,
-    matched: &[(&RequestRecord, &RequestRecord)],
+    matched: &[(&Row, &Row)],
     metric: Metric,
     config: &BootstrapConfig,
 ) -> Option<PairedRatio> {
     let prompts = PromptIndex::new(loaded);
-    let pair = |(a, b): &(&RequestRecord, &RequestRecord)| {
+    let pair = |(a, b): &(&Row, &Row)| {
         LogPair::new(a.block, prompts.of(a), metric_value(a, metric)?, metric_value(b, metric)?)
     };
     paired_log_ratio(&matched.iter().filter_map(pair).collect::<Vec<_>>(), config)
 }
 
-pub(crate) fn lossless(matched: &[(&RequestRecord, &RequestRecord)]) -> Lossless {
+/// Compares the outputs of every pair.
+pub(crate) fn audit(loaded: &Loaded, matched: &[(&Row, &Row)]) -> Result<Lossless, ResultsError> {
     let mut audit = Lossless::default();
-    matched.iter().for_each(|(a, b)| audit.add(a, b));
-    audit
+    let mut answers = loaded.answers();
+    for (a, b) in matched {
+        audit.count(&a.prompt_id, a.block, answers.compare(a, b)?);
+    }
+    Ok(audit)
 }
 
 /// The paired ratio on the prompts of one category; `None` if an arm is invalid, as in [`compare`].
@@ -256,11 +260,7 @@ pub(crate) fn category_ratio(
 
 /// Completed requests of both arms for the same prompt in the same block. Later turns of a conversation pair where both
 /// arms had answered the same before.
-pub(crate) fn matched<'a>(
-    loaded: &'a Loaded,
-    baseline: &str,
-    candidate: &str,
-) -> Vec<(&'a RequestRecord, &'a RequestRecord)> {
+pub(crate) fn matched<'a>(loaded: &'a Loaded, baseline: &str, candidate: &str) -> Vec<(&'a Row, &'a Row)> {
     let of_baseline: BTreeMap<_, _> =
         completed_rows(loaded, baseline).into_iter().map(|row| (row.place(), row)).collect();
     completed_rows(loaded, candidate)
@@ -270,15 +270,13 @@ pub(crate) fn matched<'a>(
         .collect()
 }
 
-fn pair_sample(a: &RequestRecord, b: &RequestRecord, prompt: u32) -> Option<PairSample> {
+fn pair_sample(a: &Row, b: &Row, prompt: u32) -> Option<PairSample> {
     let (a_num, a_den) = decode_parts(a)?;
     let (b_num, b_den) = decode_parts(b)?;
     Some(PairSample { block: a.block, prompt, a_num, a_den, b_num, b_den })
 }
 
 /// Token ids decide where both arms tell them, else the text. `None` without a pair, or if some pair has neither.
-fn same_output(matched: &[(&RequestRecord, &RequestRecord)]) -> Option<bool> {
-    let audit = lossless(matched);
-    (audit.requests > 0 && audit.requests == matched.len() as u64)
-        .then_some(audit.identical == audit.requests)
+fn same_output(audit: &Lossless, pairs: usize) -> Option<bool> {
+    (audit.requests > 0 && audit.requests == pairs as u64).then_some(audit.identical == audit.requests)
 }

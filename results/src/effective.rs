@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use bench_core::record::{ArmManifest, OutputCount, RequestRecord};
+use bench_core::record::{ArmManifest, OutputCount};
 use bench_core::stack::{SpecSource, StackInfo};
 
+use crate::row::Row;
+
 /// The configuration read back, and the sources of the arm's counts.
-pub(crate) fn effective(arm: &ArmManifest, completed: &[&RequestRecord]) -> Vec<(String, String)> {
+pub(crate) fn effective(arm: &ArmManifest, completed: &[&Row]) -> Vec<(String, String)> {
     let mut words = arm.info.as_ref().map(configuration).unwrap_or_default();
     words.extend(sources(completed).into_iter().map(|(name, value)| (name.to_owned(), value)));
     words
@@ -32,11 +34,11 @@ fn configuration(info: &StackInfo) -> Vec<(String, String)> {
 }
 
 /// Who counted: output tokens, and what was accepted.
-fn sources(completed: &[&RequestRecord]) -> Vec<(&'static str, String)> {
+fn sources(completed: &[&Row]) -> Vec<(&'static str, String)> {
     let joined = |words: BTreeSet<&str>| words.into_iter().collect::<Vec<_>>().join("; ");
     let believed: BTreeSet<_> = completed.iter().map(|row| OutputCount::because(&row.output)).collect();
     let counted: BTreeSet<_> =
-        completed.iter().filter_map(|row| row.spec.as_ref()).map(|spec| source(spec.source)).collect();
+        completed.iter().filter_map(|row| row.spec()).map(|spec| source(spec.source)).collect();
     let mut found = Vec::new();
     if !believed.is_empty() {
         found.push(("output tokens", joined(believed)));
@@ -49,7 +51,7 @@ fn sources(completed: &[&RequestRecord]) -> Vec<(&'static str, String)> {
 }
 
 /// How often the text, made tokens again by the stack's own tokenizer, gives the count that is believed.
-fn retokenised(completed: &[&RequestRecord]) -> Option<(&'static str, String)> {
+fn retokenised(completed: &[&Row]) -> Option<(&'static str, String)> {
     let checked = completed.iter().filter_map(|row| Some((row.output.retokenised?, row.output.tokens?)));
     let (mut same, mut all) = (0, 0);
     for (again, believed) in checked {

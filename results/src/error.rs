@@ -78,6 +78,20 @@ pub enum ResultsError {
         /// Its directory.
         root: PathBuf,
     },
+    /// A file of rows is not what it was when it was read first.
+    #[error("`{path}` changed while the report was made", path = path.display())]
+    ChangedRows {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Tables that are not an export that can be read back.
+    #[error("`{path}` cannot be read as an export: {what}", path = path.display())]
+    Tables {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A directory that says it is a baseline, and is not what was put aside.
     #[error("`{path}`: {what}", path = path.display())]
     Baseline {
@@ -135,6 +149,12 @@ impl ResultsError {
             Self::NotMeasured { .. } => Some("`bench report` draws it alone".to_owned()),
             Self::Shards { .. } => {
                 Some("name the directories of all shards of one run, each once".to_owned())
+            }
+            Self::ChangedRows { .. } => {
+                Some("is the run still going on? report it when it has ended".to_owned())
+            }
+            Self::Tables { .. } => {
+                Some("export the run again: `bench export RUN_DIR --format parquet`".to_owned())
             }
             Self::Baseline { .. } => {
                 Some("put the run aside again with `bench gate save RUN --as DIR`".to_owned())

@@ -7,11 +7,13 @@ use bench_core::explanation::{
     ceiling, speedup,
 };
 use bench_core::preset::StackKind;
-use bench_core::record::{ArmManifest, RequestRecord};
+use bench_core::record::ArmManifest;
 use bench_core::report::{Comparison, Estimate};
 use bench_core::stack::STEP_BYTES_DETAIL;
 
+use crate::error::ResultsError;
 use crate::load::Loaded;
+use crate::row::Row;
 use crate::samples::completed_rows;
 
 /// Explanations by arm, and what could not be read.
@@ -22,15 +24,15 @@ pub(crate) struct Explained {
 }
 
 /// Explains every arm whose stack told the times of its rounds.
-pub(crate) fn explain(loaded: &Loaded, comparisons: &[Comparison]) -> Explained {
+pub(crate) fn explain(loaded: &Loaded, comparisons: &[Comparison]) -> Result<Explained, ResultsError> {
     let mut explained = Explained::default();
     for stack in StackKind::ALL {
         let arms: Vec<_> = loaded.arms.iter().filter(|arm| arm.stack == stack).collect();
-        let times = StackTimes::read(loaded, &arms, &mut explained.notes);
+        let times = StackTimes::read(loaded, &arms, &mut explained.notes)?;
         let explanations = times.explain(loaded, &arms, comparisons);
         explained.arms.extend(explanations.map(|(arm, why)| (arm.label.clone(), why)));
     }
-    explained
+    Ok(explained)
 }
 
 /// Rounds of one stack: what its arms have in common is the target, so the law of its pass is fitted over all of them.
@@ -43,11 +45,16 @@ struct StackTimes {
 }
 
 impl StackTimes {
-    fn read(loaded: &Loaded, arms: &[&ArmManifest], notes: &mut Vec<String>) -> Self {
+    fn read(loaded: &Loaded, arms: &[&ArmManifest], notes: &mut Vec<String>) -> Result<Self, ResultsError> {
         let mut times = Self::default();
+        let mut answers = loaded.answers();
         for arm in arms {
             for row in completed_rows(loaded, &arm.label) {
-                let Some(timings) = &row.stack_timings else { continue };
+                if !row.has_rounds {
+                    continue;
+                }
+                let answer = answers.of(row)?;
+                let Some(timings) = &answer.stack_timings else { continue };
                 match RoundTimes::read(timings) {
                     Ok(Some(rounds)) => times.add(row, &rounds),
                     Ok(None) => {}
@@ -58,11 +65,11 @@ impl StackTimes {
                 }
             }
         }
-        times
+        Ok(times)
     }
 
-    fn add(&mut self, row: &RequestRecord, rounds: &RoundTimes) {
-        let sums = self.sums.entry(row.arm.clone()).or_default();
+    fn add(&mut self, row: &Row, rounds: &RoundTimes) {
+        let sums = self.sums.entry(row.arm.to_string()).or_default();
         // The last token emitted is not cached when a round begins: after the prefill the cache holds the prompt.
         let mut cached = row.usage.prompt_tokens.map(u64::from);
         for round in rounds.iter() {

@@ -1,10 +1,11 @@
 //! The tables of requests and of chunks: every column in one place. What is unknown is null, never 0.
 
-use bench_core::record::{Outcome, Phase, RequestRecord};
+use bench_core::record::{Outcome, Phase};
 use bench_core::stack::SpecCounts;
 use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom, Series};
 
 use crate::error::ResultsError;
+use crate::row::Row;
 
 /// Names that the aggregation reads.
 pub(crate) mod name {
@@ -26,12 +27,12 @@ pub(crate) const MEASURED: &str = "measured";
 pub(crate) const COMPLETED: &str = "completed";
 
 /// What the totals of arms are made of: no texts, which are most of a row.
-pub(crate) fn counts(rows: &[&RequestRecord]) -> Result<DataFrame, ResultsError> {
+pub(crate) fn counts(rows: &[&Row]) -> Result<DataFrame, ResultsError> {
     Ok(DataFrame::new(rows.len(), count_columns(rows))?)
 }
 
-fn count_columns(rows: &[&RequestRecord]) -> Vec<Column> {
-    let spec = |row: &RequestRecord, field: fn(&SpecCounts) -> Option<u64>| row.spec.as_ref().and_then(field);
+fn count_columns(rows: &[&Row]) -> Vec<Column> {
+    let spec = |row: &Row, field: fn(&SpecCounts) -> Option<u64>| row.spec().and_then(field);
     vec![
         text(name::ARM, rows, |row| Some(&row.arm)),
         text(name::PHASE, rows, |row| Some(phase(row.phase))),
@@ -48,7 +49,7 @@ fn count_columns(rows: &[&RequestRecord]) -> Vec<Column> {
 }
 
 /// One row a request, with a column each for what was drafted and accepted at `positions` draft positions, from 1.
-pub(crate) fn requests(rows: &[&RequestRecord], positions: usize) -> Result<DataFrame, ResultsError> {
+pub(crate) fn requests(rows: &[&Row], texts: &[&str], positions: usize) -> Result<DataFrame, ResultsError> {
     let failures: Vec<_> = rows.iter().map(|row| failure(&row.outcome).unzip()).collect();
     let (kinds, messages): (Vec<_>, Vec<_>) = failures.into_iter().unzip();
     let mut columns = count_columns(rows);
@@ -71,10 +72,10 @@ pub(crate) fn requests(rows: &[&RequestRecord], positions: usize) -> Result<Data
         number("ttft_ns", rows, |row| row.timing.first_token_ns),
         number("e2e_ns", rows, |row| row.timing.last_token_ns),
         number("ended_ns", rows, |row| Some(row.timing.ended_ns)),
-        number("chunks", rows, |row| Some(row.timing.chunks.len() as u64)),
+        number("chunks", rows, |row| Some(row.chunks.len() as u64)),
         number("decode_span_ns", rows, |row| row.decode_span().map(|span| span.span_ns)),
         number("cached_tokens", rows, |row| row.usage.cached_tokens.map(u64::from)),
-        text("text", rows, |row| Some(&row.text)),
+        Series::new("text".into(), texts).into_column(),
     ]);
     for nth in 0..positions {
         columns.push(at_position("drafted", nth, rows, |spec| spec.drafted_per_position.as_deref()));
@@ -84,9 +85,9 @@ pub(crate) fn requests(rows: &[&RequestRecord], positions: usize) -> Result<Data
 }
 
 /// The most draft positions that any request tells of.
-pub(crate) fn draft_positions(rows: &[&RequestRecord]) -> usize {
-    let of = |row: &&RequestRecord| {
-        let spec = row.spec.as_ref()?;
+pub(crate) fn draft_positions(rows: &[&Row]) -> usize {
+    let of = |row: &&Row| {
+        let spec = row.spec()?;
         let lengths = [&spec.drafted_per_position, &spec.accepted_per_position];
         lengths.into_iter().flatten().map(Vec::len).max()
     };
@@ -94,35 +95,9 @@ pub(crate) fn draft_positions(rows: &[&RequestRecord]) -> usize {
 }
 
 /// A stack that counts by position and had fewer of them counted 0 there; one that does not count by position is null.
-fn at_position(
-    what: &str,
-    nth: usize,
-    rows: &[&RequestRecord],
-    of: impl Fn(&SpecCounts) -> Option<&[u64]>,
-) -> Column {
+fn at_position(what: &str, nth: usize, rows: &[&Row], of: impl Fn(&SpecCounts) -> Option<&[u64]>) -> Column {
     let name = format!("{what}_at_{}", nth + 1);
-    number(&name, rows, |row| Some(of(row.spec.as_ref()?)?.get(nth).copied().unwrap_or(0)))
-}
-
-/// One row a chunk with output: the stamps behind every latency.
-pub(crate) fn chunks(rows: &[&RequestRecord]) -> Result<DataFrame, ResultsError> {
-    let each = || rows.iter().flat_map(|row| row.timing.chunks.iter().map(move |chunk| (row, chunk)));
-    let nth = || rows.iter().flat_map(|row| (0..row.timing.chunks.len()).map(|nth| nth as u64));
-    let gap = |row: &RequestRecord| {
-        let gaps = row.timing.chunks.array_windows().map(|[a, b]| Some(b.at_ns.saturating_sub(a.at_ns)));
-        std::iter::once(None).chain(gaps).take(row.timing.chunks.len()).collect::<Vec<_>>()
-    };
-    let columns = vec![
-        Series::new("run_id".into(), each().map(|(row, _)| row.run_id.as_str()).collect::<Vec<_>>()),
-        Series::new(name::ARM.into(), each().map(|(row, _)| row.arm.as_str()).collect::<Vec<_>>()),
-        Series::new("request_index".into(), each().map(|(row, _)| row.request_index).collect::<Vec<_>>()),
-        Series::new("chunk".into(), nth().collect::<Vec<_>>()),
-        Series::new("at_ns".into(), each().map(|(_, chunk)| chunk.at_ns).collect::<Vec<_>>()),
-        Series::new("gap_ns".into(), rows.iter().flat_map(|row| gap(row)).collect::<Vec<_>>()),
-        Series::new("tokens".into(), each().map(|(_, chunk)| chunk.tokens).collect::<Vec<_>>()),
-    ];
-    let columns: Vec<_> = columns.into_iter().map(IntoColumn::into_column).collect();
-    Ok(DataFrame::new(columns.first().map_or(0, Column::len), columns)?)
+    number(&name, rows, |row| Some(of(row.spec()?)?.get(nth).copied().unwrap_or(0)))
 }
 
 /// Kind and message of a request that did not complete.
@@ -162,14 +137,10 @@ fn outcome(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn text<'a>(
-    name: &str,
-    rows: &[&'a RequestRecord],
-    value: impl Fn(&'a RequestRecord) -> Option<&'a str>,
-) -> Column {
+fn text<'a>(name: &str, rows: &[&'a Row], value: impl Fn(&'a Row) -> Option<&'a str>) -> Column {
     Series::new(name.into(), rows.iter().map(|row| value(row)).collect::<Vec<_>>()).into_column()
 }
 
-fn number(name: &str, rows: &[&RequestRecord], value: impl Fn(&RequestRecord) -> Option<u64>) -> Column {
+fn number(name: &str, rows: &[&Row], value: impl Fn(&Row) -> Option<u64>) -> Column {
     Series::new(name.into(), rows.iter().map(|row| value(row)).collect::<Vec<_>>()).into_column()
 }

@@ -5,14 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bench_core::environment::{EnvironmentRead, read_environment};
+use bench_core::kv_quality::KvQualityOutcome;
 use bench_core::noise::NoiseFloor;
 use bench_core::record::{ArmManifest, ArmStatus, HostInfo, RequestRecord, RunManifest};
 use bench_core::row_stream::for_each_row;
 use bench_core::run_dir::RunDir;
 
+use crate::answer::{AnswerPlace, Answers};
 use crate::error::ResultsError;
 use crate::import::IMPORTED_FILE;
+use crate::row::{Packed, Row, Shared};
 use crate::shards;
+use crate::tables::{self, TableRun, for_each_request};
 
 /// One or more runs of the same preset on the same machine.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +26,11 @@ pub struct Loaded {
     /// The arms of all runs, each once, in report order.
     pub(crate) arms: Vec<ArmManifest>,
     /// The rows of all runs. Blocks are renumbered so that no two runs share one: a block is one moment of one run.
-    pub(crate) rows: Vec<RequestRecord>,
+    pub(crate) rows: Vec<Row>,
+    /// The files of rows: where answers are.
+    pub(crate) files: Vec<PathBuf>,
+    /// The files of readings, in the order of the manifests; there may be none at that place.
+    pub(crate) readings: Vec<PathBuf>,
     /// What a reader has to be told: a torn last line.
     pub(crate) notes: Vec<String>,
     /// The readings of the machine, one entry a run, in the order of the manifests; `None` for a run without.
@@ -30,6 +38,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// A reader of what was answered.
+    pub(crate) fn answers(&self) -> Answers<'_> {
+        Answers::new(&self.files)
+    }
+
     /// The noise floor that the first run knew, or was told by [`Self::or_noise_floor`].
     pub(crate) fn noise_floor(&self) -> Option<&NoiseFloor> {
         self.first().noise_floor.as_ref()
@@ -57,7 +70,8 @@ impl Loaded {
     }
 }
 
-/// Reads run directories and merges them.
+/// Reads run directories, and directories of the layout that [`crate::export`] writes as Parquet, and merges all runs in
+/// them.
 ///
 /// Fails if nothing is given, if something cannot be read, if a row does not belong to its manifest, and if two runs
 /// differ in preset, machine or version of the suite. All shards of a sharded run are one run; one that is missing or
@@ -66,9 +80,15 @@ pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
     let Some(first) = runs.first() else { return Err(ResultsError::NoRuns) };
     let mut loaded = Loaded::default();
     let mut ends = Vec::new();
+    let mut shared = Shared::default();
     for root in runs {
-        add(&mut loaded, first, root)?;
-        ends.push(loaded.rows.len());
+        for source in Source::of(root)? {
+            add(&mut loaded, &mut shared, first, &source)?;
+            ends.push(loaded.rows.len());
+        }
+    }
+    if loaded.manifests.is_empty() {
+        return Err(ResultsError::NoRuns);
     }
     shards::whole(&loaded.manifests, &loaded.rows, &ends).map_err(|what| ResultsError::Shards { what })?;
     if loaded.first().shard.is_some() {
@@ -86,43 +106,113 @@ pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
     Ok(loaded)
 }
 
-fn add(loaded: &mut Loaded, first: &Path, root: &Path) -> Result<(), ResultsError> {
-    if root.join(IMPORTED_FILE).exists() {
-        return Err(ResultsError::NotMeasured { root: root.to_owned() });
+/// Where a run is.
+enum Source {
+    Lines(RunDir),
+    Tables(TableRun),
+}
+
+impl Source {
+    /// The runs in a directory: its own, or those of an export.
+    fn of(root: &Path) -> Result<Vec<Self>, ResultsError> {
+        if root.join(IMPORTED_FILE).exists() {
+            return Err(ResultsError::NotMeasured { root: root.to_owned() });
+        }
+        let tables = tables::runs(root)?;
+        Ok(tables.map_or_else(
+            || vec![Self::Lines(RunDir::existing(root))],
+            |runs| runs.into_iter().map(Self::Tables).collect(),
+        ))
     }
-    let dir = RunDir::existing(root);
+
+    /// The directory of its manifest and its readings.
+    fn dir(&self) -> RunDir {
+        match self {
+            Self::Lines(dir) => dir.clone(),
+            Self::Tables(run) => RunDir::existing(&run.own_folder()),
+        }
+    }
+}
+
+fn add(loaded: &mut Loaded, shared: &mut Shared, first: &Path, source: &Source) -> Result<(), ResultsError> {
+    let dir = source.dir();
     let manifest = dir.read_manifest()?;
     if let Some(what) = unlike(&loaded.manifests, &manifest) {
-        return Err(ResultsError::Unlike { first: first.to_owned(), second: root.to_owned(), what });
+        return Err(ResultsError::Unlike { first: first.to_owned(), second: dir.root().to_owned(), what });
     }
     // Shards are parts of the same blocks, other runs have their own.
-    let before = if manifest.shard.is_some() { 0 } else { to_u32(loaded.manifests.len()) };
+    let run = to_u32(loaded.manifests.len());
+    let before = if manifest.shard.is_some() { 0 } else { run };
     let blocks_before = manifest.preset.run.blocks.get().saturating_mul(before);
     let known = Known::of(&manifest);
-    let torn_tail = for_each_row(&dir.rows(), |mut row| {
-        known.check(root, &row)?;
-        row.block = row.block.saturating_add(blocks_before);
-        // Rows stay for as long as the report is made: what their vectors hold in reserve would stay, too.
-        row.timing.chunks.shrink_to_fit();
-        row.token_ids.as_mut().into_iter().for_each(Vec::shrink_to_fit);
-        loaded.rows.push(row);
+    let start = loaded.rows.len();
+    let mut found = Vec::new();
+    let take = |(packed, position): (Packed, Option<u64>)| {
+        known.check(dir.root(), packed.record())?;
+        let row = Row::new(packed, shared);
+        let block = row.block.saturating_add(blocks_before);
+        let position = position.unwrap_or((loaded.rows.len() - start) as u64);
+        loaded.rows.push(Row { run, block, position, ..row });
         Ok::<(), ResultsError>(())
-    })?;
-    if let Some(tail) = torn_tail {
-        loaded.notes.push(format!(
-            "the last line of {} was cut short ({} bytes): one request is lost",
-            dir.rows().display(),
-            tail.len()
-        ));
+    };
+    match source {
+        Source::Lines(dir) => lines(dir, &mut loaded.files, &mut found, take)?,
+        Source::Tables(tables) => table_rows(tables, &mut loaded.files, &mut found, take)?,
     }
+    loaded.rows[start..].sort_by_key(|row| row.position);
+    loaded.notes.extend(found);
     for note in &manifest.notes {
         if !loaded.notes.contains(note) {
             loaded.notes.push(note.clone());
         }
     }
     loaded.environments.push(environment(&dir, &mut loaded.notes));
+    loaded.readings.push(dir.environment());
     merge_arms(&mut loaded.arms, &manifest.arms);
     loaded.manifests.push(manifest);
+    Ok(())
+}
+
+fn lines(
+    dir: &RunDir,
+    files: &mut Vec<PathBuf>,
+    notes: &mut Vec<String>,
+    mut take: impl FnMut((Packed, Option<u64>)) -> Result<(), ResultsError>,
+) -> Result<(), ResultsError> {
+    let file = to_u32(files.len());
+    files.push(dir.rows());
+    let pack = |row, place| (Packed::new(row, AnswerPlace::Line { file, place }), None);
+    if let Some(tail) = for_each_row(&dir.rows(), pack, &mut take)? {
+        notes.push(format!(
+            "the last line of {} was cut short ({} bytes): one request is lost",
+            dir.rows().display(),
+            tail.len()
+        ));
+    }
+    Ok(())
+}
+
+fn table_rows(
+    run: &TableRun,
+    files: &mut Vec<PathBuf>,
+    notes: &mut Vec<String>,
+    mut take: impl FnMut((Packed, Option<u64>)) -> Result<(), ResultsError>,
+) -> Result<(), ResultsError> {
+    for (requests, chunks) in run.tables()? {
+        let file = to_u32(files.len());
+        files.push(requests.clone());
+        if chunks.is_none() {
+            notes.push(format!(
+                "{} has no table of chunks: gaps and the course of a request are unknown",
+                requests.display()
+            ));
+        }
+        for_each_request(&requests, chunks.as_deref(), |row| {
+            let packed = Packed::new(row.record, AnswerPlace::TableRow { file, row: row.row });
+            let packed = if chunks.is_none() { packed.with_decode_span(row.decode_span) } else { packed };
+            take((packed, Some(row.position)))
+        })?;
+    }
     Ok(())
 }
 
@@ -147,9 +237,17 @@ fn merge_arms(known: &mut Vec<ArmManifest>, arms: &[ArmManifest]) {
         match known.iter_mut().find(|other| other.label == arm.label) {
             None => known.push(arm.clone()),
             Some(other) if rank(&arm.status) > rank(&other.status) => *other = arm.clone(),
+            // A KV cache whose quality one run measured is not unknown because another was stopped before.
+            Some(other) if !is_measured(other) && is_measured(arm) => {
+                other.kv_quality.clone_from(&arm.kv_quality);
+            }
             Some(_) => {}
         }
     }
+}
+
+fn is_measured(arm: &ArmManifest) -> bool {
+    matches!(arm.kv_quality, Some(KvQualityOutcome::Measured(_)))
 }
 
 /// A failure is shown before a success, and both before an absence.

@@ -8,6 +8,7 @@ use bench_core::report::{
 };
 
 use crate::explanation_table::write_explanations;
+use crate::kv_quality::write_kv_quality;
 use crate::sweep_table::{write_loads, write_sweeps};
 use crate::truth_table::{write_environment, write_truth};
 
@@ -45,6 +46,7 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     write_gaps(text, report)?;
     write_tests(text, report)?;
     write_audits(text, report)?;
+    write_kv_quality(text, report)?;
     write_explanations(text, report)?;
     write_categories(text, report)?;
     write_remarks(text, report)?;

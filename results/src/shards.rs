@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 
-use bench_core::record::{Phase, Place, RequestRecord, RunManifest};
+use bench_core::record::{Phase, Place, RunManifest};
+
+use crate::row::Row;
 
 /// What is missing or too much, in words. `ends` tells where the rows of each run end.
-pub(crate) fn whole(manifests: &[RunManifest], rows: &[RequestRecord], ends: &[usize]) -> Result<(), String> {
+pub(crate) fn whole(manifests: &[RunManifest], rows: &[Row], ends: &[usize]) -> Result<(), String> {
     let shards: Vec<_> = manifests.iter().filter_map(|run| run.shard).collect();
     let Some(of) = shards.first().map(|shard| shard.of.get()) else { return Ok(()) };
     if shards.len() < manifests.len() {
@@ -35,7 +37,7 @@ pub(crate) fn whole(manifests: &[RunManifest], rows: &[RequestRecord], ends: &[u
 }
 
 /// No request of the same arm, block and place in two shards.
-fn apart(rows: &[RequestRecord], ends: &[usize], shards: &[u32]) -> Result<(), String> {
+fn apart(rows: &[Row], ends: &[usize], shards: &[u32]) -> Result<(), String> {
     let mut asked: HashMap<(&str, Place<'_>), u32> = HashMap::new();
     let mut start = 0;
     for (&end, &shard) in ends.iter().zip(shards) {

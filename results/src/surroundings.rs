@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::environment::{EnvironmentRead, EnvironmentSample, GpuHost, Moment, Span, Timeline};
-use bench_core::record::{Phase, RequestRecord, RunManifest};
+use bench_core::record::{Phase, RunManifest};
 use bench_core::report::{BlockEnvironment, RunEnvironment};
 
 use crate::load::Loaded;
+use crate::row::Row;
 
 /// The machine while the requests of one arm were measured.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ impl Surroundings<'_> {
 }
 
 /// Start and end of a request, milliseconds since 1970.
-fn extent(row: &RequestRecord) -> (u64, u64) {
+fn extent(row: &Row) -> (u64, u64) {
     (row.sent_unix_ms, row.sent_unix_ms.saturating_add(row.timing.ended_ns.div_ceil(1_000_000)))
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use polars::prelude::{DataFrame, IntoLazy, col, len, lit};
 
 use crate::error::ResultsError;
-use crate::frame::{COMPLETED, MEASURED, name};
+use crate::frame::{COMPLETED, MEASURED, counts, name};
+use crate::row::Row;
 
 /// Counts and sums of one arm's measured requests. A sum is `None` unless every completed request knows its part.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,7 +27,47 @@ pub(crate) struct Totals {
     pub(crate) verify_steps: Option<u64>,
 }
 
-pub(crate) fn totals(requests: &DataFrame) -> Result<BTreeMap<String, Totals>, ResultsError> {
+/// Rows of one table: a table of all of a long run's would be as large as a good part of the run.
+const GROUP: usize = 1 << 16;
+
+/// By arm.
+pub(crate) fn totals(rows: &[Row]) -> Result<BTreeMap<String, Totals>, ResultsError> {
+    let mut totals: BTreeMap<String, Totals> = BTreeMap::new();
+    for group in rows.chunks(GROUP) {
+        for (arm, part) in totals_of(&counts(&group.iter().collect::<Vec<_>>())?)? {
+            let whole = totals.entry(arm).or_default();
+            *whole = whole.and(&part);
+        }
+    }
+    Ok(totals)
+}
+
+impl Totals {
+    /// Of the requests of both.
+    fn and(&self, other: &Self) -> Self {
+        // Without a completed request there is nothing to sum, and nothing unknown.
+        let both = |a: Option<u64>, b: Option<u64>| match (self.completed, other.completed) {
+            (_, 0) => a,
+            (0, _) => b,
+            (_, _) => Some(a? + b?),
+        };
+        Self {
+            n_requests: self.n_requests + other.n_requests,
+            completed: self.completed + other.completed,
+            disputed: self.disputed + other.disputed,
+            with_span: self.with_span + other.with_span,
+            with_output: self.with_output + other.with_output,
+            with_drafted: self.with_drafted + other.with_drafted,
+            output_tokens: both(self.output_tokens, other.output_tokens),
+            prompt_tokens: both(self.prompt_tokens, other.prompt_tokens),
+            drafted: both(self.drafted, other.drafted),
+            accepted: both(self.accepted, other.accepted),
+            verify_steps: both(self.verify_steps, other.verify_steps),
+        }
+    }
+}
+
+fn totals_of(requests: &DataFrame) -> Result<BTreeMap<String, Totals>, ResultsError> {
     let measured = requests.clone().lazy().filter(col(name::PHASE).eq(lit(MEASURED)));
     let asked = measured.clone().group_by([col(name::ARM)]).agg([len().alias("n")]).collect()?;
     let known = |column: &str| col(column).count().alias(format!("known_{column}"));

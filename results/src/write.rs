@@ -29,7 +29,7 @@ pub fn gate_json(report: &GateReport) -> Result<String, ResultsError> {
 pub fn write_files(loaded: &Loaded, report: &Report, out: &Path) -> Result<(), ResultsError> {
     write_report_files(report, out)?;
     let rows: Vec<_> = loaded.rows.iter().collect();
-    write_requests(&out.join("requests.parquet"), &rows)
+    write_requests(loaded, &out.join("requests.parquet"), &rows)
 }
 
 /// Writes `report.json` and `report.md` into `out`: all there is of an import, which has no requests.

@@ -119,7 +119,8 @@ fn parquet_holds_every_request_and_every_chunk() {
     let out = case.dir.path().join("out");
     let partition = "run_date=2026-11-23/stack=native/preset=test/run.parquet";
     let paths = ["requests", "chunks"].map(|table| out.join(table).join(partition));
-    assert_eq!((exported.files, exported.left_out), (paths.to_vec(), Vec::new()));
+    let written = [&[out.join("runs/run/manifest.json")], &paths[..]].concat();
+    assert_eq!((exported.files, exported.left_out), (written, Vec::new()));
     let [requests, chunks] = paths.map(|path| parquet(&path));
     assert_eq!((requests.height(), chunks.height()), (24, 96));
     assert_eq!((sum(&requests, "accepted_at_1"), sum(&requests, "accepted_at_2")), (24, 12));

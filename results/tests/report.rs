@@ -54,6 +54,7 @@ fn arms(preset: &Preset, second: &ArmStatus) -> Vec<ArmManifest> {
                 spec: variant.spec.clone(),
                 info: (status == ArmStatus::Ready).then(stack_info),
                 config_sha256: None,
+                kv_quality: None,
                 status,
                 concurrency: None,
             });

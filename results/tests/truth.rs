@@ -85,6 +85,7 @@ fn arm(variant: &SpecVariant, run: &RunManifest) -> ArmManifest {
         status: ArmStatus::Ready,
         info: Some(info),
         config_sha256: None,
+        kv_quality: None,
         concurrency: None,
     }
 }

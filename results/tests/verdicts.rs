@@ -107,6 +107,7 @@ fn arm(variant: &str, spec: &SpecDecode) -> ArmManifest {
         status: ArmStatus::Ready,
         info: Some(stack_info()),
         config_sha256: None,
+        kv_quality: None,
         concurrency: None,
     }
 }

@@ -71,7 +71,7 @@ fn kv_type(asked: preset::KvType) -> Result<KvType, StackError> {
         preset::KvType::Turbo3 => Ok(KvType::Turbo(TurboType::Turbo3)),
         preset::KvType::Turbo4 => Ok(KvType::Turbo(TurboType::Turbo4)),
         preset::KvType::Q4_0 => Err(unsupported(
-            "keep its KV cache as q4_0: it has f32, f16 and q8_0 on the CPU, f16, bf16, q8_0 and turbo2 to 4 on a GPU",
+            "keep its KV cache as q4_0: it has f32, f16, q8_0 and turbo2 to 4, and on a GPU bf16",
         )),
     }
 }

@@ -6,6 +6,7 @@
 //! equal requests give equal tokens, because every generation starts from empty caches.
 
 mod engine;
+mod kv_quality;
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 pub(crate) use self::engine::config;
+pub use self::kv_quality::measure_kv_quality;
 use crate::arm::ConnectRequest;
 
 /// Events that may wait for their reader.

@@ -13,7 +13,7 @@ use super::request::{Identity, Job, Measured, measure};
 use super::seed::{request_seed, turn_seed};
 use super::{Observer, RunEvent, RunPlan, RunSummary, RunnableArm};
 use crate::jsonl::{RowError, RowSink};
-use crate::preset::{Preset, Route};
+use crate::preset::Preset;
 use crate::record::{Arrival, Outcome, Phase, RequestRecord};
 use crate::run_dir::turn_sha256;
 use crate::stack::{Ahead, GenerateRequest, Prompt, Revival, Stack};
@@ -351,17 +351,8 @@ fn generate_request(preset: &Preset, pass: Pass, asked: &Asked) -> GenerateReque
     let block = (pass.phase == Phase::Measured).then_some(pass.block);
     let mut sampling = preset.sampling.clone();
     sampling.seed = turn_seed(request_seed(sampling.seed, block, asked.slot), asked.turn);
-    // A turn that is not there is never asked for.
-    let text = prompt.user_text(asked.turn).unwrap_or_default().to_owned();
     GenerateRequest {
-        prompt: match preset.serving.route {
-            Route::Completion | Route::OpenAiCompletion => Prompt::Text(text),
-            Route::Chat => Prompt::Chat {
-                system: prompt.system.clone(),
-                history: asked.said.history.clone(),
-                user: text,
-            },
-        },
+        prompt: Prompt::turn(prompt, preset.serving.route, asked.turn, &asked.said.history),
         max_tokens: preset.workload.max_tokens.get(),
         ignore_eos: preset.workload.ignore_eos,
         sampling,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use crate::environment::{EnvironmentSample, Moment};
+use crate::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
 use crate::load::Load;
 use crate::preset::{
     DEFAULT_MAX_LOOKS, DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, DEFAULT_THROUGHPUT_MARGIN,
@@ -60,6 +61,7 @@ pub fn preset() -> Preset {
             throughput_margin: DEFAULT_THROUGHPUT_MARGIN,
             ttft_margin: DEFAULT_TTFT_MARGIN,
             think_time_ms: 0,
+            kv_quality_tokens: DEFAULT_KV_QUALITY_TOKENS,
             load: Load::Closed,
             sweep_concurrency: Vec::new(),
         },
@@ -145,6 +147,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         status: ArmStatus::Ready,
         info: Some(stack_info()),
         config_sha256: None,
+        kv_quality: None,
         concurrency: None,
     };
     RunManifest {

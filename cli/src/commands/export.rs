@@ -12,8 +12,13 @@ use crate::failure::Failure;
 pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
     let out = args.out.clone().unwrap_or_else(|| RunDir::existing(&args.runs[0]).root().join("export"));
     let loaded = bench_results::load(&args.runs)?;
-    let report = bench_results::aggregate(&loaded)?;
-    let Exported { files, left_out } = bench_results::export(&loaded, &report, format(args.format), &out)?;
+    let format = format(args.format);
+    // A long run's tables need not wait for its intervals.
+    let Exported { files, left_out } = if format == ExportFormat::Parquet {
+        bench_results::export_tables(&loaded, &out)?
+    } else {
+        bench_results::export(&loaded, &bench_results::aggregate(&loaded)?, format, &out)?
+    };
     for why in &left_out {
         // A closed pipe is no failure.
         drop(writeln!(std::io::stderr(), "left out: {why}"));

@@ -27,6 +27,7 @@ use crate::args::RunArgs;
 use crate::bandwidth;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::kv_quality;
 use crate::models;
 use crate::noise;
 use crate::places::Places;
@@ -253,6 +254,8 @@ async fn measure(
     manifest.client = Some(client);
     manifest.end = Some(RunEnd { unix_ms: clock::unix_ms(), interrupted, rows: rows.rows() });
     dir.write_manifest(manifest)?;
+    kv_quality::measure(manifest, paths, dir.root(), &|| cancel.is_cancelled());
+    dir.write_manifest(manifest)?;
     Ok(RunSummary { rows: rows.rows(), interrupted, ..outcome? })
 }
 
@@ -310,6 +313,7 @@ async fn connect_arms(
                 info: None,
                 config_sha256: config_sha256(manifest, &variant.spec),
                 concurrency: None,
+                kv_quality: None,
             };
             match connect(&request).await {
                 Ok((stack, mut info)) => {

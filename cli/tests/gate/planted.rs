@@ -150,6 +150,7 @@ fn arm(variant: &SpecVariant) -> ArmManifest {
         status: ArmStatus::Ready,
         info: Some(stack_info()),
         config_sha256: None,
+        kv_quality: None,
         concurrency: None,
     }
 }

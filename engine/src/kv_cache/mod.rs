@@ -10,7 +10,7 @@ mod layer;
 mod tests;
 pub mod turbo;
 
-pub use layer::LayerCache;
+pub use layer::{CellFormat, LayerCache};
 
 use self::turbo::TurboType;
 use crate::EngineError;
@@ -28,19 +28,20 @@ pub enum KvType {
     Bf16,
     /// 34 bytes for 32 values.
     Q8_0,
-    /// Rotated groups of 128 with a codebook; on a GPU only.
+    /// Rotated groups of 128 with a codebook; made for a GPU, on the CPU it is slow.
     Turbo(TurboType),
 }
 
 impl KvType {
-    /// The element layout of a cache row in memory of the host; `None` for what only a GPU has.
+    /// The layout of a cache row in memory of the host; `None` for what only a GPU has.
     #[must_use]
-    pub const fn element(self) -> Option<Element> {
+    pub const fn cells(self) -> Option<CellFormat> {
         match self {
-            Self::F32 => Some(Element::F32),
-            Self::F16 => Some(Element::F16),
-            Self::Q8_0 => Some(Element::Q8_0),
-            Self::Bf16 | Self::Turbo(_) => None,
+            Self::F32 => Some(CellFormat::Plain(Element::F32)),
+            Self::F16 => Some(CellFormat::Plain(Element::F16)),
+            Self::Q8_0 => Some(CellFormat::Plain(Element::Q8_0)),
+            Self::Turbo(ty) => Some(CellFormat::Turbo(ty)),
+            Self::Bf16 => None,
         }
     }
 
@@ -123,7 +124,7 @@ impl KvCache {
     pub fn bytes(layers: &[Option<KvShape>], kv_type: KvType, limits: &KvLimits) -> Option<usize> {
         layers.iter().flatten().try_fold(0_usize, |sum, shape| {
             let rows = limits.cells(shape.kind).checked_mul(shape.kv_heads)?;
-            let bytes = rows.checked_mul(kv_type.element()?.row_bytes(shape.head_dim))?.checked_mul(2)?;
+            let bytes = rows.checked_mul(kv_type.cells()?.row_bytes(shape.head_dim))?.checked_mul(2)?;
             sum.checked_add(bytes)
         })
     }
@@ -133,15 +134,15 @@ impl KvCache {
     /// # Errors
     /// [`EngineError::OutOfMemory`]; [`EngineError::InvalidArgument`] for a type that only a GPU has.
     pub fn new(layers: &[Option<KvShape>], kv_type: KvType, limits: KvLimits) -> Result<Self, EngineError> {
-        let Some(element) = kv_type.element() else {
+        let Some(format) = kv_type.cells() else {
             return Err(EngineError::InvalidArgument {
                 what: "kv_type",
                 got: format!("{} on the CPU", kv_type.name()),
-                expected: "f32, f16 or q8_0 there".to_owned(),
+                expected: "f32, f16, q8_0 or turbo2 to 4 there".to_owned(),
             });
         };
         let build = |shape: &Option<KvShape>| {
-            shape.map(|s| LayerCache::new(s, element, limits.cells(s.kind))).transpose()
+            shape.map(|s| LayerCache::new(s, format, limits.cells(s.kind))).transpose()
         };
         let layers = layers.iter().map(build).collect::<Result<_, _>>()?;
         let ring = vec![usize::MAX; limits.cells(AttentionKind::Sliding)];

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backend::cpu::{AttentionScratch, Isa, Pool, Queries, attend};
 
-const HEAD_DIM: usize = 32;
+const HEAD_DIM: usize = 128;
 const KV_HEADS: usize = 2;
 const HEADS: usize = 4;
 const LIMITS: KvLimits = KvLimits { context_tokens: 60, window: 7, max_rows: 5 };
@@ -46,7 +46,7 @@ proptest! {
     /// After any appends and rollbacks within one forward pass, attention over the ring equals attention over a
     /// cache that holds only the surviving rows, bit for bit, and the ring never refuses such a rollback.
     #[test]
-    fn a_ring_equals_the_whole_history(steps in steps(), kind in prop_oneof![Just(KvType::F32), Just(KvType::F16), Just(KvType::Q8_0)]) {
+    fn a_ring_equals_the_whole_history(steps in steps(), kind in prop_oneof![Just(KvType::F32), Just(KvType::F16), Just(KvType::Q8_0), Just(KvType::Turbo(TurboType::Turbo3))]) {
         let shape = |kind| Some(KvShape { kind, kv_heads: KV_HEADS, head_dim: HEAD_DIM });
         let shapes = [shape(AttentionKind::Sliding), None, shape(AttentionKind::Full)];
         let mut cache = KvCache::new(&shapes, kind, LIMITS).expect("small");
@@ -80,12 +80,41 @@ proptest! {
                 continue;
             }
             let (k, v): (Vec<_>, Vec<_>) = history.iter().cloned().unzip();
-            let mut naive = LayerCache::new(shapes[2].expect("full"), kind.element().expect("the CPU's"), 60).expect("small");
+            let mut naive = LayerCache::new(shapes[2].expect("full"), kind.cells().expect("the CPU's"), 60).expect("small");
             naive.write(Isa::detect(), 0, &k.concat(), &v.concat());
             let len = history.len();
             let window = len.saturating_sub(LIMITS.window)..len;
             prop_assert_eq!(attention(cache.layer(0).expect("own"), window.clone()), attention(&naive, window));
             prop_assert_eq!(attention(cache.layer(2).expect("own"), 0..len), attention(&naive, 0..len));
+        }
+    }
+}
+
+/// A turbo cache, read rotated, against an f32 cache of what the codec gives back.
+#[test]
+fn turbo_attention_is_attention_over_what_the_codec_keeps() {
+    let shape = KvShape { kind: AttentionKind::Full, kv_heads: KV_HEADS, head_dim: HEAD_DIM };
+    let decoded = |ty: TurboType, row: &[f32]| -> Vec<f32> {
+        let group = |values: &[f32; turbo::GROUP]| {
+            let mut kept = ty.dequantize(&ty.quantize(values));
+            turbo::rotate_back(&mut kept);
+            kept
+        };
+        row.as_chunks().0.iter().flat_map(group).collect()
+    };
+    for ty in TurboType::ALL {
+        let new = |format| LayerCache::new(shape, format, 60).expect("small");
+        let (mut packed, mut plain) = (new(CellFormat::Turbo(ty)), new(CellFormat::Plain(Element::F32)));
+        for position in 0..41 {
+            let (k, v) = (row(position, 0, 1), row(position, 0, 2));
+            packed.write(Isa::detect(), position, &k, &v);
+            plain.write(Isa::detect(), position, &decoded(ty, &k), &decoded(ty, &v));
+        }
+        for visible in [0..41, 3..20, 40..41] {
+            let (got, expected) = (attention(&packed, visible.clone()), attention(&plain, visible));
+            for (a, b) in got.iter().zip(&expected) {
+                assert!((a - b).abs() < 1e-4, "{ty:?}: {a} instead of {b}");
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::config::TargetConfig;
 use super::layer::{Layer, PleRows, Positions, Scratch, ScratchSize, embed, project};
 use super::weights::{LayerExtras, LayerWeights, Loader, Matrix, Tensors};
 use crate::EngineError;
-use crate::backend::cpu::{Cpu, Isa, Job, Pool, Q8_BLOCK, Q8Buffer, rms_norm, rms_norm_in_place};
+use crate::backend::cpu::{Cpu, Isa, Job, Pool, Q8Buffer, rms_norm, rms_norm_in_place};
 use crate::gguf::Gguf;
 use crate::kv_cache::{AttentionKind, KvCache, KvLimits, KvType};
 use crate::spec::sampler::margin;
@@ -128,21 +128,20 @@ impl LoadOptions {
         check("context_tokens", self.context_tokens, config.context_length)?;
         check("threads", self.threads, 1024)?;
         check("max_verify_rows", self.max_verify_rows, self.context_tokens)?;
-        if self.kv_type.element().is_none() {
-            return Err(EngineError::InvalidArgument {
-                what: "kv_type",
-                got: format!("{} on the CPU", self.kv_type.name()),
-                expected: "f32, f16 or q8_0 there, or a GPU".to_owned(),
-            });
-        }
-        let odd = config.decoder.layers.iter().find(|l| l.head_dim % Q8_BLOCK != 0);
-        match (self.kv_type, odd) {
-            (KvType::Q8_0, Some(layer)) => Err(EngineError::InvalidArgument {
-                what: "kv_type",
-                got: format!("q8_0 with a head_dim of {}", layer.head_dim),
-                expected: format!("a head_dim that is a multiple of {Q8_BLOCK}, or f16"),
-            }),
-            _ => Ok(()),
+        let refused = |got: String, expected: String| {
+            Err(EngineError::InvalidArgument { what: "kv_type", got, expected })
+        };
+        let name = self.kv_type.name();
+        let Some(format) = self.kv_type.cells() else {
+            let expected = "f32, f16, q8_0 or turbo2 to 4 there, or a GPU";
+            return refused(format!("{name} on the CPU"), expected.to_owned());
+        };
+        match config.decoder.layers.iter().find(|layer| layer.head_dim % format.block() != 0) {
+            Some(layer) => refused(
+                format!("{name} with a head_dim of {}", layer.head_dim),
+                format!("a head_dim that is a multiple of {}, or f16", format.block()),
+            ),
+            None => Ok(()),
         }
     }
 }

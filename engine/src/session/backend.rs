@@ -14,8 +14,10 @@ use crate::gguf::Gguf;
 use crate::model::{Assistant, CpuTarget, DraftHead, DraftPosition, LoadOptions, MtpProposer};
 #[cfg(feature = "cuda")]
 use crate::model::{CudaAssistant, CudaLoadOptions, CudaMtpProposer, CudaTarget};
+use crate::spec::divergence::{self, NextToken};
 use crate::spec::driver::{Drafting, Driver};
-use crate::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
+use crate::spec::follow::follow;
+use crate::spec::generation::{GenerateParams, GenerateSummary, SpecTotals, StepEvent};
 use crate::spec::ngram::NgramProposer;
 use crate::spec::{Proposer, Target};
 
@@ -96,9 +98,48 @@ impl Backend {
             Self::Cuda(models) => models.generate(speculation, eog, prompt, params, on_step),
         }
     }
+
+    /// Counts what is accepted along a text; `None` without a drafter.
+    pub(super) fn follow(
+        &mut self,
+        speculation: &Speculation,
+        prompt: &[u32],
+        text: (&[u32], usize),
+    ) -> Result<Option<SpecTotals>, EngineError> {
+        match self {
+            Self::Cpu(models) => models.follow(speculation, prompt, text),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(models) => models.follow(speculation, prompt, text),
+        }
+    }
+
+    /// Shows the target's logits position by position.
+    pub(super) fn walk(&mut self, prompt: &[u32], next: &mut NextToken<'_>) -> Result<(), EngineError> {
+        match self {
+            Self::Cpu(models) => divergence::walk(&mut models.target, prompt, next),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(models) => divergence::walk(&mut models.target, prompt, next),
+        }
+    }
 }
 
 impl<T: Target> Models<T> {
+    fn follow(
+        &mut self,
+        speculation: &Speculation,
+        prompt: &[u32],
+        text: (&[u32], usize),
+    ) -> Result<Option<SpecTotals>, EngineError> {
+        let Self { target, proposer, .. } = self;
+        let Some(proposer) = proposer.as_mut() else { return Ok(None) };
+        let mut drafting = Drafting {
+            proposer: &mut **proposer,
+            draft_max: speculation.draft_max(),
+            acceptance: speculation.acceptance(),
+        };
+        follow(target, &mut drafting, prompt, text).map(Some)
+    }
+
     fn generate(
         &mut self,
         speculation: &Speculation,

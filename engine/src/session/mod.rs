@@ -8,6 +8,7 @@ mod backend;
 mod config;
 mod gpus;
 mod info;
+pub mod kv_quality;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ pub use info::EngineInfo;
 use crate::EngineError;
 use crate::chat::{ChatMessage, ChatTemplate};
 use crate::gguf::Gguf;
-use crate::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
+use crate::spec::divergence::NextToken;
+use crate::spec::generation::{GenerateParams, GenerateSummary, SpecTotals, StepEvent};
 use crate::tokenizer::Tokenizer;
 use backend::{Backend, Running};
 use info::Inventory;
@@ -128,6 +130,28 @@ impl Engine {
     ) -> Result<GenerateSummary, EngineError> {
         let Self { backend, speculation, tokenizer, .. } = self;
         backend.generate(speculation, tokenizer.eog(), prompt, params, on_step)
+    }
+
+    /// Counts what the engine's way of speculating has accepted, greedily, along `text` of at most `wanted` tokens, see
+    /// [`crate::spec::follow::follow`]; `None` for plain decoding.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn follow(
+        &mut self,
+        prompt: &[u32],
+        text: &[u32],
+        wanted: usize,
+    ) -> Result<Option<SpecTotals>, EngineError> {
+        self.backend.follow(&self.speculation, prompt, (text, wanted))
+    }
+
+    /// Shows the target's logits position by position, see [`crate::spec::divergence::walk`]: nothing is drafted.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn walk(&mut self, prompt: &[u32], next: &mut NextToken<'_>) -> Result<(), EngineError> {
+        self.backend.walk(prompt, next)
     }
 }
 

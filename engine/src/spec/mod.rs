@@ -4,7 +4,9 @@
 //! scripted models; the CPU and later the CUDA backend implement [`Target`].
 
 pub mod accept;
+pub mod divergence;
 pub mod driver;
+pub mod follow;
 pub mod generation;
 pub mod ngram;
 mod proposer;

@@ -9,6 +9,7 @@ use bench_core::report::{
     ArmReport, BlockEnvironment, CategoryReport, Comparison, Estimate, FailureSummary, Gaps, PositionReport,
     REPORT_SCHEMA, Report, RunEnvironment, Verdict,
 };
+use bench_core::sweep::{Sweep, SweepPoint};
 use bench_core::testing::host;
 use bench_core::truth::{RuleId, TruthCheck, TruthVerdict, over_arms};
 
@@ -36,6 +37,7 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         skipped: None,
         tokens_per_s: Some(estimate(tokens_per_s)),
         e2e_tokens_per_s: Some(estimate(tokens_per_s * 0.8)),
+        served_tokens_per_s: Some(estimate(tokens_per_s * 0.78)),
         ttft_ms: Some(estimate(182.0)),
         tpot_ms: Some(estimate(1000.0 / tokens_per_s)),
         inter_chunk: Some(Gaps { count: 7680, mean_ms: 31.4, p50_ms: 30.25, p99_ms: 110.5, max_ms: 140.0 }),
@@ -69,6 +71,7 @@ fn arm(stack: StackKind, variant: &str, draft_max: u32, tokens_per_s: f64) -> Ar
         load: None,
         latency: Some(latency(tokens_per_s)),
         timeline: Some(timeline(draft_max)),
+        kv_quality: None,
     }
 }
 
@@ -161,6 +164,58 @@ fn versus(baseline: &str, candidate: &str, ratio: Option<f64>, verdict: Verdict)
         other_metrics: Vec::new(),
         lossless: None,
     }
+}
+
+/// A sweep over concurrency whose ratio falls through 1 between 2 and 4; at 8 the arm failed.
+fn swept(report: &mut Report) {
+    let at = |variant: &str, x: u32, draft_max: u32, stream: f64, together: f64| {
+        let mut arm = arm(StackKind::Vllm, &format!("{variant}@{x}"), draft_max, stream);
+        arm.e2e_tokens_per_s = Some(estimate(stream));
+        arm.served_tokens_per_s = Some(estimate(together));
+        arm.effective.push(("slots".to_owned(), x.to_string()));
+        arm
+    };
+    let mut points = Vec::new();
+    for (x, plain, drafted) in [(1, 50.0, 90.0), (2, 45.0, 60.0), (4, 40.0, 30.0), (8, 30.0, 12.0)] {
+        let streams = f64::from(x) * 0.9;
+        let base = at("none", x, 0, plain, plain * streams);
+        let mut candidate = at("mtp-3", x, 3, drafted, drafted * streams);
+        candidate.valid = x < 8;
+        if x == 8 {
+            candidate.invalid_reasons = vec!["1 failure in 60 requests (1 x timed_out)".to_owned()];
+        }
+        let ratio = candidate.valid.then_some(drafted / plain);
+        let verdict = match ratio {
+            None => Verdict::NotComparable,
+            Some(ratio) if ratio > 1.0 => Verdict::Faster,
+            Some(_) => Verdict::Slower,
+        };
+        report.comparisons.push(versus(&base.label, &candidate.label, ratio, verdict));
+        points.push(SweepPoint {
+            x,
+            label: candidate.label.clone(),
+            ratio: ratio.map(estimate),
+            tokens_per_s: candidate.tokens_per_s,
+        });
+        report.arms.extend([base, candidate]);
+    }
+    report.sweeps = vec![Sweep {
+        over: "concurrency".to_owned(),
+        stack: StackKind::Vllm,
+        variant: "mtp-3".to_owned(),
+        points,
+        pays_up_to: Some(2),
+        crossover: Some(Estimate { point: 2.83, low: Some(2.6), high: None }),
+        best: Some(1),
+        as_good: Vec::new(),
+    }];
+}
+
+/// [`report`] with a third stack over concurrencies.
+pub(crate) fn swept_report() -> Report {
+    let mut report = report();
+    swept(&mut report);
+    report
 }
 
 /// Two stacks, seven arms, five comparisons.

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 
+use bench_core::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
 use bench_core::preset::{
     DEFAULT_MAX_LOOKS, DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, DEFAULT_THROUGHPUT_MARGIN,
     DEFAULT_TTFT_MARGIN, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams,
@@ -265,5 +266,6 @@ fn run(raw: RawRun, prompts: usize) -> Checked<RunParams> {
         )?,
         ttft_margin: fraction("run.ttft_margin", raw.ttft_margin, DEFAULT_TTFT_MARGIN)?,
         think_time_ms: think_time(raw.think_time_ms)?,
+        kv_quality_tokens: number("run.kv_quality_tokens", raw.kv_quality_tokens, DEFAULT_KV_QUALITY_TOKENS)?,
     })
 }

@@ -5,6 +5,8 @@
 //! [`Exported::left_out`].
 
 mod block;
+mod chunk_table;
+mod pages;
 mod parquet;
 mod profile;
 mod table;
@@ -13,7 +15,7 @@ mod vllm;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bench_core::record::RequestRecord;
+use crate::row::Row;
 use bench_core::report::Report;
 
 use crate::error::ResultsError;
@@ -49,6 +51,15 @@ pub struct Exported {
     pub left_out: Vec<String>,
 }
 
+/// Writes loaded runs as Parquet into `out`, as [`export`] does: these tables are of rows, and need no report.
+///
+/// # Errors
+///
+/// A file that cannot be written; a table operation.
+pub fn export_tables(loaded: &Loaded, out: &Path) -> Result<Exported, ResultsError> {
+    parquet::export(loaded, out)
+}
+
 /// Writes loaded runs, whose report this is, into `out`, which is made if it is missing.
 ///
 /// # Errors
@@ -61,7 +72,7 @@ pub fn export(
     out: &Path,
 ) -> Result<Exported, ResultsError> {
     match format {
-        ExportFormat::Parquet => parquet::export(loaded, out),
+        ExportFormat::Parquet => export_tables(loaded, out),
         ExportFormat::VllmJson => vllm::export(loaded, out),
         ExportFormat::Csv => one(out, "arms.csv", &table::csv(report)),
         ExportFormat::Markdown => {
@@ -84,14 +95,9 @@ fn write(out: &Path, name: &str, text: &str) -> Result<PathBuf, ResultsError> {
     Ok(path)
 }
 
-/// An arm's label as part of a file's name.
-fn file_name(label: &str) -> String {
-    label.replace(|letter: char| !(letter.is_ascii_alphanumeric() || "-_.".contains(letter)), "-")
-}
-
 /// Nanoseconds in which an arm was at work: from the first request of each block that was sent to the last that ended.
 /// Arms take turns, so the time from its first to its last request is that of others, too.
-fn busy_ns(rows: &[&RequestRecord]) -> u64 {
+fn busy_ns(rows: &[&Row]) -> u64 {
     // No two runs share a block, and shards of one do.
     let mut spans: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     for row in rows {
@@ -105,15 +111,14 @@ fn busy_ns(rows: &[&RequestRecord]) -> u64 {
 
 /// What both forms of `vllm bench serve` say of an arm, in its units: seconds, milliseconds, tokens.
 struct Serving<'a> {
-    rows: Vec<&'a RequestRecord>,
+    rows: Vec<&'a Row>,
     failed: u64,
     duration_s: f64,
 }
 
 impl<'a> Serving<'a> {
     fn new(loaded: &'a Loaded, label: &str) -> Self {
-        let of_arm =
-            |row: &&RequestRecord| row.arm == label && row.phase == bench_core::record::Phase::Measured;
+        let of_arm = |row: &&Row| row.arm == label && row.phase == bench_core::record::Phase::Measured;
         let all: Vec<_> = loaded.rows.iter().filter(of_arm).collect();
         let rows = completed_rows(loaded, label);
         Self { failed: (all.len() - rows.len()) as u64, duration_s: busy_ns(&all) as f64 / 1e9, rows }
@@ -130,7 +135,7 @@ impl<'a> Serving<'a> {
 
     /// The time after the first chunk by the tokens after the first, as vLLM has it.
     fn tpots_ms(&self) -> Vec<f64> {
-        let tpot = |row: &&RequestRecord| {
+        let tpot = |row: &&Row| {
             let after = f64::from(row.output.tokens?.checked_sub(1).filter(|&tokens| tokens > 0)?);
             let first = row.timing.first_token_ns?;
             Some(ms(row.timing.last_token_ns?.saturating_sub(first)) / after)
@@ -140,9 +145,7 @@ impl<'a> Serving<'a> {
 
     /// Gaps between chunks, request by request.
     fn itls_ms(&self) -> Vec<Vec<f64>> {
-        let gaps = |row: &&RequestRecord| {
-            row.timing.chunks.array_windows().map(|[a, b]| ms(b.at_ns.saturating_sub(a.at_ns))).collect()
-        };
+        let gaps = |row: &&Row| row.chunks.gaps().map(|(gap_ns, _)| ms(gap_ns)).collect();
         self.rows.iter().map(gaps).collect()
     }
 
@@ -151,7 +154,7 @@ impl<'a> Serving<'a> {
     }
 
     /// `None` if some request does not tell.
-    fn tokens(&self, of: fn(&RequestRecord) -> Option<u32>) -> Option<u64> {
+    fn tokens(&self, of: fn(&Row) -> Option<u32>) -> Option<u64> {
         self.rows.iter().map(|row| of(row).map(u64::from)).sum()
     }
 }

@@ -7,17 +7,18 @@ use bench_core::report::Report;
 use bench_core::stack::SpecCounts;
 use serde_json::json;
 
-use super::{Exported, file_name, write};
+use super::{Exported, write};
 use crate::error::ResultsError;
 use crate::load::Loaded;
 use crate::samples::completed_rows;
+use crate::tables::file_name;
 
 pub(super) fn export(loaded: &Loaded, report: &Report, out: &Path) -> Result<Exported, ResultsError> {
     let mut exported = Exported::default();
     for arm in &report.arms {
         let Some(draft_max) = arm.speculation.draft_max() else { continue };
         let rows = completed_rows(loaded, &arm.label);
-        let counts: Option<Vec<_>> = rows.iter().map(|row| row.spec.clone().map(with_histogram)).collect();
+        let counts: Option<Vec<_>> = rows.iter().map(|row| row.spec().cloned().map(with_histogram)).collect();
         let left_out = |why: &str| format!("{}: {why}", arm.label);
         let Some(counts) = counts else {
             exported.left_out.push(left_out("some request does not tell what was drafted"));

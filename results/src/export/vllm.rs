@@ -11,10 +11,13 @@ use bench_core::record::ArmStatus;
 use bench_core::stats::percentile;
 use serde_json::{Map, Value, json};
 
-use super::{Exported, Serving, file_name, write};
+use super::{Exported, Serving, write};
+use crate::answer::{Answers, of_all};
 use crate::error::ResultsError;
 use crate::load::Loaded;
+use crate::row::Stamps;
 use crate::samples::position_sums;
+use crate::tables::file_name;
 
 pub(super) fn export(loaded: &Loaded, out: &Path) -> Result<Exported, ResultsError> {
     let mut exported = Exported::default();
@@ -29,13 +32,14 @@ pub(super) fn export(loaded: &Loaded, out: &Path) -> Result<Exported, ResultsErr
             exported.left_out.push(format!("{}: {why}", arm.label));
             continue;
         }
-        let text = serde_json::to_string(&document(loaded, &arm.label, &serving))? + "\n";
+        let text = serde_json::to_string(&document(loaded, &arm.label, &serving)?)? + "\n";
         exported.files.push(write(out, &format!("vllm-{}.json", file_name(&arm.label)), &text)?);
     }
     Ok(exported)
 }
 
-fn document(loaded: &Loaded, label: &str, serving: &Serving<'_>) -> Value {
+fn document(loaded: &Loaded, label: &str, serving: &Serving<'_>) -> Result<Value, ResultsError> {
+    let answers = of_all(&loaded.files, &serving.rows, Answers::of)?;
     let run = loaded.first();
     let (input, output) =
         (serving.tokens(|row| row.usage.prompt_tokens), serving.tokens(|row| row.output.tokens));
@@ -77,7 +81,7 @@ fn document(loaded: &Loaded, label: &str, serving: &Serving<'_>) -> Value {
         set(&format!("p99_{name}_ms"), json!(percentile(&values, 0.99)));
     }
     let seconds = |ms: &[f64]| ms.iter().map(|ms| ms / 1e3).collect::<Vec<_>>();
-    let row_ns = |of: fn(&bench_core::record::Timing) -> Option<u64>| {
+    let row_ns = |of: fn(&Stamps) -> Option<u64>| {
         serving.rows.iter().map(|row| of(&row.timing).map(|ns| ns as f64 / 1e9)).collect::<Vec<_>>()
     };
     set("input_lens", json!(serving.rows.iter().map(|row| row.usage.prompt_tokens).collect::<Vec<_>>()));
@@ -85,17 +89,17 @@ fn document(loaded: &Loaded, label: &str, serving: &Serving<'_>) -> Value {
     set("ttfts", json!(row_ns(|timing| timing.first_token_ns)));
     set("latencies", json!(row_ns(|timing| timing.last_token_ns)));
     set("itls", json!(itls.iter().map(|gaps| seconds(gaps)).collect::<Vec<_>>()));
-    let sent = |row: &&bench_core::record::RequestRecord| row.sent_unix_ms as f64 / 1e3;
+    let sent = |row: &&crate::row::Row| row.sent_unix_ms as f64 / 1e3;
     set("start_times", json!(serving.rows.iter().map(sent).collect::<Vec<_>>()));
-    set("generated_texts", json!(serving.rows.iter().map(|row| &row.text).collect::<Vec<_>>()));
+    set("generated_texts", json!(answers.iter().map(|answer| &answer.text).collect::<Vec<_>>()));
     document.extend(speculation(serving));
-    Value::Object(document)
+    Ok(Value::Object(document))
 }
 
 /// Their six names; none where the arm does not count, as theirs has none without speculation.
 fn speculation(serving: &Serving<'_>) -> Map<String, Value> {
     let sum = |of: fn(&bench_core::stack::SpecCounts) -> Option<u64>| {
-        serving.rows.iter().map(|row| row.spec.as_ref().and_then(of)).sum::<Option<u64>>()
+        serving.rows.iter().map(|row| row.spec().and_then(of)).sum::<Option<u64>>()
     };
     let mut found = Map::new();
     let (Some(drafted), Some(accepted)) = (sum(|spec| Some(spec.drafted)), sum(|spec| Some(spec.accepted)))

@@ -9,8 +9,9 @@ use bench_core::truth::TruthVerdict;
 
 use super::Gate;
 use super::metrics::metrics;
-use crate::between::audit;
-use crate::compare::{lossless, matched};
+use crate::between;
+use crate::compare::{self, matched};
+use crate::error::ResultsError;
 use crate::load::Loaded;
 use crate::samples::completed_rows;
 
@@ -72,7 +73,7 @@ pub(crate) fn arm_evidence(
     gate: &Gate<'_>,
     (of_a, a): (&str, Option<Side<'_>>),
     (of_b, b): (&str, Option<Side<'_>>),
-) -> ArmEvidence {
+) -> Result<ArmEvidence, ResultsError> {
     let mut evidence = ArmEvidence {
         baseline: of_a.to_owned(),
         candidate: of_b.to_owned(),
@@ -83,16 +84,16 @@ pub(crate) fn arm_evidence(
     let (Some(a), Some(b)) = (a, b) else {
         let side = if b.is_none() { "candidate" } else { "baseline" };
         evidence.problems.push(format!("the {side} has no such arm: it was not measured there"));
-        return evidence;
+        return Ok(evidence);
     };
     evidence.problems.extend([a, b].iter().flat_map(Side::why_not));
     evidence.problems.extend(other_planted_acceptance(&a, &b));
     evidence.warnings.extend([a, b].iter().flat_map(|side| side.told(gate.sitting)));
-    let (problem, warning) = outputs(gate, &a, &b);
+    let (problem, warning) = outputs(gate, &a, &b)?;
     evidence.problems.extend(problem);
     evidence.warnings.extend(warning);
     evidence.metrics = metrics(gate, &a, &b);
-    evidence
+    Ok(evidence)
 }
 
 /// An engine is judged at equal acceptance, or another thing is.
@@ -108,28 +109,32 @@ fn other_planted_acceptance(a: &Side<'_>, b: &Side<'_>) -> Option<String> {
     })
 }
 
+/// A problem, and a warning.
+type Said = (Option<String>, Option<String>);
+
 /// Whether greedy outputs stand in the way, and what has to be said of them.
-fn outputs(gate: &Gate<'_>, a: &Side<'_>, b: &Side<'_>) -> (Option<String>, Option<String>) {
+fn outputs(gate: &Gate<'_>, a: &Side<'_>, b: &Side<'_>) -> Result<Said, ResultsError> {
     let greedy = a.run.first().preset.sampling.temperature <= 0.0;
     // The text of planted acceptance is worth nothing.
     if !greedy || a.is_synthetic() || b.is_synthetic() {
-        return (None, None);
+        return Ok((None, None));
     }
     let audit = match gate.sitting {
-        Sitting::Interleaved => Some(lossless(&matched(a.run, &a.arm.label, &b.arm.label))),
+        Sitting::Interleaved => Some(compare::audit(a.run, &matched(a.run, &a.arm.label, &b.arm.label))?),
         Sitting::TwoSittings => {
-            audit(a.run, &completed_rows(a.run, &a.arm.label), &completed_rows(b.run, &b.arm.label))
+            let rows = [a, b].map(|side| completed_rows(side.run, &side.arm.label));
+            between::audit((a.run, b.run), &rows[0], &rows[1])?
         }
     };
     let Some(audit) = audit.filter(|audit| audit.requests > 0) else {
         let untold = "outputs were not compared: neither ids nor texts are on both sides".to_owned();
-        return (None, Some(untold));
+        return Ok((None, Some(untold)));
     };
     let said = (audit.identical < audit.requests).then(|| differing(&audit));
-    match gate.rules.outputs {
+    Ok(match gate.rules.outputs {
         OutputPolicy::Equal if audit.defect > 0 => (said, None),
         OutputPolicy::Equal | OutputPolicy::Any => (None, said),
-    }
+    })
 }
 
 fn differing(audit: &Lossless) -> String {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bench_core::gate::{Evidence, Found, GateMetric, MetricRule, Sitting, Subject};
-use bench_core::record::RequestRecord;
 use bench_core::report::{ArmReport, Estimate};
 use bench_core::stats::{LogPair, LogValue, Metric, PairSample, paired_log_ratio};
 
@@ -11,6 +10,7 @@ use super::Gate;
 use super::arm::{Side, subject};
 use crate::compare::matched;
 use crate::load::Loaded;
+use crate::row::Row;
 use crate::samples::{PromptIndex, completed_rows, metric_value};
 
 /// One entry a metric of the rules that applies: acceptance does where both arms verify real drafts.
@@ -55,7 +55,7 @@ fn point(report: &ArmReport, metric: GateMetric) -> Option<Estimate> {
 }
 
 /// One request's speed.
-fn value(row: &RequestRecord, metric: GateMetric) -> Option<f64> {
+fn value(row: &Row, metric: GateMetric) -> Option<f64> {
     match metric {
         GateMetric::TokensPerS => metric_value(row, Metric::TokensPerS),
         GateMetric::E2eTokensPerS => metric_value(row, Metric::E2eTokensPerS),
@@ -68,9 +68,8 @@ fn value(row: &RequestRecord, metric: GateMetric) -> Option<f64> {
 fn paired(gate: &Gate<'_>, (metric, margin): (GateMetric, f64), a: &Side<'_>, b: &Side<'_>) -> Option<Found> {
     let matched = matched(a.run, &a.arm.label, &b.arm.label);
     let prompts = PromptIndex::new(a.run);
-    let pair = |(a, b): &(&RequestRecord, &RequestRecord)| {
-        LogPair::new(a.block, prompts.of(a), value(a, metric)?, value(b, metric)?)
-    };
+    let pair =
+        |(a, b): &(&Row, &Row)| LogPair::new(a.block, prompts.of(a), value(a, metric)?, value(b, metric)?);
     let pairs: Vec<_> = matched.iter().filter_map(pair).collect();
     paired_log_ratio(&pairs, &gate.config()).map(|paired| Found::paired(metric, margin, &paired))
 }
@@ -78,7 +77,7 @@ fn paired(gate: &Gate<'_>, (metric, margin): (GateMetric, f64), a: &Side<'_>, b:
 fn unpaired(gate: &Gate<'_>, question: (GateMetric, f64), a: &Side<'_>, b: &Side<'_>) -> Option<Found> {
     let common = common_prompts(a.run, b.run);
     let values = |side: &Side<'_>| -> Vec<LogValue> {
-        let value = |row: &RequestRecord| {
+        let value = |row: &Row| {
             LogValue::new(row.block, *common.get(row.prompt_id.as_str())?, value(row, question.0)?)
         };
         completed_rows(side.run, &side.arm.label).into_iter().filter_map(value).collect()
@@ -124,8 +123,8 @@ fn acceptance(
 }
 
 /// Above and below the line: tokens of all verify steps by steps, or accepted by drafted tokens.
-fn counts(row: &RequestRecord, metric: GateMetric) -> Option<(f64, f64)> {
-    let spec = row.spec.as_ref()?;
+fn counts(row: &Row, metric: GateMetric) -> Option<(f64, f64)> {
+    let spec = row.spec()?;
     let accepted = spec.accepted as f64;
     match metric {
         GateMetric::AcceptanceLength => {

@@ -49,7 +49,7 @@ pub fn gate_arms(run: &Loaded, rules: &GateRules) -> Result<GateReport, ResultsE
     problems.extend(pairs.iter().filter(|(a, b)| a == b).map(|(a, _)| format!("{a} is held to itself")));
     let report = aggregate(run)?;
     let gate = Gate { sitting: Sitting::Interleaved, runs: [run, run], reports: [&report, &report], rules };
-    Ok(gate.judged(None, &pairs, Standing { problems, warnings: Vec::new() }))
+    gate.judged(None, &pairs, Standing { problems, warnings: Vec::new() })
 }
 
 /// Holds a run to a baseline of another sitting.
@@ -86,7 +86,7 @@ pub fn gate_runs(
         reports: [&reports.0, &reports.1],
         rules,
     };
-    Ok(gate.judged(provenance, &pairs, standing))
+    gate.judged(provenance, &pairs, standing)
 }
 
 /// What every pair of arms is judged by. Of one run both sides are the same.
@@ -117,8 +117,8 @@ impl Gate<'_> {
         provenance: Option<&Provenance>,
         pairs: &[(String, String)],
         Standing { problems, mut warnings }: Standing,
-    ) -> GateReport {
-        let arms = if problems.is_empty() { self.arms(pairs) } else { Vec::new() };
+    ) -> Result<GateReport, ResultsError> {
+        let arms = if problems.is_empty() { self.arms(pairs)? } else { Vec::new() };
         let [a, b] = self.runs.map(Loaded::first);
         for (run, report) in self.runs.iter().zip(self.reports) {
             let id = &run.first().run_id;
@@ -128,7 +128,7 @@ impl Gate<'_> {
         // Of one run both sides say the same.
         let mut seen = std::collections::BTreeSet::new();
         warnings.retain(|warning| seen.insert(warning.clone()));
-        GateReport {
+        Ok(GateReport {
             schema: GATE_SCHEMA,
             verdict: overall(&problems, &arms),
             sitting: self.sitting,
@@ -141,11 +141,11 @@ impl Gate<'_> {
             warnings,
             notes: self.notes(),
             rules: self.rules.clone(),
-        }
+        })
     }
 
-    fn arms(&self, pairs: &[(String, String)]) -> Vec<ArmGate> {
-        let evidence: Vec<ArmEvidence> = pairs
+    fn arms(&self, pairs: &[(String, String)]) -> Result<Vec<ArmGate>, ResultsError> {
+        let evidence: Result<Vec<ArmEvidence>, _> = pairs
             .iter()
             .map(|(of_a, of_b)| {
                 let side = |nth: usize, label: &str| Side::new(self.runs[nth], self.reports[nth], label);
@@ -157,7 +157,7 @@ impl Gate<'_> {
             FloorPolicy::TwoSittings => self.sitting == Sitting::TwoSittings,
             FloorPolicy::Optional => false,
         };
-        judge(evidence, self.rules, &Terms { alpha: self.alpha(), floor_needed })
+        Ok(judge(evidence?, self.rules, &Terms { alpha: self.alpha(), floor_needed }))
     }
 
     fn notes(&self) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bench_core::gate::{PROVENANCE_FILE, PROVENANCE_SCHEMA, Provenance};
 use bench_core::jsonl::RowSink;
+use bench_core::record::RequestRecord;
 use bench_core::row_stream::for_each_row;
 use bench_core::run_dir::{RunDir, content_sha256};
 
@@ -42,10 +43,8 @@ pub fn save_baseline(run: &Path, out: &Path, saved: &Saved) -> Result<Provenance
     let to = RunDir::create(out)?;
     to.write_manifest(&manifest)?;
     let mut rows = to.row_writer()?;
-    for_each_row(&from.rows(), |mut row| {
-        row.text.clear();
-        rows.append(&row).map_err(ResultsError::from)
-    })?;
+    let without_text = |row, _| RequestRecord { text: String::new(), ..row };
+    for_each_row(&from.rows(), without_text, |row| rows.append(&row).map_err(ResultsError::from))?;
     match std::fs::copy(from.environment(), to.environment()) {
         Ok(_) => {}
         // Runs from before it was recorded have none.

@@ -207,6 +207,7 @@ fn arm(stack: StackKind, label: String) -> ArmReport {
         skipped: None,
         tokens_per_s: None,
         e2e_tokens_per_s: None,
+        served_tokens_per_s: None,
         ttft_ms: None,
         tpot_ms: None,
         inter_chunk: None,
@@ -228,6 +229,7 @@ fn arm(stack: StackKind, label: String) -> ArmReport {
         joules_per_token: None,
         latency: None,
         timeline: None,
+        kv_quality: None,
         explanation: None,
         load: None,
     }

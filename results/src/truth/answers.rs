@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::row::Row;
 use bench_core::effective::{Asked, configuration_differences, file_differences};
 use bench_core::preset::StackKind;
-use bench_core::record::RequestRecord;
 use bench_core::truth::RuleId;
 
 use super::{Facts, Finding, in_requests};
@@ -22,7 +22,7 @@ pub(super) fn cache_empty(facts: &Facts<'_>) -> Finding {
     Finding::broken_or(rule, words, || match (all, untold) {
         (0, _) => Finding::unknown(rule, NOTHING),
         (_, 0) => {
-            let later = rows.iter().filter(|row| row.place().turn > 1).count();
+            let later = rows.iter().filter(|row| row.turn > 1).count();
             let turns = match later {
                 0 => String::new(),
                 _ => format!(", {later} of them later turns, which begin with what was sent before"),
@@ -54,9 +54,8 @@ fn against_caches(stack: StackKind) -> &'static str {
 pub(super) fn sampling_in_force(facts: &Facts<'_>) -> Finding {
     let rule = RuleId::SamplingInForce;
     let (rows, all) = (&facts.completed, facts.completed.len());
-    let told = |row: &&&RequestRecord| {
-        row.readback.as_ref().is_some_and(|readback| readback.sampling_changed.is_some())
-    };
+    let told =
+        |row: &&&Row| row.readback.as_ref().is_some_and(|readback| readback.sampling_changed.is_some());
     let untold = all - rows.iter().filter(told).count();
     Finding::broken_or(rule, changed_sampling(rows).into_iter().collect(), || match (all, untold) {
         (0, _) => Finding::unknown(rule, NOTHING),
@@ -68,7 +67,7 @@ pub(super) fn sampling_in_force(facts: &Facts<'_>) -> Finding {
     })
 }
 
-fn changed_sampling(rows: &[&RequestRecord]) -> Option<String> {
+fn changed_sampling(rows: &[&Row]) -> Option<String> {
     let changes = rows.iter().filter_map(|row| row.readback.as_ref()?.sampling_changed.as_deref());
     let changed: Vec<_> = changes.filter(|changes| !changes.is_empty()).collect();
     let first = changed.first()?;
@@ -159,9 +158,8 @@ pub(super) fn one_answerer(facts: &Facts<'_>) -> Finding {
 pub(super) fn counts_undisputed(facts: &Facts<'_>) -> Finding {
     let rule = RuleId::CountsUndisputed;
     let (rows, all) = (&facts.completed, facts.completed.len());
-    let count = |is: &dyn Fn(&RequestRecord) -> bool| rows.iter().filter(|row| is(row)).count();
-    let spec =
-        |is: &dyn Fn(&bench_core::stack::SpecCounts) -> bool| count(&|row| row.spec.as_ref().is_some_and(is));
+    let count = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count();
+    let spec = |is: &dyn Fn(&bench_core::stack::SpecCounts) -> bool| count(&|row| row.spec().is_some_and(is));
     let found = [
         (count(&|row| row.output.disputed), "output count disputed by two sources"),
         (count(&|row| row.output.tokens.is_none()), "output count unknown"),

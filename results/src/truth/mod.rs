@@ -9,10 +9,11 @@ mod machine;
 mod requests;
 mod work;
 
-use bench_core::record::{ArmManifest, Phase, RequestRecord};
+use bench_core::record::{ArmManifest, Phase};
 use bench_core::truth::{RuleId, TruthCheck, TruthVerdict};
 
 use crate::load::Loaded;
+use crate::row::Row;
 use crate::samples::completed_rows;
 use crate::surroundings::Surroundings;
 use crate::totals::Totals;
@@ -23,7 +24,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) arm: &'a ArmManifest,
     pub(crate) totals: &'a Totals,
     /// Measured rows that completed.
-    pub(crate) completed: Vec<&'a RequestRecord>,
+    pub(crate) completed: Vec<&'a Row>,
     /// The machine while they were measured.
     pub(crate) surroundings: &'a Surroundings<'a>,
 }
@@ -47,7 +48,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Measured rows, whatever became of them.
-    fn measured(&self) -> impl Iterator<Item = &'a RequestRecord> {
+    fn measured(&self) -> impl Iterator<Item = &'a Row> {
         let label = self.arm.label.as_str();
         self.loaded.rows.iter().filter(move |row| row.arm == label && row.phase == Phase::Measured)
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use bench_core::preset::PromptSpec;
-use bench_core::record::{Phase, Place, RequestRecord};
-use bench_core::run_dir::turn_sha256;
+use bench_core::record::{Phase, Place};
+use bench_core::run_dir::{EMPTY_ANSWER, prompt_sha256, turn_sha256_of};
 use bench_core::truth::RuleId;
 
 use super::{Facts, Finding, in_requests};
+use crate::row::Row;
 
 /// The hash in the row is of what was sent; the preset says what had to be. A later turn holds the arm's own answers too,
 /// which its rows tell.
@@ -17,21 +18,27 @@ pub(super) fn prompts_equal(facts: &Facts<'_>) -> Finding {
     let prompts: BTreeMap<&str, &PromptSpec> =
         prompts.iter().map(|prompt| (prompt.id.as_str(), prompt)).collect();
     let answers = answers(facts);
-    let expected = |row: &RequestRecord| {
+    // Hashing every row anew would be most of the time of a report: a first turn's is its prompt's.
+    let hashes: BTreeMap<&str, String> =
+        prompts.values().map(|prompt| (prompt.id.as_str(), prompt_sha256(prompt))).collect();
+    let expected = |row: &Row| {
+        if row.turn < 2 {
+            return hashes.get(row.prompt_id.as_str()).cloned();
+        }
         let prompt = prompts.get(row.prompt_id.as_str())?;
-        let before = row.turn.iter().flat_map(|turn| {
-            let of = answers.get(&(row.run_id.as_str(), turn.conversation.as_str()));
-            of.into_iter().flatten().take_while(|(nth, _)| **nth < turn.turn).map(|(_, text)| *text)
-        });
-        Some(turn_sha256(prompt, before))
+        let of: &(&str, Place<'_>) = &(&row.run_id, first_turn(row));
+        let before = answers.get(of).into_iter().flatten();
+        let before = before.take_while(|(nth, _)| **nth < row.turn).map(|(_, digest)| *digest);
+        Some(turn_sha256_of(prompt, before))
     };
     let all = facts.measured().count();
-    let foreign = facts.measured().filter(|row| expected(row).as_ref() != Some(&row.prompt_sha256)).count();
+    let foreign =
+        facts.measured().filter(|row| expected(row).is_none_or(|hash| row.prompt_sha256 != *hash)).count();
     let what = "prompt text differs from the preset's, and so from other arms',";
     Finding::broken_or(rule, in_requests(foreign, all, what).into_iter().collect(), || match all {
         0 => Finding::unknown(rule, "nothing was asked"),
         _ => {
-            let later = facts.measured().filter(|row| row.place().turn > 1).count();
+            let later = facts.measured().filter(|row| row.turn > 1).count();
             let own = match later {
                 0 => String::new(),
                 _ => format!(", those of {later} later turns with the arm's own answers before them"),
@@ -41,32 +48,34 @@ pub(super) fn prompts_equal(facts: &Facts<'_>) -> Finding {
     })
 }
 
-/// What an arm answered: by run and conversation, then by turn.
-type Answers<'a> = BTreeMap<(&'a str, &'a str), BTreeMap<u32, &'a str>>;
+/// A conversation: the place of its first turn. And which turn was answered how.
+type Answers<'a> = BTreeMap<(&'a str, Place<'a>), BTreeMap<u32, u128>>;
 
 fn answers<'a>(facts: &Facts<'a>) -> Answers<'a> {
     let mut answers = Answers::new();
-    for row in &facts.completed {
-        if let Some(turn) = &row.turn {
-            let of = answers.entry((&row.run_id, &turn.conversation)).or_default();
-            of.insert(turn.turn, &row.text);
-        }
+    for row in facts.completed.iter().filter(|row| row.turn > 0) {
+        let of = answers.entry((&row.run_id, first_turn(row))).or_default();
+        of.insert(row.turn, row.digest.text.unwrap_or(EMPTY_ANSWER));
     }
     answers
+}
+
+fn first_turn(row: &Row) -> Place<'_> {
+    Place { turn: 1, ..row.place() }
 }
 
 /// Which request of a run: its place, and the how manieth of the same.
 type Key<'a> = (&'a str, Place<'a>, usize);
 
 /// All measured requests of an arm.
-fn asked_of<'a>(rows: &'a [RequestRecord], arm: &str) -> BTreeMap<Key<'a>, &'a RequestRecord> {
+fn asked_of<'a>(rows: &'a [Row], arm: &str) -> BTreeMap<Key<'a>, &'a Row> {
     let mut of_arm: Vec<_> =
         rows.iter().filter(|row| row.arm == arm && row.phase == Phase::Measured).collect();
     // With several requests in flight rows are stored as they end.
     of_arm.sort_by_key(|row| row.request_index);
     let mut seen: BTreeMap<(&str, Place<'_>), usize> = BTreeMap::new();
-    let key = |row: &'a RequestRecord| {
-        let same = (row.run_id.as_str(), row.place());
+    let key = |row: &'a Row| {
+        let same: (&'a str, Place<'a>) = (&row.run_id, row.place());
         let nth = seen.entry(same).or_default();
         *nth += 1;
         ((same.0, same.1, *nth), row)
@@ -101,7 +110,7 @@ pub(super) fn requests_equal(facts: &Facts<'_>) -> Finding {
     let met: Vec<_> = mine.iter().filter_map(|(key, row)| Some((*row, *theirs.get(key)?))).collect();
     let (same, apart): (Vec<_>, Vec<_>) =
         met.into_iter().partition(|(mine, theirs)| mine.follows_the_same(theirs));
-    let hashes = |(mine, theirs): &(&'_ RequestRecord, &'_ RequestRecord)| {
+    let hashes = |(mine, theirs): &(&Row, &Row)| {
         Some(mine.request_sha256.as_ref()? == theirs.request_sha256.as_ref()?)
     };
     let pairs: Vec<bool> = same.iter().filter_map(hashes).collect();

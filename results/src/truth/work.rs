@@ -3,23 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::preset::AcceptanceRule;
-use bench_core::record::{Outcome, Phase, RequestRecord};
+use bench_core::record::{Outcome, Phase};
 use bench_core::stack::FinishReason;
 use bench_core::stats::{Steadiness, median, steadiness};
 use bench_core::truth::{RuleId, STEADY_FALSE_ALARM, STEADY_LEAST_CHANGE};
 
 use super::{Facts, Finding};
+use crate::row::Row;
 use crate::samples::completed_rows;
 
-fn finish(row: &RequestRecord) -> Option<FinishReason> {
-    match row.outcome {
+fn finish(row: &Row) -> Option<FinishReason> {
+    match *row.outcome {
         Outcome::Completed { reason } => Some(reason),
         Outcome::Failed { .. } | Outcome::TimedOut { .. } | Outcome::Cancelled => None,
     }
 }
 
 /// `lengths 4 to 96, median 80; ended by length 12, by stop 3`.
-fn distribution(rows: &[&RequestRecord]) -> String {
+fn distribution(rows: &[&Row]) -> String {
     let mut lengths: Vec<f64> = rows.iter().filter_map(|row| row.output.tokens).map(f64::from).collect();
     lengths.sort_by(f64::total_cmp);
     let of = |reason| rows.iter().filter(|row| finish(row) == Some(reason)).count();
@@ -78,7 +79,7 @@ pub(super) fn equal_work(facts: &Facts<'_>) -> Finding {
     if facts.loaded.first().preset.sampling.temperature > 0.0 {
         return Finding::does_not_apply(rule, format!("sampled: {}", distribution(&facts.completed)));
     }
-    let work = |row: &RequestRecord| Some((row.output.tokens?, finish(row)?));
+    let work = |row: &Row| Some((row.output.tokens?, finish(row)?));
     let theirs: BTreeMap<_, _> =
         completed_rows(facts.loaded, &baseline.label).into_iter().map(|row| (row.place(), row)).collect();
     let pairs: Vec<_> = facts
@@ -122,9 +123,7 @@ pub(super) fn warm_up(facts: &Facts<'_>) -> Finding {
         return Finding::unknown(rule, "nothing was asked");
     }
     let before = |run: &str, first: u64| {
-        let is = |row: &&RequestRecord| {
-            row.run_id == run && row.request_index < first && row.outcome.is_completed()
-        };
+        let is = |row: &&Row| row.run_id == run && row.request_index < first && row.outcome.is_completed();
         of_arm(Phase::Warmup).filter(is).count()
     };
     let counts: Vec<_> = firsts.iter().map(|(run, first)| before(run, *first)).collect();
@@ -164,7 +163,7 @@ fn steady_words(found: &Steadiness) -> String {
 }
 
 /// Log decode speeds, a row a block, of the prompts that every block measured, in the order in which they were asked.
-fn log_speeds(rows: &[&RequestRecord]) -> Vec<Vec<f64>> {
+fn log_speeds(rows: &[&Row]) -> Vec<Vec<f64>> {
     let mut blocks: BTreeMap<u32, BTreeMap<&str, (f64, f64)>> = BTreeMap::new();
     let mut order: Vec<(u64, &str)> = Vec::new();
     for row in rows {

@@ -1,7 +1,8 @@
 //! Attention of a few query rows over one layer's cache: softmax(q k) v with scale 1, in f32.
 //!
 //! Work is shared by (KV head, tile of queries), so the heads that share a KV head and the rows of a verify step read
-//! the cache once. Invariant: keys are visited in ascending order of position for every query, so a query's bits do
+//! the cache once. A turbo cache is read as the GPU reads it: the queries are rotated, a few cells at a time unpacked, and
+//! the blended values rotated back. Invariant: keys are visited in ascending order of position for every query, so a query's bits do
 //! not depend on its tile.
 
 #![expect(unsafe_code, reason = "threads write disjoint heads of one output")]
@@ -10,10 +11,14 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::{Element, Isa, Pool, Q8Buffer};
-use crate::kv_cache::LayerCache;
+use crate::kv_cache::turbo::{GROUP, TurboType, rotate, rotate_back};
+use crate::kv_cache::{CellFormat, LayerCache};
 
 /// Queries that go over the keys together; more would push scores out of the cache for nothing.
 const TILE: usize = 16;
+
+/// Cells of a turbo cache that are unpacked together.
+const UNPACKED_CELLS: usize = 16;
 
 /// Query rows and what each may see.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +43,8 @@ struct TileScratch {
     scores: Vec<f32>,
     blended: Vec<f32>,
     quantized: Q8Buffer,
+    /// `[UNPACKED_CELLS][head_dim]` as little-endian f32, which the kernels read.
+    unpacked: Vec<u8>,
 }
 
 impl AttentionScratch {
@@ -46,7 +53,7 @@ impl AttentionScratch {
     pub const fn bytes(threads: usize, context_tokens: usize, head_dim: usize) -> usize {
         threads
             .saturating_mul(TILE)
-            .saturating_mul(context_tokens.saturating_add(4 * head_dim))
+            .saturating_mul(context_tokens.saturating_add(5 * head_dim))
             .saturating_mul(4)
     }
 
@@ -58,6 +65,7 @@ impl AttentionScratch {
             scores: vec![0.0; TILE * context_tokens],
             blended: vec![0.0; TILE * head_dim],
             quantized: Q8Buffer::with_capacity(TILE * head_dim),
+            unpacked: vec![0; UNPACKED_CELLS * head_dim * 4],
         };
         Self { workers: (0..threads).map(|_| Mutex::new(worker())).collect() }
     }
@@ -126,28 +134,32 @@ impl TileScratch {
         for (i, q) in members.clone().zip(self.queries.chunks_exact_mut(dim)) {
             q.copy_from_slice(&queries.values[place(i)..place(i) + dim]);
         }
+        let turbo = match cache.format() {
+            CellFormat::Plain(_) => None,
+            CellFormat::Turbo(ty) => Some(ty),
+        };
+        if turbo.is_some() {
+            self.queries[..m * dim].as_chunks_mut::<GROUP>().0.iter_mut().for_each(rotate);
+        }
         // Ranges only move forward from row to row.
         let start = queries.visible[members.start / group].start;
         let end = queries.visible[(members.end - 1) / group].end;
         let span = end - start;
-        self.score(isa, cache.runs(kv_head, start..end), cache.element(), m, dim, span);
+        self.score(isa, cache.runs(kv_head, start..end), cache.format(), m, dim, span);
         self.blended[..m * dim].fill(0.0);
         let mut sums = [0.0; TILE];
         for ((i, scores), sum) in members.zip(self.scores.chunks_exact_mut(span)).zip(&mut sums) {
             let visible = &queries.visible[i / group];
             *sum = softmax_weights(isa, scores, visible.start - start..visible.end - start);
         }
+        let row_bytes = cache.format().row_bytes(dim);
         let mut offset = 0;
         for (_, values) in cache.runs(kv_head, start..end) {
-            isa.blend(
-                cache.element(),
-                values,
-                &self.scores[offset..],
-                span,
-                &mut self.blended[..m * dim],
-                dim,
-            );
-            offset += values.len() / cache.element().row_bytes(dim);
+            self.blend(isa, cache.format(), values, (offset, span), m, dim);
+            offset += values.len() / row_bytes;
+        }
+        if turbo.is_some() {
+            self.blended[..m * dim].as_chunks_mut::<GROUP>().0.iter_mut().for_each(rotate_back);
         }
         for (values, sum) in self.blended.chunks_exact_mut(dim).zip(&sums[..m]) {
             values.iter_mut().for_each(|v| *v /= sum);
@@ -159,29 +171,82 @@ impl TileScratch {
         &mut self,
         isa: Isa,
         runs: [(&[u8], &[u8]); 2],
-        element: Element,
+        format: CellFormat,
         m: usize,
         dim: usize,
         span: usize,
     ) {
-        let queries = &self.queries[..m * dim];
-        let row_bytes = element.row_bytes(dim);
-        let scores = &mut self.scores[..m * span];
-        let quantized = (element == Element::Q8_0).then(|| self.quantized.quantize(isa, queries, dim));
+        let Self { queries, scores, quantized, unpacked, .. } = self;
+        let queries = &queries[..m * dim];
+        let row_bytes = format.row_bytes(dim);
+        let scores = &mut scores[..m * span];
+        let quantized =
+            (format == CellFormat::Plain(Element::Q8_0)).then(|| quantized.quantize(isa, queries, dim));
         let mut offset = 0;
         for (keys, _) in runs {
             let cells = keys.len() / row_bytes;
-            let out = scores.as_mut_ptr().wrapping_add(offset);
-            match quantized {
+            let mut out = scores.as_mut_ptr().wrapping_add(offset);
+            match (format, quantized) {
                 // SAFETY: `scores` is `[m][span]` and this run's cells lie in columns offset..offset + cells <= span.
-                Some(x) => unsafe { isa.matmul_q8(keys, cells, x, m, out, span) },
+                (_, Some(x)) => unsafe { isa.matmul_q8(keys, cells, x, m, out, span) },
                 // SAFETY: as above.
-                None => unsafe { isa.matmul(element, keys, cells, queries, m, out, span) },
+                (CellFormat::Plain(element), None) => unsafe {
+                    isa.matmul(element, keys, cells, queries, m, out, span);
+                },
+                (CellFormat::Turbo(ty), None) => {
+                    for keys in keys.chunks(UNPACKED_CELLS * row_bytes) {
+                        let cells = keys.len() / row_bytes;
+                        let keys = unpack(ty, keys, unpacked);
+                        // SAFETY: as above, for the next columns of this run.
+                        unsafe { isa.matmul(Element::F32, keys, cells, queries, m, out, span) };
+                        out = out.wrapping_add(cells);
+                    }
+                }
             }
             offset += cells;
         }
         debug_assert_eq!(offset, span, "the runs cover the span");
     }
+
+    /// Adds a run's values, weighted by the scores from column `offset` of `span` on.
+    fn blend(
+        &mut self,
+        isa: Isa,
+        format: CellFormat,
+        values: &[u8],
+        (offset, span): (usize, usize),
+        m: usize,
+        dim: usize,
+    ) {
+        let Self { scores, blended, unpacked, .. } = self;
+        let blended = &mut blended[..m * dim];
+        match format {
+            CellFormat::Plain(element) => isa.blend(element, values, &scores[offset..], span, blended, dim),
+            CellFormat::Turbo(ty) => {
+                let row_bytes = format.row_bytes(dim);
+                for (nth, values) in values.chunks(UNPACKED_CELLS * row_bytes).enumerate() {
+                    let values = unpack(ty, values, unpacked);
+                    let weights = &scores[offset + nth * UNPACKED_CELLS..];
+                    isa.blend(Element::F32, values, weights, span, blended, dim);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of turbo blocks as f32, still rotated.
+#[expect(clippy::expect_used, reason = "chunks_exact gives whole blocks")]
+fn unpack<'a>(ty: TurboType, blocks: &[u8], out: &'a mut [u8]) -> &'a [u8] {
+    let groups = blocks.chunks_exact(ty.block_bytes());
+    let bytes = groups.len() * GROUP * 4;
+    let out = &mut out[..bytes];
+    for (block, out) in groups.zip(out.chunks_exact_mut(GROUP * 4)) {
+        let values = ty.dequantize(&ty.unpack(block).expect("a whole block"));
+        for (value, out) in values.iter().zip(out.as_chunks_mut::<4>().0) {
+            *out = value.to_le_bytes();
+        }
+    }
+    out
 }
 
 /// Turns scores into `exp(score - max)` within `visible` and 0 outside; the sum of the weights.
