@@ -5,7 +5,7 @@
 //! the tokens emitted so far.
 
 use bench_core::preset::{Route, StackKind};
-use bench_core::stack::{FinishReason, GenerateRequest, Prompt, StackError, Usage};
+use bench_core::stack::{FinishReason, GenerateRequest, Prompt, StackError, Usage, chat_messages};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -41,10 +41,9 @@ pub(crate) fn body(
     });
     match (route, &request.prompt) {
         (Route::Completion | Route::OpenAiCompletion, Prompt::Text(text)) => body["prompt"] = json!(text),
-        (Route::Chat, Prompt::Chat { system, user }) => {
-            let message = |role: &str, content: &str| json!({ "role": role, "content": content });
-            let system = system.iter().map(|text| message("system", text));
-            body["messages"] = system.chain([message("user", user)]).collect();
+        (Route::Chat, Prompt::Chat { system, history, user }) => {
+            let message = |(role, content)| json!({ "role": role, "content": content });
+            body["messages"] = chat_messages(system.as_deref(), history, user).map(message).collect();
         }
         (Route::Completion | Route::OpenAiCompletion, Prompt::Chat { .. }) => {
             return Err(unsupported(

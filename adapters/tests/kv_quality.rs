@@ -41,6 +41,7 @@ fn mtp() -> SpecDecode {
 fn sample() -> KvSample {
     let chat = |system: Option<&str>, user: &str| Prompt::Chat {
         system: system.map(str::to_owned),
+        history: Vec::new(),
         user: user.to_owned(),
     };
     let prompts = vec![

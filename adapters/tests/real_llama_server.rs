@@ -18,7 +18,7 @@ use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, KvType, Route, SamplingParams, ServingParams, SpecDecode, StackKind,
 };
 use bench_core::stack::{
-    DRAFT_HEAD_DETAIL, GenerateRequest, Prompt, SpecCounts, Stack, StackError, StreamEvent,
+    DRAFT_HEAD_DETAIL, Exchange, GenerateRequest, Prompt, SpecCounts, Stack, StackError, StreamEvent,
 };
 use bench_engine::gguf::{GgmlType, Gguf};
 use bench_engine::synth::tiny::{TinyPair, planted_rule, write_tiny_pair};
@@ -225,10 +225,23 @@ async fn the_chat_route_gives_the_engine_s_text_and_counts() {
     let server = launch_with(&program, &models, &spec, log_dir, &serving).await;
     let arm = ConnectRequest::native(&models, &spec, &serving, log_dir);
     let native = connect(&arm).await.unwrap();
-    let prompt = Prompt::Chat { system: Some("Be brief.".to_owned()), user: " What is a tide? ".to_owned() };
-    let request = GenerateRequest { prompt, ..request(60) };
+    let prompt = |history| Prompt::Chat {
+        system: Some("Be brief.".to_owned()),
+        history,
+        user: " What is a tide? ".to_owned(),
+    };
+    let said = Exchange { user: "Hello.".to_owned(), assistant: "Hello, what is it?".to_owned() };
+    for history in [Vec::new(), vec![said]] {
+        equal_answers([&server, &*native], &GenerateRequest { prompt: prompt(history), ..request(60) }).await;
+    }
+    server.shutdown().await.unwrap();
+    native.shutdown().await.unwrap();
+}
+
+/// Text and counts of a request are the same on both.
+async fn equal_answers(stacks: [&dyn Stack; 2], request: &GenerateRequest) {
     let mut answers = Vec::new();
-    for stack in [&server as &dyn Stack, &*native] {
+    for stack in stacks {
         let events: Vec<_> =
             stack.generate(request.clone()).await.unwrap().map(Result::unwrap).collect().await;
         let text: String = events
@@ -241,10 +254,7 @@ async fn the_chat_route_gives_the_engine_s_text_and_counts() {
         let spec = spec.as_ref().unwrap();
         answers.push((text, usage.prompt_tokens, usage.output_tokens, spec.drafted, spec.accepted));
     }
-    println!("{answers:?}");
-    assert_eq!(answers[0], answers[1]);
-    server.shutdown().await.unwrap();
-    native.shutdown().await.unwrap();
+    assert_eq!(answers[0], answers[1], "text, prompt tokens, output tokens, drafted, accepted");
 }
 
 #[tokio::test]

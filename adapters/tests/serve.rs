@@ -487,7 +487,7 @@ async fn our_adapter_of_llama_server_finds_the_native_stack_s_tokens_and_counts(
         acceptance: preset::AcceptanceRule::SampleAndCompare,
         draft_head: preset::DraftHead::Auto,
     };
-    let chat = || Prompt::Chat { system: Some("s".to_owned()), user: "u".to_owned() };
+    let chat = || Prompt::Chat { system: Some("s".to_owned()), history: Vec::new(), user: "u".to_owned() };
     for (route, prompt) in [(Route::Completion, Prompt::Text(PROMPT.to_owned())), (Route::Chat, chat())] {
         let serving = ServingParams {
             context_tokens: n(CONTEXT),

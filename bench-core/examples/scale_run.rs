@@ -82,6 +82,7 @@ fn scaled(blocks: NonZeroU32, tokens: NonZeroU32) -> Result<RunManifest, Box<dyn
         category: format!("category-{}", nth % CATEGORIES),
         system: None,
         text: format!("prompt {nth}"),
+        later_turns: Vec::new(),
     };
     preset.workload.prompts = (0..PROMPTS).map(prompt).collect();
     preset.workload.max_tokens = tokens;

@@ -542,6 +542,26 @@ pub struct PromptSpec {
     pub system: Option<String>,
     /// The user's text, or the raw text to continue.
     pub text: String,
+    /// What the user says after each answer (chat only): turn 2 and on. Empty: one request, as ever.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later_turns: Vec<String>,
+}
+
+impl PromptSpec {
+    /// User turns, and so requests, of this prompt.
+    #[must_use]
+    pub fn turns(&self) -> u32 {
+        u32::try_from(self.later_turns.len()).unwrap_or(u32::MAX - 1) + 1
+    }
+
+    /// What the user says in a turn, counted from 0.
+    #[must_use]
+    pub fn user_text(&self, turn: u32) -> Option<&str> {
+        match usize::try_from(turn).ok()?.checked_sub(1) {
+            None => Some(&self.text),
+            Some(later) => self.later_turns.get(later).map(String::as_str),
+        }
+    }
 }
 
 /// How tokens are chosen. Order: top-k, top-p, min-p, temperature; as llama.cpp.
@@ -598,6 +618,9 @@ pub struct RunParams {
     /// The same for the time to first token.
     #[serde(default = "default_ttft_margin", skip_serializing_if = "is_default_ttft_margin")]
     pub ttft_margin: f64,
+    /// How long the user of a conversation reads and types: the next turn is due so long after the end of an answer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub think_time_ms: u64,
     /// Positions at most on which the quality of a lossy KV cache is measured against f16, after the requests; 0: not at
     /// all (see [`crate::kv_quality`]).
     #[serde(default = "default_kv_quality_tokens", skip_serializing_if = "is_default_kv_quality_tokens")]
@@ -652,6 +675,11 @@ pub const DEFAULT_MIN_ACCEPTANCE: f64 = 0.01;
 
 fn default_max_restarts() -> u32 {
     DEFAULT_MAX_RESTARTS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]

@@ -60,6 +60,9 @@ pub struct RunManifest {
     /// one, and in manifests written before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bandwidth: Option<MemoryBandwidth>,
+    /// What a reader has to know of the preset beyond itself: what its prompt file held that was not asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How a run ended.
@@ -171,7 +174,8 @@ pub struct RequestRecord {
     pub prompt_id: String,
     /// The prompt's category; empty for rows of phase `setup`.
     pub category: String,
-    /// SHA-256 of the prompt's text (system, a zero byte, user), hex.
+    /// SHA-256 of the prompt's text (system, a zero byte, user), hex; of a later turn with all that was said before
+    /// ([`crate::run_dir::turn_sha256`]).
     pub prompt_sha256: String,
     /// SHA-256 of the whole request (prompt, length, sampling with this request's seed), hex. `None` in rows of phase
     /// `setup`, and in those written before it was recorded.
@@ -182,6 +186,9 @@ pub struct RequestRecord {
     /// When it was to be sent and when it was; `None` in a closed loop, where it was to be sent when another had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrival: Option<Arrival>,
+    /// Its place in a conversation; `None` where the prompt has one user turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
     /// How it ended.
     pub outcome: Outcome,
     /// Stamps, in nanoseconds after the send.
@@ -223,6 +230,21 @@ pub struct Arrival {
     pub intended_ns: u64,
     /// When it was sent. Not before it was to be; `None` if it never was.
     pub sent_ns: Option<u64>,
+}
+
+/// A request's place in a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The conversation: its turns, and no other rows of the arm and phase, have this id.
+    pub conversation: String,
+    /// From 1.
+    pub turn: u32,
+    /// User turns of the whole conversation.
+    pub of: u32,
+    /// From the end of the answer before to this send, nanoseconds: the think time, and what came on top. `None` of a first
+    /// turn, and of one that was not sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_answer_ns: Option<u64>,
 }
 
 impl Arrival {
@@ -346,14 +368,15 @@ impl OutputCount {
 }
 
 impl RequestRecord {
-    /// What pairs it with the same request to another arm: block, prompt, and its number in the schedule where there is
-    /// one, since an open loop may ask a prompt more than once.
+    /// What pairs it with the same request to another arm: block, prompt, its number in the schedule where there is
+    /// one, since an open loop may ask a prompt more than once, and its turn of a conversation.
     #[must_use]
     pub fn place(&self) -> Place<'_> {
         Place {
             block: self.block,
             prompt_id: &self.prompt_id,
             slot: self.arrival.map_or(0, |arrival| arrival.slot),
+            turn: self.turn.as_ref().map_or(1, |turn| turn.turn),
         }
     }
 
@@ -388,6 +411,8 @@ pub struct Place<'a> {
     pub prompt_id: &'a str,
     /// Number in the schedule; 0 in a closed loop.
     pub slot: u32,
+    /// Turn of a conversation, from 1.
+    pub turn: u32,
 }
 
 /// Tokens after the first chunk, and the time they took.

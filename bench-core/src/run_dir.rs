@@ -145,10 +145,39 @@ pub fn json_sha256(value: &impl Serialize) -> Result<String, serde_json::Error> 
 /// SHA-256 of a prompt, hex: the system message (empty where there is none), a zero byte, the text.
 #[must_use]
 pub fn prompt_sha256(prompt: &PromptSpec) -> String {
+    turn_sha256(prompt, [])
+}
+
+/// What tells a text apart in little room: the first half of its SHA-256, big-endian.
+#[must_use]
+pub fn text_digest(text: &[u8]) -> u128 {
+    Sha256::digest(text).iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
+
+/// [`text_digest`] of an answer without a text.
+pub const EMPTY_ANSWER: u128 = 0xe3b0_c442_98fc_1c14_9afb_f4c8_996f_b924;
+
+/// SHA-256 of a later turn, hex: as [`prompt_sha256`], with all that was said before: of every answer its
+/// [`text_digest`], of the user the text, zero bytes between. Without answers it is the prompt's own. Turns that the prompt
+/// lacks are left out.
+#[must_use]
+pub fn turn_sha256<'a>(prompt: &PromptSpec, answers: impl IntoIterator<Item = &'a str>) -> String {
+    turn_sha256_of(prompt, answers.into_iter().map(|answer| text_digest(answer.as_bytes())))
+}
+
+/// [`turn_sha256`] from the digests of the answers.
+#[must_use]
+pub fn turn_sha256_of(prompt: &PromptSpec, answers: impl IntoIterator<Item = u128>) -> String {
     let mut hash = Sha256::new();
     hash.update(prompt.system.as_deref().unwrap_or_default());
     hash.update([0]);
     hash.update(&prompt.text);
+    for (answer, user) in answers.into_iter().zip(&prompt.later_turns) {
+        hash.update([0]);
+        hash.update(answer.to_be_bytes());
+        hash.update([0]);
+        hash.update(user);
+    }
     hex(&hash.finalize())
 }
 
@@ -293,12 +322,18 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_answer_has_its_digest() {
+        assert_eq!(text_digest(b""), EMPTY_ANSWER);
+    }
+
+    #[test]
     fn the_prompt_hash_separates_system_from_text() {
         let prompt = |system: Option<&str>, text: &str| PromptSpec {
             id: "a".to_owned(),
             category: "b".to_owned(),
             system: system.map(str::to_owned),
             text: text.to_owned(),
+            later_turns: Vec::new(),
         };
         assert_ne!(prompt_sha256(&prompt(Some("ab"), "c")), prompt_sha256(&prompt(Some("a"), "bc")));
         // printf '\0hi' | sha256sum

@@ -43,14 +43,15 @@ impl Stack for Salted {
 
     async fn generate(&self, mut request: GenerateRequest) -> Result<EventStream, StackError> {
         let salt = salt(request.sampling.seed);
-        match &mut request.prompt {
-            // In front of everything: whatever stands before the salt can still be found in a cache.
-            Prompt::Text(text)
-            | Prompt::Chat { system: Some(text), .. }
-            | Prompt::Chat { user: text, .. } => {
-                text.insert_str(0, &salt);
+        // In front of everything: whatever stands before the salt can still be found in a cache. A later turn of a
+        // conversation gets a salt of its own, and so shares no prefix with the turn before.
+        let text = match &mut request.prompt {
+            Prompt::Text(text) | Prompt::Chat { system: Some(text), .. } => text,
+            Prompt::Chat { history, user, .. } => {
+                history.first_mut().map_or(user, |exchange| &mut exchange.user)
             }
-        }
+        };
+        text.insert_str(0, &salt);
         self.0.generate(request).await
     }
 
@@ -84,6 +85,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::stack::Exchange;
     use crate::testing::{Script, ScriptedStack, generate_request};
 
     #[test]
@@ -102,23 +104,33 @@ mod tests {
     async fn the_salt_stands_before_everything() {
         let inner = Arc::new(ScriptedStack::new(vec![Script::steady(1, 1, 1)]));
         let salted = Salted::new(inner.clone());
-        let chat = |system: Option<&str>| Prompt::Chat {
+        let said = |user: String| vec![Exchange { user, assistant: "answer".to_owned() }];
+        let chat = |system: Option<&str>, history: Vec<Exchange>| Prompt::Chat {
             system: system.map(str::to_owned),
+            history,
             user: "user".to_owned(),
         };
-        for prompt in [Prompt::Text("text".to_owned()), chat(None), chat(Some("system"))] {
+        let prompts = [
+            Prompt::Text("text".to_owned()),
+            chat(None, Vec::new()),
+            chat(Some("system"), Vec::new()),
+            chat(None, said("first".to_owned())),
+        ];
+        for prompt in prompts {
             let request = GenerateRequest { prompt, ..generate_request("") };
             drop(salted.generate(request).await.unwrap());
         }
         let salt = salt(generate_request("").sampling.seed);
         let sent: Vec<_> = inner.requests().into_iter().map(|(_, request)| request.prompt).collect();
-        let salted_chat = |system: Option<String>, user: String| Prompt::Chat { system, user };
+        let salted_chat =
+            |system: Option<String>, user: String| Prompt::Chat { system, history: Vec::new(), user };
         assert_eq!(
             sent,
             [
                 Prompt::Text(format!("{salt}text")),
                 salted_chat(None, format!("{salt}user")),
                 salted_chat(Some(format!("{salt}system")), "user".to_owned()),
+                chat(None, said(format!("{salt}first"))),
             ]
         );
     }

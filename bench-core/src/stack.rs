@@ -109,18 +109,50 @@ pub enum Prompt {
     Chat {
         /// System message.
         system: Option<String>,
+        /// What was said before, oldest first.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        history: Vec<Exchange>,
         /// User message.
         user: String,
     },
 }
 
+/// A turn of a conversation that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exchange {
+    /// What the user said.
+    pub user: String,
+    /// What this stack answered.
+    pub assistant: String,
+}
+
+/// Messages of a chat in order, each `(role, content)` in OpenAI's words.
+pub fn chat_messages<'a>(
+    system: Option<&'a str>,
+    history: &'a [Exchange],
+    user: &'a str,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
+    let before = history.iter().flat_map(|Exchange { user, assistant }| {
+        [("user", user.as_str()), ("assistant", assistant.as_str())]
+    });
+    system.map(|text| ("system", text)).into_iter().chain(before).chain([("user", user)])
+}
+
 impl Prompt {
-    /// A preset's prompt as a request carries it.
+    /// A preset's prompt as a request carries it; of a conversation the first turn.
     #[must_use]
     pub fn of(prompt: &PromptSpec, route: Route) -> Self {
+        Self::turn(prompt, route, 0, &[])
+    }
+
+    /// A turn of a conversation, counted from 0, after all that was said. A turn that is not there has no text.
+    pub(crate) fn turn(prompt: &PromptSpec, route: Route, turn: u32, history: &[Exchange]) -> Self {
+        let text = prompt.user_text(turn).unwrap_or_default().to_owned();
         match route {
-            Route::Completion | Route::OpenAiCompletion => Self::Text(prompt.text.clone()),
-            Route::Chat => Self::Chat { system: prompt.system.clone(), user: prompt.text.clone() },
+            Route::Completion | Route::OpenAiCompletion => Self::Text(text),
+            Route::Chat => {
+                Self::Chat { system: prompt.system.clone(), history: history.to_vec(), user: text }
+            }
         }
     }
 }

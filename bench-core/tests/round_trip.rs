@@ -14,7 +14,7 @@ use bench_core::preset::{
 };
 use bench_core::record::{
     ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
-    RequestRecord, RunEnd, RunManifest, Timing,
+    RequestRecord, RunEnd, RunManifest, Timing, Turn,
 };
 use bench_core::run_dir::{parse_manifest, preset_sha256};
 use bench_core::stack::{
@@ -162,6 +162,12 @@ fn record() -> impl Strategy<Value = RequestRecord> {
                 category,
                 prompt_sha256,
                 request_sha256: Some("2".repeat(64)).filter(|_| block % 2 == 0),
+                turn: (block % 3 == 0).then(|| Turn {
+                    conversation: "c".to_owned(),
+                    turn: block,
+                    of: 2,
+                    since_answer_ns: Some(sent_unix_ms).filter(|_| block % 2 == 0),
+                }),
                 sent_unix_ms,
                 outcome,
                 timing,
@@ -247,8 +253,15 @@ fn spec() -> impl Strategy<Value = SpecDecode> {
 }
 
 fn workload() -> impl Strategy<Value = Workload> {
-    let prompt = (any::<String>(), any::<String>(), any::<Option<String>>(), any::<String>())
-        .prop_map(|(id, category, system, text)| PromptSpec { id, category, system, text });
+    let turns = vec(any::<String>(), 0..3);
+    let prompt = (any::<String>(), any::<String>(), any::<Option<String>>(), any::<String>(), turns)
+        .prop_map(|(id, category, system, text, later_turns)| PromptSpec {
+            id,
+            category,
+            system,
+            text,
+            later_turns,
+        });
     (vec(prompt, 1..4), nonzero(), any::<bool>(), any::<bool>()).prop_map(
         |(prompts, max_tokens, ignore_eos, salted)| Workload { prompts, max_tokens, ignore_eos, salted },
     )
@@ -298,6 +311,7 @@ fn preset() -> impl Strategy<Value = Preset> {
                 max_looks,
                 throughput_margin: margin,
                 ttft_margin: margin,
+                think_time_ms: u64::from(max_restarts % 3),
                 kv_quality_tokens: max_restarts,
                 load: Load::Closed,
                 sweep_concurrency: Vec::new(),
@@ -403,6 +417,7 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
             noise_floor: None,
             shard: None,
             memory_bandwidth: None,
+            notes: Vec::new(),
         },
     )
 }

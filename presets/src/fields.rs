@@ -278,7 +278,7 @@ pub(crate) const FIELDS: &[Field] = &[
         Kind::Text("path of a JSON or JSONL file"),
         "none",
         "Prompts from a file in place of `workload.prompts`: our own lines (`text`, and `id`, `category`, `system`), ShareGPT's \
-         `conversations`, or the question files of MT-Bench, Spec-Bench and SPEED-Bench. First turns only; needs \
+         `conversations`, or the question files of MT-Bench, Spec-Bench and SPEED-Bench. First turns unless `turns` says more; needs \
          `route = \"chat\"`.",
     ),
     field(
@@ -298,6 +298,13 @@ pub(crate) const FIELDS: &[Field] = &[
         ANY_COUNT,
         "all",
         "The first so many prompts of it, after `categories` were chosen.",
+    ),
+    field(
+        "workload.file.turns",
+        ANY_COUNT,
+        "1",
+        "User turns of a record at most. Above 1 a record of several is a conversation: each turn is sent with all that \
+         was said before, answered by the arm itself. What is left out is counted and said.",
     ),
     field(
         "workload.categories",
@@ -325,6 +332,13 @@ pub(crate) const FIELDS: &[Field] = &[
         "",
         "The user's message, or the raw text to continue.",
     ),
+    field(
+        "workload.prompts[].turns",
+        Kind::Texts("the user's messages, in order"),
+        "none",
+        "In place of `text`: a conversation, for `route = \"chat\"`. Each message is sent when the answer to the one before \
+         is complete, with all that was said before (docs/load.md).",
+    ),
     field("sampling.temperature", Kind::Number(0.0, None, "0 or more"), "0", "0 is greedy."),
     field("sampling.top_k", ANY_COUNT, "off", "Keep the k most likely tokens."),
     field(
@@ -345,6 +359,12 @@ pub(crate) const FIELDS: &[Field] = &[
         ANY_COUNT,
         "5",
         "Measured passes of all arms over all prompts, interleaved. Intervals need 5.",
+    ),
+    field(
+        "run.think_time_ms",
+        ANY_NUMBER,
+        "0",
+        "Milliseconds from the end of an answer to the next turn of its conversation.",
     ),
     field("run.warmup_requests", ANY_NUMBER, "1", "Unmeasured requests an arm gets first."),
     field("run.concurrency", ANY_COUNT, "1", "Requests in flight at once on one arm, in a closed loop."),

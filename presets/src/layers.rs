@@ -215,11 +215,12 @@ mod tests {
     }
 
     /// Keys that only a reader of text knows: written out they are other keys (a set, its prompts).
-    const NEVER_WRITTEN: [&str; 11] = [
+    const NEVER_WRITTEN: [&str; 12] = [
         "workload.file.path",
         "workload.file.format",
         "workload.file.sha256",
         "workload.file.limit",
+        "workload.file.turns",
         "run.trace",
         "inherits",
         "variants[].draft_block_size",
@@ -230,7 +231,7 @@ mod tests {
     ];
 
     /// Presets that have every key between them.
-    const EVERYTHING: [&str; 7] = [
+    const EVERYTHING: [&str; 8] = [
         r#"
         inherits = "quickstart"
         models = { target = "t", assistant = "a", hf_target = "h", hf_assistant = "i" }
@@ -249,6 +250,7 @@ mod tests {
         "inherits = \"quickstart\"\nrun = { load = \"gamma\", rate = 2, burstiness = 0.5, max_in_flight = 3 }",
         "inherits = \"quickstart\"\nrun = { load = \"ramp\", rate = 2, rate_end = 4 }",
         "inherits = \"quickstart\"\nrun = { load = \"trace\", trace_us = [0, 5] }",
+        "inherits = \"nano-chat\"",
         "inherits = \"synthetic\"\nmodels.synth_tiny.cycle = 40",
     ];
 

@@ -40,8 +40,17 @@ pub use self::write::to_toml;
 /// Loads a shipped preset by name, or a preset file by path (anything with a path separator or ending in `.toml`),
 /// with `--set` overrides (`run.blocks=3`, `variants.mtp-3.draft_max=2`) applied in order.
 pub fn load(name_or_path: &str, overrides: &[String]) -> Result<Preset, PresetError> {
+    load_noted(name_or_path, overrides).map(|noted| noted.preset)
+}
+
+/// [`load`], with what was left out of its prompts.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_noted(name_or_path: &str, overrides: &[String]) -> Result<Noted, PresetError> {
     if let Some(found) = shipped().iter().find(|preset| preset.name == name_or_path) {
-        return parse(found.toml, found.name, overrides);
+        return parse_noted(found.toml, found.name, overrides);
     }
     let path = Path::new(name_or_path);
     let is_path =
@@ -51,11 +60,24 @@ pub fn load(name_or_path: &str, overrides: &[String]) -> Result<Preset, PresetEr
     }
     let text = std::fs::read_to_string(path)
         .map_err(|source| PresetError::Read { path: path.to_owned(), source })?;
-    parse(&text, name_or_path, overrides)
+    parse_noted(&text, name_or_path, overrides)
+}
+
+/// A preset, and what a reader of its results has to know: what its prompt file held that is not asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Noted {
+    /// The preset.
+    pub preset: Preset,
+    /// A sentence each.
+    pub notes: Vec<String>,
 }
 
 /// Parses a preset's text. `origin` names it in messages. Pure: shipped presets it inherits from are in the binary.
 pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Preset, PresetError> {
+    parse_noted(text, origin, overrides).map(|noted| noted.preset)
+}
+
+fn parse_noted(text: &str, origin: &str, overrides: &[String]) -> Result<Noted, PresetError> {
     let table = layers::resolve(text, origin)?;
     let table = layers::apply_overrides(table, overrides)?;
     let raw = layers::to_raw(table).map_err(|error| PresetError::Document {
@@ -63,5 +85,7 @@ pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Preset, P
         place: None,
         message: error.message().to_owned(),
     })?;
-    validate::validate(raw).map_err(|source| source.at(origin))
+    let mut notes = Vec::new();
+    let preset = validate::validate(raw, &mut notes).map_err(|source| source.at(origin))?;
+    Ok(Noted { preset, notes })
 }

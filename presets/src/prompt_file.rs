@@ -32,13 +32,13 @@ pub struct PromptFile {
     pub format: FileFormat,
     /// In the file's order, with unique ids.
     pub prompts: Vec<FilePrompt>,
-    /// User turns after a record's first: they answer a reply that no stack has given yet.
+    /// User turns from a blank one on: nothing can be sent there, and what follows would answer it.
     pub turns_left_out: usize,
     /// Conversations in which the user says nothing, or only blanks.
     pub records_left_out: usize,
 }
 
-/// The first turn of a record.
+/// The user's part of a record: what a model said in the file is not kept, since the arms answer themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePrompt {
     /// Of `a-z`, `0-9` and `-`.
@@ -49,6 +49,8 @@ pub struct FilePrompt {
     pub system: Option<String>,
     /// The user's first message.
     pub text: String,
+    /// The user's messages after it, up to the first blank one.
+    pub later_turns: Vec<String>,
 }
 
 /// Why a file is not read: what was found where, and what was expected.
@@ -136,21 +138,30 @@ pub fn read_prompt_file(bytes: &[u8], format: Option<FileFormat>) -> Result<Prom
             FileFormat::ShareGpt => conversation(line, record, file.prompts.len() + file.records_left_out)?,
             FileFormat::Questions => question(line, record)?,
         };
-        let (Some(prompt), later) = found else {
+        let Some((prompt, cut)) = found else {
             file.records_left_out += 1;
             continue;
         };
         if let Some(before) = seen.insert(prompt.id.clone(), line) {
             return Err(bad(line, format!("id `{}`, as in line {before}", prompt.id), "an id of its own"));
         }
-        file.turns_left_out += later;
+        file.turns_left_out += cut;
         file.prompts.push(prompt);
     }
     if file.prompts.is_empty() { Err(PromptFileError::Empty) } else { Ok(file) }
 }
 
-/// A record's prompt, unless it has none, and how many user turns come after it.
-type Found = (Option<FilePrompt>, usize);
+/// A record's prompt, unless it has none, and how many turns were cut off it.
+type Found = Option<(FilePrompt, usize)>;
+
+/// The first of the user's texts, those after it up to the first blank one, and how many come from there on.
+fn user_turns(texts: Vec<String>) -> Option<(String, Vec<String>, usize)> {
+    let all = texts.len();
+    let mut texts = texts.into_iter().take_while(|text| !text.trim().is_empty());
+    let (first, later) = (texts.next()?, texts.collect::<Vec<_>>());
+    let cut = all - 1 - later.len();
+    Some((first, later, cut))
+}
 
 /// The JSON text of each record and the line on which it begins.
 fn records(text: &str, format: Option<FileFormat>) -> Result<Vec<(usize, &str)>, PromptFileError> {
@@ -188,7 +199,8 @@ fn own(line: usize, record: &str) -> Result<Found, PromptFileError> {
         return Err(bad(line, "an empty `text`", expected));
     }
     let id = id.map_or_else(|| Ok(format!("line-{line}")), |id| label(line, &id))?;
-    Ok((Some(FilePrompt { id, category: category.unwrap_or_else(prose), system, text }), 0))
+    let category = category.unwrap_or_else(prose);
+    Ok(Some((FilePrompt { id, category, system, text, later_turns: Vec::new() }, 0)))
 }
 
 fn conversation(line: usize, record: &str, nth: usize) -> Result<Found, PromptFileError> {
@@ -211,10 +223,10 @@ fn conversation(line: usize, record: &str, nth: usize) -> Result<Found, PromptFi
             _ => {}
         }
     }
-    let later = users.len().saturating_sub(1);
-    let first = users.into_iter().next().filter(|text| !text.trim().is_empty());
     let id = format!("sharegpt-{}", nth + 1);
-    Ok((first.map(|text| FilePrompt { id, category: prose(), system, text }), later))
+    Ok(user_turns(users).map(|(text, later_turns, cut)| {
+        (FilePrompt { id, category: prose(), system, text, later_turns }, cut)
+    }))
 }
 
 fn question(line: usize, record: &str) -> Result<Found, PromptFileError> {
@@ -232,15 +244,14 @@ fn question(line: usize, record: &str) -> Result<Found, PromptFileError> {
     }
     let expected = FileFormat::Questions.expected();
     let Question { question_id, category, turns } = decode(line, record, expected)?;
-    let later = turns.len().saturating_sub(1);
-    let Some(text) = turns.into_iter().next().filter(|text| !text.trim().is_empty()) else {
+    let Some((text, later_turns, cut)) = user_turns(turns) else {
         return Err(bad(line, "no first turn", expected));
     };
     let id = match question_id {
         Id::Number(number) => number.to_string(),
         Id::Text(text) => label(line, &text)?,
     };
-    Ok((Some(FilePrompt { id, category, system: None, text }), later))
+    Ok(Some((FilePrompt { id, category, system: None, text, later_turns }, cut)))
 }
 
 /// Ids become part of file names and rows: what no label may hold becomes `-`.

@@ -114,6 +114,7 @@ pub(crate) struct RawPromptFile {
     pub(crate) format: Option<FileWord>,
     pub(crate) sha256: Option<String>,
     pub(crate) limit: Option<i64>,
+    pub(crate) turns: Option<i64>,
 }
 
 /// Shapes of prompt files.
@@ -139,6 +140,7 @@ pub(crate) struct RawPrompt {
     pub(crate) category: Option<String>,
     pub(crate) system: Option<String>,
     pub(crate) text: Option<String>,
+    pub(crate) turns: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -200,5 +202,6 @@ pub(crate) struct RawRun {
     pub(crate) max_looks: Option<i64>,
     pub(crate) throughput_margin: Option<f64>,
     pub(crate) ttft_margin: Option<f64>,
+    pub(crate) think_time_ms: Option<i64>,
     pub(crate) kv_quality_tokens: Option<i64>,
 }

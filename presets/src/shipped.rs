@@ -97,6 +97,12 @@ pub fn shipped() -> &'static [Shipped] {
         ),
         shipped!(
             Theme::Anywhere,
+            "nano-chat",
+            "The bundled pair in two conversations of two and three user turns, every turn with the arm's own answers \
+             before it: plain decoding against MTP, in seconds."
+        ),
+        shipped!(
+            Theme::Anywhere,
             "nano-held-out",
             "Acceptance of the bundled pair on 120 held-out prompts of six kinds, draft lengths 1 to 5, centroid \
              head and dense head."

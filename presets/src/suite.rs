@@ -69,7 +69,7 @@ impl Category {
 
 fn parse(line: &str) -> Result<RawPrompt, serde_json::Error> {
     let Line { id, category, system, text } = serde_json::from_str(line)?;
-    Ok(RawPrompt { id: Some(id), category: Some(category), system, text: Some(text) })
+    Ok(RawPrompt { id: Some(id), category: Some(category), system, text: Some(text), turns: None })
 }
 
 #[cfg(test)]

@@ -66,6 +66,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             max_looks: Some(run.max_looks.into()),
             throughput_margin: Some(run.throughput_margin),
             ttft_margin: Some(run.ttft_margin),
+            think_time_ms: Some(whole("think time", run.think_time_ms)?),
             kv_quality_tokens: Some(run.kv_quality_tokens.into()),
             sweep_concurrency: (!run.sweep_concurrency.is_empty())
                 .then(|| run.sweep_concurrency.iter().map(|n| n.get().into()).collect()),
@@ -183,7 +184,9 @@ fn raw_prompt(prompt: &PromptSpec) -> RawPrompt {
         id: Some(prompt.id.clone()),
         category: Some(prompt.category.clone()),
         system: prompt.system.clone(),
-        text: Some(prompt.text.clone()),
+        text: prompt.later_turns.is_empty().then(|| prompt.text.clone()),
+        turns: (!prompt.later_turns.is_empty())
+            .then(|| std::iter::once(&prompt.text).chain(&prompt.later_turns).cloned().collect()),
     }
 }
 
@@ -193,6 +196,10 @@ fn widen(value: f32) -> f64 {
 }
 
 fn seed(seed: u64) -> Result<i64, toml::ser::Error> {
-    i64::try_from(seed)
-        .map_err(|_too_large| serde::ser::Error::custom(format!("the seed {seed} is above {}", i64::MAX)))
+    whole("seed", seed)
+}
+
+fn whole(what: &str, value: u64) -> Result<i64, toml::ser::Error> {
+    i64::try_from(value)
+        .map_err(|_too_large| serde::ser::Error::custom(format!("the {what} {value} is above {}", i64::MAX)))
 }

@@ -180,16 +180,18 @@ fn numbered<T>(items: Vec<(String, T)>) -> Vec<(String, T)> {
 }
 
 fn workload() -> impl Strategy<Value = (Workload, Route)> {
-    let texts = ("[a-z ]{1,6}x", "\\PC*[a-z]\\PC*|(?s).{0,20}y", option::of(any::<String>()));
+    let later = proptest::collection::vec("[a-z]\\PC*", 0..3);
+    let texts = ("[a-z ]{1,6}x", "\\PC*[a-z]\\PC*|(?s).{0,20}y", option::of(any::<String>()), later);
     let prompts = proptest::collection::vec((label(), texts), 1..4);
     let route = prop_oneof![Just(Route::Completion), Just(Route::OpenAiCompletion), Just(Route::Chat)];
     let flags = (any::<bool>(), any::<bool>());
     (prompts, nonzero(1000), flags, route).prop_map(|(prompts, max_tokens, (ignore_eos, salted), route)| {
-        let prompts = numbered(prompts).into_iter().map(|(id, (category, text, system))| PromptSpec {
+        let prompts = numbered(prompts).into_iter().map(|(id, (category, text, system, later))| PromptSpec {
             id,
             category,
             system: system.filter(|_| route == Route::Chat),
             text,
+            later_turns: if route == Route::Chat { later } else { Vec::new() },
         });
         (Workload { prompts: prompts.collect(), max_tokens, ignore_eos, salted }, route)
     })
@@ -238,6 +240,7 @@ fn run() -> impl Strategy<Value = RunParams> {
                 None => concurrency,
             };
             RunParams {
+                think_time_ms: u64::from(max_restarts % 900),
                 blocks,
                 warmup_requests,
                 concurrency,

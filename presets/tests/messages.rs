@@ -2,7 +2,7 @@
 
 use bench_core::load::{Arrivals, Load};
 use bench_core::preset::{AcceptanceRule, ModelSource, Preset};
-use bench_presets::{PresetError, load, parse};
+use bench_presets::{PresetError, load, load_noted, parse};
 
 /// A whole valid preset, to break in one place.
 const GOOD: &str = r#"
@@ -447,6 +447,9 @@ fn a_file_of_prompts_is_read_checked_and_cut() {
     let all = with(&[]).unwrap();
     assert_eq!(texts(&all), ["q0", "q1", "q2", "q3"]);
     assert_eq!(all.workload.prompts[1].category, "c1");
+    assert!(all.workload.prompts[0].later_turns.is_empty());
+    let talked = with(&["workload.file.turns=2"]).unwrap();
+    assert_eq!(talked.workload.prompts[0].later_turns, ["more"]);
     let some = with(&["workload.categories=[\"c0\"]", "workload.file.limit=1"]).unwrap();
     assert_eq!(texts(&some), ["q0"]);
     for (more, expected) in [
@@ -459,5 +462,54 @@ fn a_file_of_prompts_is_read_checked_and_cut() {
     ] {
         let said = said(with(more));
         assert!(said.contains(expected), "{more:?}: {said}");
+    }
+}
+
+#[test]
+fn what_a_prompt_file_holds_and_is_not_asked_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("talks.jsonl");
+    let said = |users: &[&str]| {
+        let turns: Vec<_> =
+            users.iter().map(|text| format!("{{\"from\":\"human\",\"value\":\"{text}\"}}")).collect();
+        format!("{{\"conversations\":[{}]}}\n", turns.join(","))
+    };
+    let lines = [said(&["a", "b", "c"]), said(&["d", " ", "e"]), said(&[])].concat();
+    std::fs::write(&file, lines).unwrap();
+    let preset = dir.path().join("mine.toml");
+    std::fs::write(&preset, GOOD).unwrap();
+    let notes = |turns: u32| {
+        let overrides = [
+            format!("workload.file.path={}", file.display()),
+            "workload.prompts=[]".to_owned(),
+            "serving.route=chat".to_owned(),
+            format!("workload.file.turns={turns}"),
+        ];
+        load_noted(preset.to_str().unwrap(), &overrides).unwrap().notes
+    };
+    let [first] = &notes(1)[..] else { panic!("{:?}", notes(1)) };
+    assert!(first.contains("4 later user turns") && first.contains("1 records in which"), "{first}");
+    let [all] = &notes(9)[..] else { panic!("{:?}", notes(9)) };
+    assert!(all.contains("2 later user turns"), "a blank turn and what follows it: {all}");
+    assert!(load_noted("quickstart", &[]).unwrap().notes.is_empty());
+}
+
+#[test]
+fn a_conversation_is_written_as_turns_and_needs_messages() {
+    let with = |prompts: &str, route: &str| {
+        let overrides = [format!("workload.prompts={prompts}"), format!("serving.route={route}")];
+        parse(GOOD, "mine.toml", &overrides)
+    };
+    let talk = with("[{ id = \"a\", turns = [\"one\", \"two\"] }]", "chat").unwrap();
+    let prompt = &talk.workload.prompts[0];
+    assert_eq!((prompt.text.as_str(), &prompt.later_turns[..]), ("one", &["two".to_owned()][..]));
+    for (prompts, route, expected) in [
+        ("[{ id = \"a\", turns = [\"one\", \"two\"] }]", "completion", "one turn with"),
+        ("[{ id = \"a\", turns = [] }]", "chat", "at least one text"),
+        ("[{ id = \"a\", turns = [\"one\", \" \"] }]", "chat", "turns[1]"),
+        ("[{ id = \"a\", text = \"x\", turns = [\"one\"] }]", "chat", "either this or `text`"),
+    ] {
+        let said = said(with(prompts, route));
+        assert!(said.contains(expected), "{prompts}: {said}");
     }
 }

@@ -15,7 +15,7 @@ fn refused(text: &str) -> String {
 fn our_own_lines_are_read_with_their_optional_fields() {
     let text = "\u{feff}{\"text\":\"One?\"}\n\n{\"id\":\"B_2\",\"category\":\"qa\",\"system\":\"Be brief.\",\"text\":\"Two?\"}\n";
     let file = read(text).unwrap();
-    assert_eq!((file.format, file.turns_left_out, file.records_left_out), (FileFormat::Own, 0, 0));
+    assert_eq!((file.format, file.records_left_out), (FileFormat::Own, 0));
     let ids: Vec<_> =
         file.prompts.iter().map(|prompt| (prompt.id.as_str(), prompt.category.as_str())).collect();
     assert_eq!(ids, [("line-1", "prose"), ("b-2", "qa")]);
@@ -23,7 +23,7 @@ fn our_own_lines_are_read_with_their_optional_fields() {
 }
 
 #[test]
-fn conversations_give_their_first_user_turn_and_count_the_others() {
+fn conversations_give_their_user_turns() {
     let text = r#"[
       {"id": "xYz_0", "conversations": [
         {"from": "system", "value": "You bake."},
@@ -33,10 +33,11 @@ fn conversations_give_their_first_user_turn_and_count_the_others() {
       {"id": "xYz_2", "conversations": [{"from": "user", "value": "Name a tree."}]}
     ]"#;
     let file = read(text).unwrap();
-    assert_eq!((file.format, file.turns_left_out, file.records_left_out), (FileFormat::ShareGpt, 1, 1));
+    assert_eq!((file.format, file.records_left_out), (FileFormat::ShareGpt, 1));
     let texts: Vec<_> =
         file.prompts.iter().map(|prompt| (prompt.id.as_str(), prompt.text.as_str())).collect();
     assert_eq!(texts, [("sharegpt-1", "How long does rye take?"), ("sharegpt-3", "Name a tree.")]);
+    assert_eq!(file.prompts[0].later_turns, ["And wheat?"]);
     assert_eq!(file.prompts[0].system.as_deref(), Some("You bake."));
 }
 
@@ -48,7 +49,8 @@ fn question_files_of_three_benchmarks_are_read_alike() {
     let speed = r#"{"question_id": "Ab-7", "category": "coding", "sub_category": "c", "turns": ["Sort."],
         "source": "own", "src_id": null, "difficulty": "easy", "multiturn": false}"#;
     let file = read(&format!("{mt}\n{spec}\n{}\n", speed.replace('\n', ""))).unwrap();
-    assert_eq!((file.format, file.turns_left_out), (FileFormat::Questions, 1));
+    assert_eq!(file.format, FileFormat::Questions);
+    assert_eq!(file.prompts[0].later_turns, ["Shorter."]);
     let ids: Vec<_> =
         file.prompts.iter().map(|prompt| (prompt.id.as_str(), prompt.category.as_str())).collect();
     assert_eq!(ids, [("81", "writing"), ("241", "rag"), ("ab-7", "coding")]);

@@ -258,13 +258,15 @@ pub(crate) fn category_ratio(
     paired(loaded, &matched, Metric::TokensPerS, config).map(|paired| paired.ratio)
 }
 
-/// Completed requests of both arms for the same prompt in the same block.
+/// Completed requests of both arms for the same prompt in the same block. Later turns of a conversation pair where both
+/// arms had answered the same before.
 pub(crate) fn matched<'a>(loaded: &'a Loaded, baseline: &str, candidate: &str) -> Vec<(&'a Row, &'a Row)> {
     let of_baseline: BTreeMap<_, _> =
         completed_rows(loaded, baseline).into_iter().map(|row| (row.place(), row)).collect();
     completed_rows(loaded, candidate)
         .into_iter()
         .filter_map(|row| Some((*of_baseline.get(&row.place())?, row)))
+        .filter(|(baseline, row)| baseline.follows_the_same(row))
         .collect()
 }
 

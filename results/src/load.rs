@@ -163,6 +163,11 @@ fn add(loaded: &mut Loaded, shared: &mut Shared, first: &Path, source: &Source) 
     }
     loaded.rows[start..].sort_by_key(|row| row.position);
     loaded.notes.extend(found);
+    for note in &manifest.notes {
+        if !loaded.notes.contains(note) {
+            loaded.notes.push(note.clone());
+        }
+    }
     loaded.environments.push(environment(&dir, &mut loaded.notes));
     loaded.readings.push(dir.environment());
     merge_arms(&mut loaded.arms, &manifest.arms);

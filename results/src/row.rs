@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bench_core::explanation::ROUND_TIMES;
 use bench_core::record::{Arrival, DecodeSpan, Outcome, OutputCount, Phase, Place, RequestRecord, Timing};
+use bench_core::run_dir::text_digest;
 use bench_core::stack::{Readback, SpecCounts, Usage};
 use bench_core::thinking::TokenSplit;
-use sha2::{Digest, Sha256};
 
 use crate::answer::AnswerPlace;
 use crate::chunks::Chunks;
@@ -32,6 +32,8 @@ pub(crate) struct Row {
     pub(crate) request_sha256: Option<Name>,
     pub(crate) sent_unix_ms: u64,
     pub(crate) arrival: Option<Arrival>,
+    /// Turn of a conversation, from 1; 0 where it is none.
+    pub(crate) turn: u32,
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) timing: Stamps,
     pub(crate) chunks: Chunks,
@@ -142,6 +144,7 @@ impl Row {
             request_sha256: record.request_sha256.map(|hash| shared.names.of(hash)),
             sent_unix_ms: record.sent_unix_ms,
             arrival: record.arrival,
+            turn: record.turn.map_or(0, |turn| turn.turn),
             outcome: shared.outcome(record.outcome),
             timing: Stamps { opened_ns, first_token_ns, last_token_ns, ended_ns },
             chunks,
@@ -173,7 +176,14 @@ impl Row {
             block: self.block,
             prompt_id: &self.prompt_id,
             slot: self.arrival.map_or(0, |arrival| arrival.slot),
+            turn: self.turn.max(1),
         }
+    }
+
+    /// Whether another row of the same place answers the same. Only a later turn may differ without a fault: where the
+    /// answers before differed, so does what it follows.
+    pub(crate) fn follows_the_same(&self, other: &Self) -> bool {
+        self.turn < 2 || self.prompt_sha256 == other.prompt_sha256
     }
 
     /// As [`RequestRecord::decode_span`] has it.
@@ -212,9 +222,7 @@ impl Shared {
 }
 
 fn digest(bytes: impl Iterator<Item = u8>) -> u128 {
-    let bytes: Vec<u8> = bytes.collect();
-    let hash = Sha256::digest(&bytes);
-    hash.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+    text_digest(&bytes.collect::<Vec<u8>>())
 }
 
 #[cfg(test)]

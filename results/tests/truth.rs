@@ -12,9 +12,9 @@ use bench_core::environment::{
 };
 use bench_core::jsonl::RowSink;
 use bench_core::preset::{AcceptanceRule, Device, DraftHead, SpecDecode, SpecVariant, StackKind};
-use bench_core::record::{ArmManifest, ArmStatus, Outcome, Phase, RequestRecord, RunManifest};
+use bench_core::record::{ArmManifest, ArmStatus, Outcome, Phase, RequestRecord, RunManifest, Turn};
 use bench_core::report::{ArmReport, Report};
-use bench_core::run_dir::{RunDir, prompt_sha256};
+use bench_core::run_dir::{RunDir, prompt_sha256, turn_sha256};
 use bench_core::stack::{FinishReason, Readback, SpecCounts, SpecSource};
 use bench_core::testing::{environment_sample, manifest, preset, record, stack_info};
 use bench_core::truth::{RULES, RuleId, TruthCheck, TruthVerdict};
@@ -534,4 +534,69 @@ fn the_markdown_holds_rules_and_machine() {
     ] {
         assert!(text.contains(part), "`{part}` is missing in:\n{text}");
     }
+}
+
+/// A clean run whose prompts have two turns; in each block the speculating arm answers `apart` first turns differently.
+fn talked(apart: usize) -> Run {
+    let mut run = clean();
+    for prompt in &mut run.manifest.preset.workload.prompts {
+        prompt.later_turns = vec!["and then?".to_owned()];
+    }
+    let prompts = run.manifest.preset.workload.prompts.clone();
+    let mut rows = Vec::new();
+    for mut first in std::mem::take(&mut run.rows) {
+        let nth = prompts.iter().position(|prompt| prompt.id == first.prompt_id).unwrap();
+        let conversation = format!("{}/{}/{nth}", first.prompt_id, first.block);
+        let turn =
+            |turn| Some(Turn { conversation: conversation.clone(), turn, of: 2, since_answer_ns: None });
+        first.turn = turn(1);
+        if first.arm == MTP && nth < apart {
+            first.text = "another answer".to_owned();
+        }
+        let mut second = first.clone();
+        second.turn = turn(2);
+        second.prompt_sha256 = turn_sha256(&prompts[nth], [first.text.as_str()]);
+        second.request_sha256 = Some(format!("{}/{}", first.block, second.prompt_sha256));
+        let is_measured = first.phase == Phase::Measured;
+        rows.push(first);
+        rows.extend(is_measured.then_some(second));
+    }
+    for (row, index) in rows.iter_mut().zip(0..) {
+        row.request_index = index;
+        row.sent_unix_ms = START_MS + index * 100;
+    }
+    run.rows = rows;
+    run
+}
+
+#[test]
+fn later_turns_are_held_against_the_arms_own_answers_and_pair_where_these_are_equal() {
+    let report = talked(0).report();
+    for (rule, evidence) in [
+        (RuleId::PromptsEqual, "those of 12 later turns with the arm's own answers before them"),
+        (RuleId::RequestsEqual, "24 requests are those of llama-server/none"),
+        (RuleId::CacheEmpty, "in each of 24 requests, 12 of them later turns"),
+    ] {
+        let check = check(&arm_of(&report, MTP).truth, rule);
+        assert_eq!(check.verdict, TruthVerdict::Held, "{check:?}");
+        assert!(check.evidence.ends_with(evidence) || check.evidence.contains(evidence), "{check:?}");
+    }
+    assert_eq!(report.comparisons[0].pairs, 24);
+
+    let report = talked(1).report();
+    let arm = arm_of(&report, MTP);
+    assert!(arm.valid, "{:?}", arm.invalid_reasons);
+    assert_eq!(check(&arm.truth, RuleId::PromptsEqual).verdict, TruthVerdict::Held);
+    let requests = check(&arm.truth, RuleId::RequestsEqual);
+    assert_eq!(requests.verdict, TruthVerdict::Held, "{requests:?}");
+    assert!(requests.evidence.contains("6 later turns followed other answers"), "{requests:?}");
+    assert_eq!(report.comparisons[0].pairs, 18);
+
+    // A history that is not what the arm answered is a fault.
+    let mut forged = talked(0);
+    let second = forged.measured().find(|row| row.place().turn == 2).unwrap();
+    second.prompt_sha256 = "0".repeat(64);
+    let report = forged.report();
+    let prompts = check(&arm_of(&report, MTP).truth, RuleId::PromptsEqual);
+    assert_eq!(prompts.verdict, TruthVerdict::Broken, "{prompts:?}");
 }

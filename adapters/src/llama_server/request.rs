@@ -4,7 +4,7 @@
 //! of an arm. Filters the preset leaves out are switched off, which is what "unset" means in a preset.
 
 use bench_core::preset::{Route, SamplingParams, StackKind};
-use bench_core::stack::{GenerateRequest, Prompt, StackError};
+use bench_core::stack::{GenerateRequest, Prompt, StackError, chat_messages};
 use serde_json::{Map, Value, json};
 
 /// The path of a route.
@@ -31,11 +31,10 @@ pub(crate) fn body(kind: StackKind, route: Route, request: &GenerateRequest) -> 
             set(&mut body, "max_tokens", json!(request.max_tokens));
             set(&mut body, "stream_options", json!({ "include_usage": true }));
         }
-        (Route::Chat, Prompt::Chat { system, user }) => {
-            let message = |role: &str, content: &str| json!({ "role": role, "content": content });
-            let mut messages: Vec<_> = system.iter().map(|text| message("system", text)).collect();
-            messages.push(message("user", user));
-            set(&mut body, "messages", json!(messages));
+        (Route::Chat, Prompt::Chat { system, history, user }) => {
+            let message = |(role, content)| json!({ "role": role, "content": content });
+            let messages = chat_messages(system.as_deref(), history, user).map(message).collect();
+            set(&mut body, "messages", messages);
             set(&mut body, "max_tokens", json!(request.max_tokens));
             set(&mut body, "stream_options", json!({ "include_usage": true }));
         }
@@ -105,7 +104,7 @@ mod tests {
     }
 
     fn chat() -> Prompt {
-        Prompt::Chat { system: Some("s".to_owned()), user: "u".to_owned() }
+        Prompt::Chat { system: Some("s".to_owned()), history: Vec::new(), user: "u".to_owned() }
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bench_core::preset::{self, SpecDecode, StackKind};
-use bench_core::stack::{DRAFT_HEAD_DETAIL, Prompt, STEP_BYTES_DETAIL, StackError, StackInfo};
+use bench_core::stack::{DRAFT_HEAD_DETAIL, Prompt, STEP_BYTES_DETAIL, StackError, StackInfo, chat_messages};
 use bench_core::thinking::{MarkerIds, Splitter};
+use bench_engine::chat::ChatMessage;
 use bench_engine::kv_cache::KvType;
 use bench_engine::kv_cache::turbo::TurboType;
 use bench_engine::model::DraftHead;
@@ -133,7 +134,12 @@ impl Generate for Engine {
     fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>, StackError> {
         match prompt {
             Prompt::Text(text) => Ok(self.encode_prompt(text)),
-            Prompt::Chat { system, user } => self.encode_chat(system.as_deref(), user).map_err(engine_error),
+            Prompt::Chat { system, history, user } => {
+                let messages: Vec<_> = chat_messages(system.as_deref(), history, user)
+                    .map(|(role, content)| ChatMessage::new(role, content))
+                    .collect();
+                self.encode_messages(&messages).map_err(engine_error)
+            }
         }
     }
 

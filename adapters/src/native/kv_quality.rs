@@ -8,7 +8,7 @@ use bench_core::kv_quality::{
     PositionDivergence,
 };
 use bench_core::preset::StackKind;
-use bench_core::stack::{Prompt, StackError};
+use bench_core::stack::{Prompt, StackError, chat_messages};
 use bench_engine::chat::{ChatMessage, ChatTemplate};
 use bench_engine::gguf::Gguf;
 use bench_engine::session::kv_quality::{self as engine, KvQualityPlan};
@@ -89,9 +89,10 @@ fn encode(config: &EngineConfig, prompts: &[Prompt]) -> Result<Vec<Vec<u32>>, En
         (Prompt::Chat { .. }, None) => {
             Err(EngineError::ChatTemplate { detail: "the model file has none".to_owned() })
         }
-        (Prompt::Chat { system, user }, Some(template)) => {
-            let system = system.as_deref().map(|text| ChatMessage::new("system", text));
-            let messages: Vec<_> = system.into_iter().chain([ChatMessage::new("user", user)]).collect();
+        (Prompt::Chat { system, history, user }, Some(template)) => {
+            let messages: Vec<_> = chat_messages(system.as_deref(), history, user)
+                .map(|(role, content)| ChatMessage::new(role, content))
+                .collect();
             template.encode(&tokenizer, &messages, false)
         }
     };

@@ -63,7 +63,7 @@ impl Case {
     pub(crate) fn request(&self) -> GenerateRequest {
         let mut request = bench_core::testing::generate_request("Once");
         if self.route == Route::Chat {
-            request.prompt = Prompt::Chat { system: None, user: "Hi".to_owned() };
+            request.prompt = Prompt::Chat { system: None, history: Vec::new(), user: "Hi".to_owned() };
         }
         request
     }

@@ -3,18 +3,19 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::conversation::{Said, Sending, Start};
 use super::looks::Watch;
 use super::request::{Identity, Job, Measured, measure};
-use super::seed::request_seed;
+use super::seed::{request_seed, turn_seed};
 use super::{Observer, RunEvent, RunPlan, RunSummary, RunnableArm};
 use crate::jsonl::{RowError, RowSink};
-use crate::preset::{Preset, PromptSpec};
+use crate::preset::Preset;
 use crate::record::{Arrival, Outcome, Phase, RequestRecord};
-use crate::run_dir::prompt_sha256;
+use crate::run_dir::turn_sha256;
 use crate::stack::{Ahead, GenerateRequest, Prompt, Revival, Stack};
 
 /// One arm over the prompts once.
@@ -27,7 +28,7 @@ pub(super) struct Pass {
 }
 
 /// One request of a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     /// Its number in the pass; its seed follows from it.
     pub(super) slot: u32,
@@ -35,6 +36,10 @@ pub(super) struct Asked {
     pub(super) prompt: usize,
     /// When it is to be sent, in an open loop.
     pub(super) arrival: Option<Arrival>,
+    /// Which turn of its conversation, from 0.
+    pub(super) turn: u32,
+    /// What was said before it.
+    pub(super) said: Said,
 }
 
 /// How a pass ended.
@@ -47,7 +52,6 @@ pub(super) enum PassEnd {
 /// The state of a run between its passes.
 pub(super) struct RunState<'a> {
     pub(super) plan: RunPlan<'a>,
-    prompt_hashes: Vec<String>,
     sink: &'a mut dyn RowSink,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) cancel: &'a CancellationToken,
@@ -87,12 +91,10 @@ impl<'a> RunState<'a> {
         observer: &'a mut dyn Observer,
         cancel: &'a CancellationToken,
     ) -> Self {
-        let prompts = &plan.preset.workload.prompts;
         let run = &plan.preset.run;
         let per_arm = u64::from(run.warmup_requests) + u64::from(run.blocks.get()) * requests_of_pass(&plan);
         Self {
             plan,
-            prompt_hashes: prompts.iter().map(prompt_sha256).collect(),
             sink,
             observer,
             cancel,
@@ -130,31 +132,14 @@ impl<'a> RunState<'a> {
         if let (Some(load), Phase::Measured) = (preset.run.load.open(), pass.phase) {
             return self.run_open_pass(arm, pass, load).await;
         }
-        let mut waiting = self.prompt_order(pass.phase);
-        let concurrency = concurrency_of(arm, preset).get() as usize;
-        let ahead = Ahead::Pass { concurrency: concurrency.min(self.prompt_order(pass.phase).count()) };
-        self.beginning(arm, pass.phase, ahead).await;
-        let mut in_flight = JoinSet::new();
-        loop {
-            if self.arms[pass.arm].cold && in_flight.is_empty() {
-                self.warm_up_again(arm, pass).await?;
-                continue;
-            }
-            while in_flight.len() < concurrency && !self.cancel.is_cancelled() && !self.arms[pass.arm].cold {
-                let Some(prompt_index) = waiting.next() else { break };
-                if let Some(why) = self.arms[pass.arm].given_up.clone() {
-                    let identity = self.identity(arm, pass, Asked::in_turn(prompt_index));
-                    self.store(pass.arm, Measured::given_up(identity, &why))?;
-                    continue;
-                }
-                let job = self.job(arm, pass, Asked::in_turn(prompt_index));
-                in_flight.spawn(measure(job, self.cancel.clone()));
-            }
-            let Some(ended) = in_flight.join_next().await else { break };
-            let measured = ended.unwrap_or_else(resume);
-            self.keep(arm, pass.arm, measured).await?;
-        }
-        Ok(self.pass_end())
+        let starts: Vec<_> = self
+            .prompt_order(pass.phase)
+            .map(|prompt| Start { at: None, asked: Asked::in_turn(prompt) })
+            .collect();
+        let most = concurrency_of(arm, preset).get() as usize;
+        let ahead = Ahead::Pass { concurrency: most.min(starts.len()) };
+        let began = self.beginning(arm, pass.phase, ahead).await;
+        self.send_all(arm, pass, Sending { starts, most, began, is_open: false }).await
     }
 
     pub(super) fn pass_end(&self) -> PassEnd {
@@ -202,7 +187,7 @@ impl<'a> RunState<'a> {
                 break;
             }
             self.total += 1;
-            let job = self.job(arm, pass, Asked::in_turn(prompt_index));
+            let job = self.job(arm, pass, &Asked::in_turn(prompt_index));
             let measured = measure(job, self.cancel.clone()).await;
             self.keep(arm, pass.arm, measured).await?;
         }
@@ -252,7 +237,7 @@ impl<'a> RunState<'a> {
         self.observer.on_event(&RunEvent::ArmGivenUp { arm: &arm.label, why });
     }
 
-    pub(super) fn job(&mut self, arm: &RunnableArm, pass: Pass, asked: Asked) -> Job {
+    pub(super) fn job(&mut self, arm: &RunnableArm, pass: Pass, asked: &Asked) -> Job {
         let preset = self.plan.preset;
         let state = &self.arms[pass.arm];
         // Warm-up goes one by one whatever the load.
@@ -260,12 +245,21 @@ impl<'a> RunState<'a> {
         let alone = one_by_one && concurrency_of(arm, preset).get() == 1;
         let read_counters = alone && !state.unsettled;
         let known_process = state.process.clone();
-        let request = generate_request(preset, &preset.workload.prompts[asked.prompt], pass, asked.slot);
+        let request = generate_request(preset, pass, asked);
         let identity = self.identity(arm, pass, asked);
-        Job { stack: arm.stack.clone(), request, read_counters, known_process, pass_began: None, identity }
+        let answered = asked.said.answered;
+        Job {
+            stack: arm.stack.clone(),
+            request,
+            read_counters,
+            known_process,
+            pass_began: None,
+            answered,
+            identity,
+        }
     }
 
-    pub(super) fn identity(&mut self, arm: &RunnableArm, pass: Pass, asked: Asked) -> Identity {
+    pub(super) fn identity(&mut self, arm: &RunnableArm, pass: Pass, asked: &Asked) -> Identity {
         let prompt = &self.plan.preset.workload.prompts[asked.prompt];
         let identity = Identity {
             run_id: self.plan.run_id.to_owned(),
@@ -275,15 +269,16 @@ impl<'a> RunState<'a> {
             request_index: self.plan.first_request_index + self.sent,
             prompt_id: prompt.id.clone(),
             category: prompt.category.clone(),
-            prompt_sha256: self.prompt_hashes[asked.prompt].clone(),
+            prompt_sha256: turn_sha256(prompt, asked.said.answers()),
             arrival: asked.arrival,
+            turn: asked.turn_of(prompt, pass),
         };
         self.sent += 1;
         identity
     }
 
     pub(super) fn store(&mut self, arm: usize, measured: Measured) -> Result<(), RowError> {
-        let Measured { record, counters_error, process } = measured;
+        let Measured { record, counters_error, process, ended: _ } = measured;
         self.sink.append(&record)?;
         self.done += 1;
         self.arms[arm].process = process.or(self.arms[arm].process.take());
@@ -317,19 +312,20 @@ impl<'a> RunState<'a> {
 impl Asked {
     /// A prompt of a closed loop, or of warm-up.
     fn in_turn(prompt: usize) -> Self {
-        Self { slot: u32::try_from(prompt).unwrap_or(u32::MAX), prompt, arrival: None }
+        let slot = u32::try_from(prompt).unwrap_or(u32::MAX);
+        Self { slot, prompt, arrival: None, turn: 0, said: Said::default() }
     }
 }
 
-/// Requests of one measured pass.
-fn requests_of_pass(plan: &RunPlan<'_>) -> u64 {
-    let preset = plan.preset;
-    let Some(load) = preset.run.load.open() else { return preset.workload.prompts.len() as u64 };
-    let all = load.requests.get();
-    match plan.shard {
-        None => all.into(),
-        Some(shard) => (0..all).filter(|slot| *slot % shard.of == shard.index).count() as u64,
-    }
+/// Requests of one measured pass: every turn of every conversation.
+pub(super) fn requests_of_pass(plan: &RunPlan<'_>) -> u64 {
+    let prompts = &plan.preset.workload.prompts;
+    let Some(load) = plan.preset.run.load.open() else {
+        return prompts.iter().map(|prompt| u64::from(prompt.turns())).sum();
+    };
+    let is_ours = |slot: &u32| plan.shard.is_none_or(|shard| *slot % shard.of == shard.index);
+    let turns = |slot: u32| u64::from(prompts[slot as usize % prompts.len()].turns());
+    (0..load.requests.get()).filter(is_ours).map(turns).sum()
 }
 
 fn concurrency_of(arm: &RunnableArm, preset: &Preset) -> NonZeroU32 {
@@ -350,12 +346,13 @@ fn is_failure(outcome: &Outcome) -> bool {
     }
 }
 
-fn generate_request(preset: &Preset, prompt: &PromptSpec, pass: Pass, slot: u32) -> GenerateRequest {
+fn generate_request(preset: &Preset, pass: Pass, asked: &Asked) -> GenerateRequest {
+    let prompt = &preset.workload.prompts[asked.prompt];
     let block = (pass.phase == Phase::Measured).then_some(pass.block);
     let mut sampling = preset.sampling.clone();
-    sampling.seed = request_seed(sampling.seed, block, slot);
+    sampling.seed = turn_seed(request_seed(sampling.seed, block, asked.slot), asked.turn);
     GenerateRequest {
-        prompt: Prompt::of(prompt, preset.serving.route),
+        prompt: Prompt::turn(prompt, preset.serving.route, asked.turn, &asked.said.history),
         max_tokens: preset.workload.max_tokens.get(),
         ignore_eos: preset.workload.ignore_eos,
         sampling,
@@ -365,6 +362,6 @@ fn generate_request(preset: &Preset, prompt: &PromptSpec, pass: Pass, slot: u32)
 
 /// A request's task ends by returning or by a panic, since nobody aborts it. A panic is a bug in a stack, and must
 /// not pass for a failed request.
-pub(super) fn resume(error: JoinError) -> Measured {
+pub(super) fn resume<T>(error: JoinError) -> T {
     std::panic::resume_unwind(error.into_panic())
 }

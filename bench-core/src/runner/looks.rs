@@ -20,7 +20,11 @@ pub(super) struct Watch {
     arms: Vec<(String, Rates)>,
 }
 
-type Rates = BTreeMap<(u32, (String, u32)), f64>;
+/// By block and prompt; the place of a later turn holds the hash of all it follows, so that only equal ones pair.
+type Rates = BTreeMap<(u32, Question), f64>;
+
+/// Prompt, slot, and the hash of a later turn.
+type Question = (String, u32, Option<String>);
 
 impl Watch {
     pub(super) fn new(run: &RunParams) -> Self {
@@ -44,7 +48,8 @@ impl Watch {
         if let Some(span) = record.decode_span() {
             let rate = f64::from(span.tokens) / span.span_ns as f64;
             let place = record.place();
-            self.arms[nth].1.insert((place.block, (place.prompt_id.to_owned(), place.slot)), rate);
+            let later = (place.turn > 1).then(|| record.prompt_sha256.clone());
+            self.arms[nth].1.insert((place.block, (place.prompt_id.to_owned(), place.slot, later)), rate);
         }
     }
 
@@ -66,8 +71,8 @@ impl Watch {
         // Which number a prompt has does not matter, as long as it is the same in every block.
         let mut prompts: Vec<_> = candidate.keys().map(|(_, prompt)| prompt).collect();
         prompts.sort_unstable();
-        let index = |prompt: &(String, u32)| prompts.partition_point(|other| *other < prompt);
-        let pair = |((block, prompt), rate): (&(u32, (String, u32)), &f64)| {
+        let index = |prompt: &Question| prompts.partition_point(|other| *other < prompt);
+        let pair = |((block, prompt), rate): (&(u32, Question), &f64)| {
             let of_baseline = *baseline.get(&(*block, prompt.clone()))?;
             LogPair::new(*block, u32::try_from(index(prompt)).ok()?, of_baseline, *rate)
         };

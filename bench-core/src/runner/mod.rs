@@ -21,13 +21,15 @@
 //! settled; the report pays for the looks with wider intervals.
 //!
 //! In a closed loop the next request is sent when one has ended; in an open loop (`run.load`) each has a time of its own,
-//! which its row tells beside the time at which it went out.
+//! which its row tells beside the time at which it went out. A prompt of several user turns is a conversation, one unit of
+//! either load: a turn is due when the answer before it is complete and the think time is over.
 //!
 //! Requests run as tasks of their own, so that storing one row never delays the reading of another stream. This
 //! module prints nothing: an [`Observer`] is told.
 
 mod closed_loop;
 mod collect;
+mod conversation;
 mod counters;
 mod looks;
 mod open_loop;

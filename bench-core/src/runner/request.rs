@@ -13,7 +13,7 @@ use super::collect::{Collected, Collector};
 use super::counters::{merge_counts, subtract_counts};
 use crate::clock;
 use crate::record::{
-    Arrival, CountSource, Outcome, OutputCount, Phase, RECORD_SCHEMA, RequestRecord, Timing,
+    Arrival, CountSource, Outcome, OutputCount, Phase, RECORD_SCHEMA, RequestRecord, Timing, Turn,
 };
 use crate::run_dir::request_sha256;
 use crate::stack::{Ahead, CounterReading, GenerateRequest, Stack, StackError, Usage};
@@ -28,6 +28,8 @@ pub(super) struct Job {
     pub(super) known_process: Option<String>,
     /// When the pass began, for requests that have a time of their own.
     pub(super) pass_began: Option<Instant>,
+    /// When the answer before it in its conversation ended.
+    pub(super) answered: Option<Instant>,
     pub(super) identity: Identity,
 }
 
@@ -43,6 +45,7 @@ pub(super) struct Identity {
     pub(super) category: String,
     pub(super) prompt_sha256: String,
     pub(super) arrival: Option<Arrival>,
+    pub(super) turn: Option<Turn>,
 }
 
 /// A request's row, and why its counters could not be read if they could not.
@@ -51,6 +54,8 @@ pub(super) struct Measured {
     pub(super) counters_error: Option<StackError>,
     /// The process that answered, where it tells.
     pub(super) process: Option<String>,
+    /// When the request ended; `None` if it was not sent.
+    pub(super) ended: Option<Instant>,
 }
 
 impl Measured {
@@ -58,13 +63,13 @@ impl Measured {
     pub(super) fn given_up(identity: Identity, why: &str) -> Self {
         let error = StackError::GivenUp { why: why.to_owned() };
         let record = identity.into_record(clock::unix_ms(), failed(&error), nothing());
-        Self { record, counters_error: None, process: None }
+        Self { record, counters_error: None, process: None, ended: None }
     }
 }
 
 /// Sends the request and reads it to its end, whichever that is.
 pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
-    let Job { stack, request, read_counters, known_process, pass_began, mut identity } = job;
+    let Job { stack, request, read_counters, known_process, pass_began, answered, mut identity } = job;
     let limit = request.timeout;
     let hash = request_sha256(&request);
     let before = if read_counters {
@@ -77,6 +82,9 @@ pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
     let sent = Instant::now();
     if let (Some(arrival), Some(began)) = (&mut identity.arrival, pass_began) {
         arrival.sent_ns = clock::elapsed_ns(began, sent);
+    }
+    if let (Some(turn), Some(answered)) = (&mut identity.turn, answered) {
+        turn.since_answer_ns = clock::elapsed_ns(answered, sent);
     }
     let (outcome, collected) = exchange(&*stack, request, sent, &cancel).await;
 
@@ -111,7 +119,8 @@ pub(super) async fn measure(job: Job, cancel: CancellationToken) -> Measured {
         // It is evidence beside the count: without it the row is whole.
         record.output.retokenised = counted.unwrap_or_default().flatten();
     }
-    Measured { record, counters_error, process: after.process_started.or(before.process_started) }
+    let ended = Some(sent + Duration::from_nanos(record.timing.ended_ns));
+    Measured { record, counters_error, ended, process: after.process_started.or(before.process_started) }
 }
 
 /// The timed part: from the send to the end of the stream, the deadline or the cancellation.
@@ -212,6 +221,7 @@ impl Identity {
             request_sha256: None,
             sent_unix_ms,
             arrival: self.arrival,
+            turn: self.turn,
             outcome,
             timing: collected.timing,
             usage: collected.usage,
@@ -241,6 +251,7 @@ pub fn setup_row(run_id: &str, arm: &str, request_index: u64, error: &StackError
         category: String::new(),
         prompt_sha256: String::new(),
         arrival: None,
+        turn: None,
     };
     identity.into_record(clock::unix_ms(), failed(error), nothing())
 }

@@ -13,6 +13,11 @@ pub fn request_seed(preset_seed: u64, block: Option<u32>, prompt_index: u32) -> 
     SplitMix64::new(mixer.next_u64() ^ u64::from(prompt_index)).next_u64()
 }
 
+/// The seed of a later turn, counted from 0, of the conversation whose first request has this one.
+pub(super) fn turn_seed(first: u64, turn: u32) -> u64 {
+    (0..turn).fold(first, |seed, _| SplitMix64::new(seed).next_u64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ use crate::stack::{
 };
 use crate::testing::{Script, ScriptedStack, Step, preset};
 
+mod conversation;
 mod open_loop;
 
 struct Ran {

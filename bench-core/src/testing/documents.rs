@@ -61,6 +61,7 @@ pub fn preset() -> Preset {
             max_looks: DEFAULT_MAX_LOOKS,
             throughput_margin: DEFAULT_THROUGHPUT_MARGIN,
             ttft_margin: DEFAULT_TTFT_MARGIN,
+            think_time_ms: 0,
             kv_quality_tokens: DEFAULT_KV_QUALITY_TOKENS,
             load: Load::Closed,
             sweep_concurrency: Vec::new(),
@@ -87,6 +88,7 @@ fn prompt(id: &str) -> PromptSpec {
         category: "prose".to_owned(),
         system: None,
         text: format!("text of {id}"),
+        later_turns: Vec::new(),
     }
 }
 
@@ -138,6 +140,7 @@ pub fn record(arm: &str, block: u32, request_index: u64) -> RequestRecord {
         text: "abcd".to_owned(),
         stack_timings: None,
         arrival: None,
+        turn: None,
     }
 }
 
@@ -172,6 +175,7 @@ pub fn manifest(preset: Preset) -> RunManifest {
         noise_floor: None,
         shard: None,
         memory_bandwidth: None,
+        notes: Vec::new(),
     }
 }
 

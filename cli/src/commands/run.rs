@@ -19,6 +19,7 @@ use bench_core::run_dir::{RunDir, json_sha256, preset_sha256};
 use bench_core::runner::{self, RunPlan, RunSummary, RunnableArm};
 use bench_core::salt::Salted;
 use bench_core::stack::{Stack, StackError, StackInfo};
+use bench_presets::Noted;
 use tokio_util::sync::CancellationToken;
 
 use super::report;
@@ -41,7 +42,8 @@ const INTERRUPTED: u8 = 130;
 const READERS: usize = 1;
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let mut preset = bench_presets::load(&args.preset, &args.overrides)?;
+    let Noted { mut preset, notes } = bench_presets::load_noted(&args.preset, &args.overrides)?;
+    notes.iter().for_each(|note| say(&format!("note: {note}")));
     if !args.stacks.is_empty() {
         preset.stacks = args.stacks.iter().map(|&kind| chosen(&preset, kind)).collect();
     }
@@ -60,6 +62,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     }
     let mut manifest = new_manifest(preset)?;
     manifest.shard = args.shard;
+    manifest.notes = notes;
     let root = args.out.clone().unwrap_or_else(|| default_dir(&manifest));
     let dir = RunDir::create(&root)?;
     let starting = starting(&manifest.preset, &places);
@@ -194,6 +197,7 @@ fn new_manifest(preset: Preset) -> Result<RunManifest, Failure> {
         arms: Vec::new(),
         client: None,
         memory_bandwidth: None,
+        notes: Vec::new(),
         preset,
         shard: None,
     })

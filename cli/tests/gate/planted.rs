@@ -137,6 +137,7 @@ fn prompt(id: &str) -> PromptSpec {
         category: "prose".to_owned(),
         system: None,
         text: format!("text of {id}"),
+        later_turns: Vec::new(),
     }
 }
 

@@ -101,12 +101,20 @@ impl Engine {
     /// # Errors
     /// [`EngineError::ChatTemplate`] if the file has no template, or the template refuses.
     pub fn encode_chat(&self, system: Option<&str>, user: &str) -> Result<Vec<u32>, EngineError> {
+        let system = system.map(|text| ChatMessage::new("system", text));
+        let messages: Vec<_> = system.into_iter().chain([ChatMessage::new("user", user)]).collect();
+        self.encode_messages(&messages)
+    }
+
+    /// The same of any messages: a conversation with the answers that were given.
+    ///
+    /// # Errors
+    /// As [`Self::encode_chat`].
+    pub fn encode_messages(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
         let Some(chat) = &self.chat else {
             return Err(EngineError::ChatTemplate { detail: "the model file has none".to_owned() });
         };
-        let system = system.map(|text| ChatMessage::new("system", text));
-        let messages: Vec<_> = system.into_iter().chain([ChatMessage::new("user", user)]).collect();
-        chat.encode(&self.tokenizer, &messages, false)
+        chat.encode(&self.tokenizer, messages, false)
     }
 
     /// Generates after `prompt` from empty caches. `on_step` gets every round's tokens as soon as they are known and

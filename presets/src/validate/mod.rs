@@ -27,12 +27,13 @@ mod speculation;
 mod stacks;
 mod values;
 
-pub(crate) fn validate(raw: RawPreset) -> Checked<Preset> {
+/// The preset, and in `notes` what a reader of its results has to know.
+pub(crate) fn validate(raw: RawPreset, notes: &mut Vec<String>) -> Checked<Preset> {
     let models = models(raw.models)?;
     let stacks = stacks::stacks(raw.stacks.unwrap_or_default())?;
     let raw_serving = raw.serving.unwrap_or_default();
     let workload =
-        workload(raw.workload.unwrap_or_default(), raw_serving.route.unwrap_or(Route::Completion))?;
+        workload(raw.workload.unwrap_or_default(), raw_serving.route.unwrap_or(Route::Completion), notes)?;
     let run = run(raw.run.unwrap_or_default(), workload.prompts.len())?;
     let serving = serving(&raw_serving, load::slots(&run.load, run.concurrency))?;
     if serving.context_tokens <= workload.max_tokens {
@@ -128,8 +129,8 @@ fn serving(raw: &RawServing, slots: NonZeroU32) -> Checked<ServingParams> {
     })
 }
 
-fn workload(raw: RawWorkload, route: Route) -> Checked<Workload> {
-    let of_file = prompt_file::prompts(&raw, route)?;
+fn workload(raw: RawWorkload, route: Route, notes: &mut Vec<String>) -> Checked<Workload> {
+    let of_file = prompt_file::prompts(&raw, route, notes)?;
     let prompts = if of_file.is_some() { of_file } else { prompt_set::prompts(&raw, route)? };
     let prompts = prompts.or(raw.prompts).unwrap_or_default();
     if prompts.is_empty() {
@@ -155,9 +156,7 @@ fn workload(raw: RawWorkload, route: Route) -> Checked<Workload> {
 
 fn prompt(at: &str, raw: RawPrompt, route: Route) -> Checked<PromptSpec> {
     let id = label(format!("{at}.id"), raw.id)?;
-    let Some(text) = raw.text.filter(|text| !text.trim().is_empty()) else {
-        return Err(missing(format!("{at}.text"), "the text of the prompt"));
-    };
+    let (text, later_turns) = user_texts(at, raw.text, raw.turns)?;
     let raw_route = match route {
         Route::Completion => Some("completion"),
         Route::OpenAiCompletion => Some("openai-completion"),
@@ -168,11 +167,39 @@ fn prompt(at: &str, raw: RawPrompt, route: Route) -> Checked<PromptSpec> {
         return Err(invalid(format!("{at}.system"), "given", expected)
             .hint("raw text has no system message: put it into `text`, or set `serving.route = \"chat\"`"));
     }
+    if let (false, Some(route)) = (later_turns.is_empty(), raw_route) {
+        let expected = format!("one turn with `serving.route = \"{route}\"`");
+        return Err(invalid(format!("{at}.turns"), later_turns.len() + 1, expected)
+            .hint("a conversation is made of messages: set `serving.route = \"chat\"`"));
+    }
     let category = raw.category.unwrap_or_else(|| "prose".to_owned());
     if category.trim().is_empty() {
         return Err(invalid(format!("{at}.category"), category, "a word"));
     }
-    Ok(PromptSpec { id, category, system: raw.system, text })
+    Ok(PromptSpec { id, category, system: raw.system, text, later_turns })
+}
+
+/// The first user turn, and those after it.
+fn user_texts(at: &str, text: Option<String>, turns: Option<Vec<String>>) -> Checked<(String, Vec<String>)> {
+    let is_blank = |text: &String| text.trim().is_empty();
+    let mut turns = match (text, turns) {
+        (Some(_), Some(_)) => {
+            return Err(invalid(format!("{at}.turns"), "given", "either this or `text`"));
+        }
+        (Some(text), None) if !is_blank(&text) => return Ok((text, Vec::new())),
+        (Some(_), None) | (None, None) => {
+            return Err(missing(format!("{at}.text"), "the text of the prompt"));
+        }
+        (None, Some(turns)) => turns,
+    };
+    if let Some(blank) = turns.iter().position(is_blank) {
+        return Err(missing(format!("{at}.turns[{blank}]"), "what the user says"));
+    }
+    if turns.is_empty() {
+        return Err(invalid(format!("{at}.turns"), "[]", "at least one text"));
+    }
+    let first = turns.remove(0);
+    Ok((first, turns))
 }
 
 fn sampling(raw: &RawSampling) -> Checked<SamplingParams> {
@@ -191,6 +218,16 @@ fn sampling(raw: &RawSampling) -> Checked<SamplingParams> {
         min_p: share("sampling.min_p", raw.min_p)?,
         seed: seed("sampling.seed", raw.seed, 42)?,
     })
+}
+
+fn think_time(raw: Option<i64>) -> Checked<u64> {
+    /// Longer than any run.
+    const MOST_MS: u64 = 24 * 60 * 60 * 1000;
+    let value = raw.unwrap_or_default();
+    u64::try_from(value)
+        .ok()
+        .filter(|ms| *ms <= MOST_MS)
+        .ok_or_else(|| invalid("run.think_time_ms", value, format!("0 to {MOST_MS}, which is a day")))
 }
 
 fn run(raw: RawRun, prompts: usize) -> Checked<RunParams> {
@@ -228,6 +265,7 @@ fn run(raw: RawRun, prompts: usize) -> Checked<RunParams> {
             DEFAULT_THROUGHPUT_MARGIN,
         )?,
         ttft_margin: fraction("run.ttft_margin", raw.ttft_margin, DEFAULT_TTFT_MARGIN)?,
+        think_time_ms: think_time(raw.think_time_ms)?,
         kv_quality_tokens: number("run.kv_quality_tokens", raw.kv_quality_tokens, DEFAULT_KV_QUALITY_TOKENS)?,
     })
 }

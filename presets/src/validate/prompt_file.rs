@@ -7,11 +7,15 @@ use sha2::{Digest, Sha256};
 
 use super::values::{Checked, count, invalid, missing};
 use crate::error::InvalidValue;
-use crate::prompt_file::{FileFormat, FilePrompt, MAX_PROMPT_FILE_BYTES, read_prompt_file};
+use crate::prompt_file::{FileFormat, FilePrompt, MAX_PROMPT_FILE_BYTES, PromptFile, read_prompt_file};
 use crate::raw::{FileWord, RawPrompt, RawPromptFile, RawWorkload};
 
 /// The prompts of the file; `None` where the preset names none.
-pub(super) fn prompts(raw: &RawWorkload, route: Route) -> Checked<Option<Vec<RawPrompt>>> {
+pub(super) fn prompts(
+    raw: &RawWorkload,
+    route: Route,
+    notes: &mut Vec<String>,
+) -> Checked<Option<Vec<RawPrompt>>> {
     let Some(file) = &raw.file else { return Ok(None) };
     if raw.set.is_some() || raw.prompts.as_ref().is_some_and(|prompts| !prompts.is_empty()) {
         return Err(invalid("workload.file", "given", "no file beside `workload.set` or `workload.prompts`")
@@ -28,16 +32,34 @@ pub(super) fn prompts(raw: &RawWorkload, route: Route) -> Checked<Option<Vec<Raw
         FileWord::Sharegpt => FileFormat::ShareGpt,
         FileWord::Questions => FileFormat::Questions,
     });
-    let mut found = read_prompt_file(&bytes, format)
-        .map_err(|error| invalid("workload.file.path", path, "a file of prompts").hint(&error.to_string()))?
-        .prompts;
+    let PromptFile { prompts: mut found, mut turns_left_out, records_left_out, format: _ } =
+        read_prompt_file(&bytes, format).map_err(|error| {
+            invalid("workload.file.path", path, "a file of prompts").hint(&error.to_string())
+        })?;
     if let Some(names) = &raw.categories {
         found = of_categories(found, names)?;
     }
     if let Some(limit) = file.limit {
         found.truncate(count("workload.file.limit", Some(limit), 1)?.get() as usize);
     }
+    let turns = count("workload.file.turns", file.turns, 1)?.get() as usize;
+    for prompt in &mut found {
+        turns_left_out += prompt.later_turns.len().saturating_sub(turns - 1);
+        prompt.later_turns.truncate(turns - 1);
+    }
+    notes.extend(left_out(path, turns_left_out, records_left_out));
     Ok(Some(found.into_iter().map(raw_prompt).collect()))
+}
+
+/// What of the file is not asked, in words; nothing if all is.
+fn left_out(path: &str, turns: usize, records: usize) -> Option<String> {
+    let of = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
+    let parts = [
+        of(turns, "later user turns (`workload.file.turns` says how many of a record are asked)"),
+        of(records, "records in which the user says nothing"),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("left out of `{path}`: {}", parts.join(", ")))
 }
 
 fn read(path: &str, file: &RawPromptFile) -> Checked<Vec<u8>> {
@@ -72,6 +94,11 @@ fn of_categories(found: Vec<FilePrompt>, names: &[String]) -> Checked<Vec<FilePr
 }
 
 fn raw_prompt(prompt: FilePrompt) -> RawPrompt {
-    let FilePrompt { id, category, system, text } = prompt;
-    RawPrompt { id: Some(id), category: Some(category), system, text: Some(text) }
+    let FilePrompt { id, category, system, text, later_turns } = prompt;
+    let (text, turns) = if later_turns.is_empty() {
+        (Some(text), None)
+    } else {
+        (None, Some(std::iter::once(text).chain(later_turns).collect()))
+    };
+    RawPrompt { id: Some(id), category: Some(category), system, text, turns }
 }

@@ -24,7 +24,15 @@ pub(super) fn cache_empty(facts: &Facts<'_>) -> Finding {
     Finding::broken_or(rule, words, || match (all, untold) {
         (0, _) => Finding::unknown(rule, NOTHING),
         (_, 0) => {
-            Finding::held(rule, format!("the stack counts 0 cached tokens in each of {all} requests{salted}"))
+            let later = rows.iter().filter(|row| row.turn > 1).count();
+            let turns = match later {
+                0 => String::new(),
+                _ => format!(", {later} of them later turns, which begin with what was sent before"),
+            };
+            Finding::held(
+                rule,
+                format!("the stack counts 0 cached tokens in each of {all} requests{turns}{salted}"),
+            )
         }
         (_, untold) => Finding::unknown(
             rule,

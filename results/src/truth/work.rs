@@ -80,12 +80,16 @@ pub(super) fn equal_work(facts: &Facts<'_>) -> Finding {
         return Finding::does_not_apply(rule, format!("sampled: {}", distribution(&facts.completed)));
     }
     let work = |row: &Row| Some((row.output.tokens?, finish(row)?));
-    let theirs: BTreeMap<_, _> = completed_rows(facts.loaded, &baseline.label)
-        .into_iter()
-        .map(|row| (row.place(), work(row)))
+    let theirs: BTreeMap<_, _> =
+        completed_rows(facts.loaded, &baseline.label).into_iter().map(|row| (row.place(), row)).collect();
+    let pairs: Vec<_> = facts
+        .completed
+        .iter()
+        .filter_map(|row| Some((row, *theirs.get(&row.place())?)))
+        // Another history is another question.
+        .filter(|(mine, theirs)| mine.follows_the_same(theirs))
+        .filter_map(|(mine, theirs)| Some((work(mine)?, work(theirs)?)))
         .collect();
-    let pairs: Vec<_> =
-        facts.completed.iter().filter_map(|row| Some((work(row)?, (*theirs.get(&row.place())?)?))).collect();
     let lengths = pairs.iter().filter(|((mine, _), (theirs, _))| mine != theirs).count();
     let ends = pairs.iter().filter(|((_, mine), (_, theirs))| mine != theirs).count();
     let (all, label) = (pairs.len(), &baseline.label);
