@@ -56,6 +56,14 @@ impl Sweep {
                     format!("; not told apart from it: {}", others.join(", "))
                 }
             };
+            // No length has an interval that reaches 1: the question which is best is not the one to answer.
+            let below =
+                |point: &SweepPoint| point.ratio.and_then(|ratio| ratio.high).is_some_and(|high| high < 1.0);
+            if self.points.iter().all(below) {
+                return format!(
+                    "{stack}, {variant}: speculation pays at no draft length; the least is lost with {best}{rest}"
+                );
+            }
             return format!("{stack}, {variant}: {best} drafts a round are best{rest}");
         }
         let pays = match pays_up_to {
@@ -76,5 +84,37 @@ fn interval(estimate: &Estimate, digits: usize) -> String {
     match (low, high) {
         (None, None) => format!("{point:.digits$}"),
         (low, high) => format!("{point:.digits$} [{}, {}]", end(low), end(high)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(points: &[(u32, f64)]) -> Sweep {
+        let point = |&(x, point): &(u32, f64)| SweepPoint {
+            x,
+            label: format!("native/mtp-{x}"),
+            ratio: Some(Estimate { point, low: Some(point - 0.05), high: Some(point + 0.05) }),
+            tokens_per_s: None,
+        };
+        Sweep {
+            over: "draft_max".to_owned(),
+            stack: StackKind::Native,
+            variant: "mtp".to_owned(),
+            points: points.iter().map(point).collect(),
+            pays_up_to: None,
+            crossover: None,
+            best: Some(1),
+            as_good: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_best_length_that_loses_is_no_recommendation() {
+        let loses = lengths(&[(1, 0.8), (3, 0.6)]).sentence();
+        assert!(loses.contains("pays at no draft length; the least is lost with 1"), "{loses}");
+        let unclear = lengths(&[(1, 0.97), (3, 0.6)]).sentence();
+        assert!(unclear.contains("1 drafts a round are best"), "an interval that reaches 1: {unclear}");
     }
 }

@@ -182,6 +182,13 @@ pub(crate) const FIELDS: &[Field] = &[
         "Another word for `draft_max`, one more: a block holds the drafts and the token they follow.",
     ),
     field(
+        "variants[].sweep_draft_max",
+        Kind::Counts("draft lengths, ascending"),
+        "none",
+        "In place of `draft_max`: a variant of each, `mtp` with 1 and 3 is `mtp-1` and `mtp-3`. Which draft length is best, and does \
+         any pay?",
+    ),
+    field(
         "variants[].draft_min",
         Kind::Whole(0, Some(64), "0 to `draft_max`"),
         "0",

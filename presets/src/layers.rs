@@ -215,7 +215,7 @@ mod tests {
     }
 
     /// Keys that only a reader of text knows: written out they are other keys (a set, its prompts).
-    const NEVER_WRITTEN: [&str; 12] = [
+    const NEVER_WRITTEN: [&str; 13] = [
         "workload.file.path",
         "workload.file.format",
         "workload.file.sha256",
@@ -224,6 +224,7 @@ mod tests {
         "run.trace",
         "inherits",
         "variants[].draft_block_size",
+        "variants[].sweep_draft_max",
         "variants[].synthetic_length",
         "workload.set",
         "workload.categories",

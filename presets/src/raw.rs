@@ -55,6 +55,7 @@ pub(crate) struct RawVariant {
     pub(crate) method: Option<Method>,
     pub(crate) draft_max: Option<i64>,
     pub(crate) draft_block_size: Option<i64>,
+    pub(crate) sweep_draft_max: Option<Vec<i64>>,
     pub(crate) draft_min: Option<i64>,
     pub(crate) acceptance: Option<Acceptance>,
     pub(crate) synthetic_rates: Option<Vec<f64>>,

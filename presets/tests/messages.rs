@@ -1,5 +1,7 @@
 //! Every bad preset gives one clear error: what, which value, what was expected, a hint.
 
+use std::num::NonZeroU32;
+
 use bench_core::load::{Arrivals, Load};
 use bench_core::preset::{AcceptanceRule, ModelSource, Preset};
 use bench_presets::{PresetError, load, load_noted, parse};
@@ -86,6 +88,21 @@ fn keys_and_types_are_named_with_their_place() {
 #[test]
 fn values_that_cannot_run_say_what_was_expected() {
     for (from, to, expected) in [
+        (
+            "draft_max = 3",
+            "sweep_draft_max = [3, 2]",
+            "mine.toml: `variants[1].sweep_draft_max[1]` is `2`, expected more than 3, the one before",
+        ),
+        (
+            "draft_max = 3",
+            "draft_max = 3\nsweep_draft_max = [1]",
+            "mine.toml: `variants[1].sweep_draft_max` is `given`, expected no `draft_max` beside it",
+        ),
+        (
+            "draft_max = 3",
+            "sweep_draft_max = [1, 65]",
+            "mine.toml: `variants.mtp-3-65.draft_max` is `65`, expected 1 to 64",
+        ),
         ("draft_max = 3", "draft_max = 0", "mine.toml: `variants.mtp-3.draft_max` is `0`, expected 1 to 64"),
         (
             "draft_max = 3",
@@ -397,6 +414,17 @@ fn a_load_says_what_it_needs_and_what_it_has_no_use_for() {
         let said = set(overrides);
         assert!(said.contains(expected), "{overrides:?}: {said}");
     }
+}
+
+#[test]
+fn a_sweep_over_draft_lengths_is_a_variant_of_each() {
+    let text = GOOD.replace("draft_max = 3", "sweep_draft_max = [1, 3, 7]");
+    let preset = parse(&text, "mine.toml", &[]).unwrap();
+    let variants: Vec<_> =
+        preset.variants.iter().map(|variant| (variant.label.as_str(), variant.spec.draft_max())).collect();
+    let swept =
+        [("mtp-3-1", NonZeroU32::new(1)), ("mtp-3-3", NonZeroU32::new(3)), ("mtp-3-7", NonZeroU32::new(7))];
+    assert_eq!(variants[variants.len() - 3..], swept);
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub(super) fn variants(
         return Err(missing("variants", "at least one way of speculating")
             .hint("write `[[variants]]`, `label = \"none\"` and `method = \"none\"` for a baseline"));
     }
+    let raw = swept(raw)?;
     let mut seen = HashSet::new();
     let checked = raw.into_iter().enumerate().map(|(index, variant)| {
         let label = label(format!("variants[{index}].label"), variant.label.clone())?;
@@ -35,6 +36,36 @@ pub(super) fn variants(
         Ok(SpecVariant { label, spec })
     });
     checked.collect()
+}
+
+/// A variant of every length of a sweep, in its place.
+fn swept(raw: Vec<RawVariant>) -> Checked<Vec<RawVariant>> {
+    let mut all = Vec::with_capacity(raw.len());
+    for (index, variant) in raw.into_iter().enumerate() {
+        let Some(lengths) = &variant.sweep_draft_max else {
+            all.push(variant);
+            continue;
+        };
+        let at = format!("variants[{index}].sweep_draft_max");
+        if variant.draft_max.or(variant.draft_block_size).is_some() {
+            return Err(invalid(at, "given", "no `draft_max` beside it"));
+        }
+        if lengths.is_empty() {
+            return Err(invalid(at, "[]", "at least one draft length"));
+        }
+        if let Some(place) = (1..lengths.len()).find(|&place| lengths[place] <= lengths[place - 1]) {
+            let expected = format!("more than {}, the one before", lengths[place - 1]);
+            return Err(invalid(format!("{at}[{place}]"), lengths[place], expected));
+        }
+        let of = |&length: &i64| RawVariant {
+            label: variant.label.as_ref().map(|label| format!("{label}-{length}")),
+            draft_max: Some(length),
+            sweep_draft_max: None,
+            ..variant.clone()
+        };
+        all.extend(lengths.iter().map(of));
+    }
+    Ok(all)
 }
 
 fn spec(at: &str, raw: &RawVariant) -> Checked<SpecDecode> {
