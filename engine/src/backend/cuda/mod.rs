@@ -19,6 +19,7 @@ mod matmul;
 mod nvrtc;
 mod ops;
 mod packed;
+mod sampling;
 mod self_check;
 
 pub use activations::Activations;
@@ -33,6 +34,7 @@ pub use matmul::{Product, SMALL_M};
 pub use nvrtc::{Compiled, KernelCache, KernelSource, architecture, compile, nvrtc_version};
 pub use ops::{Argmax, Heads, HeadsKv, LayerInputs, NO_TOKEN, Ops, ResidualNorm, Rows};
 pub use packed::DeviceMatrix;
+pub use sampling::{Drawing, Outcome, RowSampler};
 pub use self_check::{Disabled, checked_plan};
 
 /// Whether the driver's library can be loaded.

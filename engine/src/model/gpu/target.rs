@@ -13,13 +13,15 @@ use crate::EngineError;
 use crate::attention::{AttnShape, KvFormat, VERIFY_ROWS};
 use crate::backend::cuda::{
     Activations, Argmax, Buffer, CudaError, Device, Graph, LayerInputs, NO_TOKEN, Ops, ResidualNorm,
-    RowGather, Rows,
+    RowGather, RowSampler, Rows,
 };
 use crate::gguf::Gguf;
 use crate::kv_cache::{AttentionKind, KvCache, KvLimits, KvType};
 use crate::model::config::TargetConfig;
 use crate::model::weights::{LayerExtras, LayerWeights, Loader, Tensors};
-use crate::spec::{LogitRows, Target, sampler};
+use crate::spec::accept::{self, ExactRule, Verdict};
+use crate::spec::sampler::{self, Sampler};
+use crate::spec::{Draft, LogitRows, Target};
 
 /// Rows of a prefill pass.
 const PREFILL_ROWS: usize = 512;
@@ -57,7 +59,7 @@ pub struct CudaTarget {
     /// What is cached where; it holds no cells itself.
     positions: KvCache,
     tokens: Vec<u32>,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     graphs: BTreeMap<usize, Graph>,
     routes: Vec<String>,
 }
@@ -76,7 +78,7 @@ struct PleModel {
 
 /// All that a pass reads and writes besides weights and caches.
 #[derive(Debug)]
-struct Buffers {
+pub(super) struct Buffers {
     scratch: Scratch,
     ids: Buffer<u32>,
     /// `[kv_len, first_pos]` of a pass, and of its last row.
@@ -85,14 +87,16 @@ struct Buffers {
     /// Rows after the output norm.
     hidden: Activations,
     /// `[rows][vocab]`
-    logits: Buffer<f32>,
+    pub(super) logits: Buffer<f32>,
     argmax: Argmax,
     /// The greatest logits' ids.
-    best: Buffer<u32>,
+    pub(super) best: Buffer<u32>,
     /// The same on the host, for the rows of the last forward pass.
     chosen: Vec<u32>,
     /// Logits on the host; empty until asked for.
     fetched: Vec<f32>,
+    /// Made when a token is first sampled.
+    pub(super) sampler: Option<RowSampler>,
     kept: Kept,
 }
 
@@ -489,6 +493,37 @@ impl Target for CudaTarget {
         Ok(())
     }
 
+    fn accept(
+        &mut self,
+        draft: &Draft,
+        rule: ExactRule,
+        sampler: &mut Sampler,
+        probs: &mut Vec<f32>,
+    ) -> Result<Verdict, EngineError> {
+        let rejection = match rule {
+            // Ids came with the pass; comparing them is less than a launch.
+            ExactRule::Greedy => return accept::on_host(self, draft, rule, sampler, probs),
+            ExactRule::SampleAndCompare => false,
+            ExactRule::Rejection => true,
+        };
+        match self.decide(draft, rejection, sampler)? {
+            Some(verdict) => Ok(verdict),
+            // The host says which logit is none.
+            None => accept::on_host(self, draft, rule, sampler, probs),
+        }
+    }
+
+    fn draw(&mut self, row: usize, sampler: &mut Sampler, probs: &mut Vec<f32>) -> Result<u32, EngineError> {
+        match self.draw_row(row, sampler)? {
+            Some(token) => Ok(token),
+            None => {
+                self.fetch_logits()?;
+                sampler.distribution(self.logits(row), probs)?;
+                sampler.draw(probs)
+            }
+        }
+    }
+
     fn logits(&self, row: usize) -> &[f32] {
         let vocab = self.vocab_size();
         &self.buffers.fetched[row * vocab..(row + 1) * vocab]
@@ -585,6 +620,7 @@ impl Buffers {
             best: device.zeros("token ids", outputs)?,
             chosen: Vec::with_capacity(outputs),
             fetched: Vec::new(),
+            sampler: None,
         })
     }
 }
