@@ -17,10 +17,10 @@ mod gpu;
 #[path = "gpu_sampling/speed.rs"]
 mod speed;
 
-use bench_engine::backend::cuda::{Argmax, Buffer, Device, Drawing, Ops, Outcome, RowSampler};
-use bench_engine::spec::Draft;
+use bench_engine::backend::cuda::{Argmax, Buffer, Device, Drawing, Ops, Outcome, RowSampler, VERDICT};
 use bench_engine::spec::rows::{numbers_taken, side_by_side};
-use bench_engine::spec::sampler::{Sampler, SamplingParams};
+use bench_engine::spec::sampler::{Sampler, SamplingParams, argmax};
+use bench_engine::spec::{Draft, accept};
 use cases::{Rng, Step, assert_is_the_hosts};
 use gpu::{device, publish};
 
@@ -41,7 +41,7 @@ impl Bench {
             ops: Ops::new(&device).unwrap(),
             room: Argmax::new(&device, 8).unwrap(),
             sampler: RowSampler::new(&device, 8, vocab).unwrap(),
-            best: device.zeros("ids", 8).unwrap(),
+            best: device.zeros("ids", 8 + VERDICT).unwrap(),
             logits: device.zeros("logits", 8 * vocab).unwrap(),
             device,
             vocab,
@@ -50,10 +50,15 @@ impl Bench {
 
     /// Rows to the device, with their greatest logits.
     fn bring(&mut self, rows: &[Vec<f32>]) {
+        self.bring_beside(rows, None);
+    }
+
+    /// The same, with the drafts to be compared.
+    fn bring_beside(&mut self, rows: &[Vec<f32>], drafts: Option<&Buffer<u32>>) {
         self.device.write(&mut self.logits, &rows.concat()).unwrap();
         let Self { device, ops, room, best, logits, vocab, .. } = self;
         let count = u32::try_from(rows.len()).unwrap();
-        ops.argmax(device, count, (*vocab, 0.0), logits, room, (best, 0), None, None).unwrap();
+        ops.argmax(device, count, (*vocab, 0.0), logits, room, (best, 0), None, None, drafts).unwrap();
     }
 
     fn decide(&mut self, draft: &Draft, rejection: bool, sampler: &Sampler) -> Outcome {
@@ -89,6 +94,35 @@ fn verdicts_are_the_hosts() {
         device = bench.device;
     }
     assert!(accepted > cases / 2, "{accepted} drafts accepted in {cases} steps");
+}
+
+/// Greedy: the drafts before the first that is not its row's likeliest token, and the token behind them.
+#[test]
+fn greedy_verdicts_are_the_hosts() {
+    let Some(device) = device() else { return };
+    let (vocab, rows) = (4099, 8);
+    let (mut bench, mut rng) = (Bench::new(device, vocab), Rng(6));
+    let mut by_length = [0; 8];
+    for case in 0..500 {
+        let logits: Vec<Vec<f32>> = (0..=rng.below(rows)).map(|_| rng.logits(vocab)).collect();
+        // Draft i is element i + 1, as the tokens of a pass lie; each is right as a rule.
+        let mut pass = vec![0; rows];
+        for (row, token) in logits.iter().zip(&mut pass[1..]) {
+            let right = argmax(row).unwrap();
+            *token = if rng.below(5) == 0 { right ^ 1 } else { right };
+        }
+        let drafts = &pass[1..logits.len()];
+        let wanted = accept::greedy(drafts, |row| argmax(&logits[row])).unwrap();
+        let on_device = bench.device.upload("tokens of a pass", &pass).unwrap();
+        bench.bring_beside(&logits, Some(&on_device));
+        let ids = bench.device.download(&bench.best).unwrap();
+        let got = &ids[ids.len() - VERDICT..];
+        let as_host = [u32::try_from(wanted.accepted).unwrap(), wanted.next];
+        assert_eq!(got, as_host, "case {case}: drafts {drafts:?}, ids {ids:?}");
+        by_length[wanted.accepted] += 1;
+    }
+    println!("steps by drafts accepted: {by_length:?}");
+    assert!(by_length[..4].iter().all(|&count| count > 10));
 }
 
 /// What cannot be drawn from gives no token, and only where the step gets there; the host then names the logit.

@@ -32,7 +32,7 @@ pub use experts::{ExpertJoin, ExpertProduct, ExpertRoutes, ExpertShape};
 pub use gather::RowGather;
 pub use matmul::{Product, SMALL_M};
 pub use nvrtc::{Compiled, KernelCache, KernelSource, architecture, compile, nvrtc_version};
-pub use ops::{Argmax, Heads, HeadsKv, LayerInputs, NO_TOKEN, Ops, ResidualNorm, Rows};
+pub use ops::{Argmax, Heads, HeadsKv, LayerInputs, NO_TOKEN, Ops, ResidualNorm, Rows, VERDICT};
 pub use packed::DeviceMatrix;
 pub use sampling::{Drawing, Outcome, RowSampler};
 pub use self_check::{Disabled, checked_plan};

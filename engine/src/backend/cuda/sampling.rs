@@ -1,16 +1,16 @@
 //! Drawing tokens from rows of logits, and deciding over drafts, where the logits are.
 //!
-//! What for: a verify step's choice on the host needs rows x vocabulary x 4 bytes there, 8.4 MB for 8 rows of 262144 (0.16 ms
-//! at the 53 GB/s that PCIe 5.0 x16 gives pinned memory, several times that for pageable), and then one core goes through each
-//! row: 0.2 ms with a top-k of 64, 2 ms over the whole vocabulary, 12 ms for a wide nucleus (`benches/sampling.rs`).
-//! Here 64 bytes a row go to the device and 8 bytes come back, whatever the vocabulary. The floor that is left is reading the rows,
-//! once a launch (2 launches; 5 more for each of top-k and top-p): they stay in the second-level cache.
+//! What for: a verify step's choice on the host needs rows x vocabulary x 4 bytes there: 8.4 MB for 8 rows of 262144, 0.13 ms
+//! at the 63 GB/s of 16 lanes of PCI Express 5.0, and more from pageable memory. Then one core goes through each row: 0.2 ms
+//! with a top-k of 64, 2 ms over the whole vocabulary, 12 ms for a wide nucleus (`benches/sampling.rs`). Here 64 bytes a row
+//! go to the device and 8 bytes a step come back, whatever the vocabulary. The floor that is left is reading the rows, which
+//! stay in the second-level cache, once a launch: 2 launches, 5 more for each of top-k and top-p.
 //!
-//! The distribution is [`Sampler`](crate::spec::sampler::Sampler)'s and the choice, given equal logits and uniforms, is the host's to
-//! the token: [`crate::spec::mass`] says why that can be. Greedy rows are not drawn here: their ids, 4 bytes a row, come
-//! with the pass ([`super::Ops::argmax`]).
+//! The distribution is [`Sampler`](crate::spec::sampler::Sampler)'s, and the choice, given equal logits and uniform numbers,
+//! is the host's to the token: [`crate::spec::mass`] says why that can be. Greedy rows are not drawn here: ids and verdict
+//! come with the pass ([`super::Ops::argmax`]).
 //!
-//! Does not: draw where the greatest logit is none ([`Outcome::next`] is `None`, and the host says which logit is bad), apply
+//! Does not: draw where no logit is the greatest ([`Outcome::next`] is `None`, and the host says which logit is bad), apply
 //! grammars or give probabilities: who needs whole rows fetches them. A draft's own distribution comes from the host,
 //! vocabulary x 4 bytes a draft; point masses cost nothing.
 
@@ -62,6 +62,7 @@ pub struct RowSampler {
     find: Arc<Kernel>,
     vocab: usize,
     rows: Buffer<SampledRow>,
+    /// `[rows][vocab]`, made when a draft first tells its distribution.
     q: Option<Buffer<f32>>,
     /// `[rows][256]`, zero between launches.
     sums: Buffer<u64>,
@@ -216,21 +217,15 @@ impl RowSampler {
         };
         let fresh: Vec<SampledRow> = rows.iter().map(fresh).collect();
         device.write(&mut self.rows, &fresh)?;
-        if rows.iter().all(|row| row.q.is_none()) {
-            return Ok(());
-        }
-        let mut all = vec![0.0; rows.len() * self.vocab];
-        for (to, q) in all.chunks_mut(self.vocab).zip(rows).filter_map(|(to, row)| Some((to, row.q?))) {
+        for (row, q) in rows.iter().enumerate().filter_map(|(i, row)| Some((i, row.q?))) {
             at_least("distribution of a draft", q.len(), self.vocab)?;
-            to.copy_from_slice(&q[..self.vocab]);
+            let room = match &mut self.q {
+                Some(room) => room,
+                None => self.q.insert(device.zeros("distributions of drafts", self.rows.len() * self.vocab)?),
+            };
+            device.write_at(room, row * self.vocab, &q[..self.vocab])?;
         }
-        match &mut self.q {
-            Some(q) if q.len() >= all.len() => device.write(q, &all),
-            Some(_) | None => {
-                self.q = Some(device.upload("distributions of drafts", &all)?);
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     /// Queues a cut: digit by digit, then its ties.

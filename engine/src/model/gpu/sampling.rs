@@ -49,7 +49,7 @@ impl CudaTarget {
         let buffers = &mut self.buffers;
         let row_sampler = match &mut buffers.sampler {
             Some(row_sampler) => row_sampler,
-            None => buffers.sampler.insert(RowSampler::new(device, buffers.best.len(), vocab)?),
+            None => buffers.sampler.insert(RowSampler::new(device, buffers.outputs(), vocab)?),
         };
         let (logits, best, params) = (&buffers.logits, &buffers.best, sampler.params());
         let drawing = Drawing { logits, best, first_row, params, rejection };

@@ -13,7 +13,7 @@ use crate::EngineError;
 use crate::attention::{AttnShape, KvFormat, VERIFY_ROWS};
 use crate::backend::cuda::{
     Activations, Argmax, Buffer, CudaError, Device, Graph, LayerInputs, NO_TOKEN, Ops, ResidualNorm,
-    RowGather, RowSampler, Rows,
+    RowGather, RowSampler, Rows, VERDICT,
 };
 use crate::gguf::Gguf;
 use crate::kv_cache::{AttentionKind, KvCache, KvLimits, KvType};
@@ -89,10 +89,13 @@ pub(super) struct Buffers {
     /// `[rows][vocab]`
     pub(super) logits: Buffer<f32>,
     argmax: Argmax,
-    /// The greatest logits' ids.
+    /// The greatest logits' ids, and the verdict over the last pass's tokens as greedy drafts.
     pub(super) best: Buffer<u32>,
-    /// The same on the host, for the rows of the last forward pass.
+    /// The same on the host, for the rows of the last forward pass; the verdict only where that was one pass.
     chosen: Vec<u32>,
+    verdict: Option<Verdict>,
+    /// Rows that the last pass gave.
+    pass_rows: usize,
     /// Logits on the host; empty until asked for.
     fetched: Vec<f32>,
     /// Made when a token is first sampled.
@@ -299,6 +302,7 @@ impl CudaTarget {
             self.queue(rows, wanted)?;
         }
         self.positions.advance(rows);
+        self.buffers.pass_rows = if wanted == Wanted::EveryRow { rows } else { 1 };
         Ok(())
     }
 
@@ -382,10 +386,20 @@ impl CudaTarget {
             Some(head) => head,
             None => &self.embedding,
         };
-        let Buffers { hidden, logits, argmax, best, .. } = &mut self.buffers;
+        let Buffers { hidden, logits, argmax, best, ids, .. } = &mut self.buffers;
         head.launch(&self.device, hidden, count, logits)?;
         let (n, cap) = (self.config.decoder.vocab_size, self.config.softcap.unwrap_or(0.0));
-        Ok(self.ops.argmax(&self.device, count, (n, cap), logits, argmax, (best, 0), None, None)?)
+        Ok(self.ops.argmax(
+            &self.device,
+            count,
+            (n, cap),
+            logits,
+            argmax,
+            (best, 0),
+            None,
+            None,
+            Some(ids),
+        )?)
     }
 
     /// Every row of `tokens`: in one pass, or where that would change a row's bits, or there are more rows than a graph
@@ -415,13 +429,26 @@ impl CudaTarget {
         Ok(done)
     }
 
-    /// Ids of the first `rows` rows to the host; waits for the device.
+    /// Ids of the first `rows` rows, and the verdict of the last pass, to the host; waits for the device.
     fn take_choice(&mut self, rows: usize) -> Result<(), EngineError> {
         let ids = self.device.download(&self.buffers.best)?;
+        let (ids, verdict) = ids.split_at(self.buffers.outputs());
         self.buffers.chosen.clear();
         self.buffers.chosen.extend_from_slice(&ids[..rows]);
+        self.buffers.verdict = match *verdict {
+            [accepted, next] if next != NO_TOKEN && rows == self.buffers.pass_rows => {
+                Some(Verdict { accepted: accepted as usize, next })
+            }
+            _ => None,
+        };
         self.buffers.fetched.clear();
         Ok(())
+    }
+
+    /// The device's verdict over `drafts` as greedy ones, if those are what the last forward pass, in one piece, was over.
+    fn greedy_verdict(&self, drafts: &[u32]) -> Option<Verdict> {
+        let whole = drafts.len() + 1 == self.rows() && self.tokens.ends_with(drafts);
+        self.buffers.verdict.filter(|_| whole)
     }
 
     /// Most rows from position `first` on that one pass may have so that each gets the bits it would have alone.
@@ -447,7 +474,7 @@ impl Target for CudaTarget {
 
     fn forward(&mut self, tokens: &[u32], rows: LogitRows) -> Result<(), EngineError> {
         self.check_tokens(tokens)?;
-        let most = self.buffers.best.len();
+        let most = self.buffers.outputs();
         if rows == LogitRows::All && tokens.len() > most {
             return Err(EngineError::InvalidArgument {
                 what: "tokens",
@@ -501,8 +528,13 @@ impl Target for CudaTarget {
         probs: &mut Vec<f32>,
     ) -> Result<Verdict, EngineError> {
         let rejection = match rule {
-            // Ids came with the pass; comparing them is less than a launch.
-            ExactRule::Greedy => return accept::on_host(self, draft, rule, sampler, probs),
+            ExactRule::Greedy => {
+                return match self.greedy_verdict(&draft.tokens) {
+                    Some(verdict) => Ok(verdict),
+                    // Of several passes, or of a row that gives no token: the ids came with the rows.
+                    None => accept::on_host(self, draft, rule, sampler, probs),
+                };
+            }
             ExactRule::SampleAndCompare => false,
             ExactRule::Rejection => true,
         };
@@ -598,6 +630,11 @@ impl PleModel {
 }
 
 impl Buffers {
+    /// Rows that a forward pass can give.
+    pub(super) fn outputs(&self) -> usize {
+        self.best.len() - VERDICT
+    }
+
     /// For passes of `rows` rows, and forward passes that give up to `outputs`.
     fn new(device: &Device, config: &TargetConfig, rows: usize, outputs: usize) -> Result<Self, CudaError> {
         let decoder = &config.decoder;
@@ -617,8 +654,10 @@ impl Buffers {
             hidden,
             logits: device.zeros("logits", outputs * decoder.vocab_size)?,
             argmax: Argmax::new(device, GRAPH_ROWS)?,
-            best: device.zeros("token ids", outputs)?,
+            best: device.zeros("token ids", outputs + VERDICT)?,
             chosen: Vec::with_capacity(outputs),
+            verdict: None,
+            pass_rows: 0,
             fetched: Vec::new(),
             sampler: None,
         })
