@@ -192,11 +192,16 @@ impl Sampler {
     /// Softmax of the candidates at the temperature, into their places in `probs`.
     #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32")]
     fn write_softmax(&self, max: f32, probs: &mut [f32]) {
-        let mut total = 0;
-        for c in &self.candidates {
-            let weight = weight((c.logit - max) / self.params.temperature);
-            probs[c.id as usize] = weight;
-            total += mass(weight);
+        let (mut total, mut weights) = (0, [0.0; 64]);
+        // Weights apart from their places, so that they vectorise.
+        for chunk in self.candidates.chunks(weights.len()) {
+            for (to, c) in weights.iter_mut().zip(chunk) {
+                *to = weight((c.logit - max) / self.params.temperature);
+            }
+            for (&weight, c) in weights.iter().zip(chunk) {
+                probs[c.id as usize] = weight;
+                total += mass(weight);
+            }
         }
         // The most likely token weighs exp(0) = 1, so the total is at least 1.
         let scale = (1.0 / sum_of_weights(total)) as f32;

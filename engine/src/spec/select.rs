@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::mass::{mass, place};
+use super::mass::{ONE, mass, place};
 use crate::EngineError;
 
 /// A token that is still in the race.
@@ -121,20 +121,18 @@ pub(super) fn top_k(logits: &[f32], k: usize, kept: &mut Vec<Candidate>) {
 pub(super) fn pick(probs: &[f32], u: f64) -> Result<u32, EngineError> {
     const BLOCK: usize = 256;
     let blocks = probs.chunks(BLOCK);
-    // Branch-free, so that it vectorises; NaN is within no range.
-    let sound = probs.iter().fold(true, |sound, p| sound & (0.0..=1.0).contains(p));
-    let total: u64 = if sound { blocks.clone().map(block_mass).sum() } else { 0 };
-    if total == 0 {
+    let total = blocks.clone().try_fold(0_u64, |total, block| total.checked_add(block_mass(block)?));
+    let Some(total) = total.filter(|&total| total > 0) else {
         let sum: f32 = probs.iter().sum();
         return Err(EngineError::InvalidArgument {
             what: "probabilities to draw from",
             got: format!("a sum of {sum}"),
             expected: "probabilities of 0 to 1, not all of them 0".to_owned(),
         });
-    }
+    };
     let mut left = place(u, total);
     for (block, values) in blocks.enumerate() {
-        let sum = block_mass(values);
+        let sum = block_mass(values).unwrap_or(0);
         if sum <= left {
             left -= sum;
             continue;
@@ -150,8 +148,19 @@ pub(super) fn pick(probs: &[f32], u: f64) -> Result<u32, EngineError> {
     Ok(as_id(probs.len().saturating_sub(1)))
 }
 
-fn block_mass(values: &[f32]) -> u64 {
-    values.iter().map(|&p| mass(p)).sum()
+/// Mass of a block; `None` where it holds what is no probability: NaN, below 0, or 2 and above.
+fn block_mass(values: &[f32]) -> Option<u64> {
+    // After top-k or top-p nearly every block is empty.
+    if values.iter().fold(0, |bits, p| bits | p.to_bits()) == 0 {
+        return Some(0);
+    }
+    let (mut sum, mut bits) = (0_u64, 0);
+    for &p in values {
+        let mass = mass(p);
+        sum = sum.wrapping_add(mass);
+        bits |= mass;
+    }
+    (bits < 2 * ONE).then_some(sum)
 }
 
 #[cfg(test)]
@@ -204,7 +213,9 @@ mod tests {
             assert_eq!(pick(&probs, u).unwrap(), id, "at quantile {u}");
         }
         assert!(pick(&[0.0; 5], 0.5).is_err());
-        assert!(pick(&[f32::NAN, 1.0], 0.5).is_err());
+        for bad in [f32::NAN, f32::INFINITY, -0.25, 2.0] {
+            assert!(pick(&[bad, 1.0], 0.5).is_err(), "{bad}");
+        }
     }
 
     proptest! {
