@@ -6,6 +6,9 @@
 // is 0 before and after. ids[row] = 0xffffffff where a logit is NaN or +inf, or none is finite: no token can be chosen.
 // `next`, where there is one, gets the id too: the token that the next step of a draft embeds. `names` are the ids of
 // logits that are not the whole vocabulary's.
+//
+// With `drafts`, of every row but the last, the last row to be done decides over them: verdict = {drafts before the first
+// that is not its row's id, the id of the row behind them}. It costs no launch and nothing to bring beside the ids.
 
 #include "attention_common.cuh"
 
@@ -18,6 +21,9 @@ struct ArgmaxArgs {
     u32* ids; // [rows]
     u32* next;
     const u32* names; // absent: a logit's id is its place
+    const u32* drafts; // [rows - 1], or absent
+    u32* verdict;
+    u32* rows_done; // 0 before and after
     i64 stride;
     int n;
     float cap;
@@ -45,6 +51,18 @@ DEVICE Best block_best(Best best, Best* room) {
     best = room[0];
     for (int warp = 1; warp < THREADS / 32; ++warp) best = better(best, room[warp]);
     return best;
+}
+
+// By the thread that is done with a row.
+DEVICE void judge(const ArgmaxArgs& a) {
+    __threadfence();
+    if (atomicAdd(a.rows_done, 1) != gridDim.y - 1) return;
+    __threadfence();
+    *a.rows_done = 0;
+    u32 accepted = 0;
+    while (accepted + 1 < gridDim.y && __ldcg(a.ids + accepted) == a.drafts[accepted]) ++accepted;
+    a.verdict[0] = accepted;
+    a.verdict[1] = __ldcg(a.ids + accepted);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) argmax(const __grid_constant__ ArgmaxArgs a) {
@@ -80,5 +98,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) argmax(const __grid_consta
         a.ids[row] = finite ? best.id : NONE;
         if (a.next) *a.next = finite ? best.id : 0;
         a.arrived[row] = 0;
+        if (a.drafts) judge(a);
     }
 }

@@ -16,17 +16,24 @@ mod gpu;
 mod models;
 #[path = "gpu_forward/quality.rs"]
 mod quality;
+#[path = "gpu_forward/sampled.rs"]
+mod sampled;
 #[path = "gpu_forward/speed.rs"]
 mod speed;
+
+use std::num::NonZeroU32;
 
 use bench_engine::attention::KvFormat;
 use bench_engine::backend::cuda::{KernelCache, KernelSource};
 use bench_engine::gguf::GgmlType;
 use bench_engine::kv_cache::turbo::TurboType;
+use bench_engine::spec::accept::AcceptanceRule;
+use bench_engine::spec::sampler::SamplingParams;
 use bench_engine::spec::{LogitRows, Target};
 use bench_engine::synth::tiny::TinyPair;
 use gpu::{device, publish};
 use models::{Pair, generate, largest_difference, prompts};
+use sampled::{ForHost, OnHost, sample};
 use serde_json::json;
 
 const TURBO3: KvFormat = KvFormat::Turbo(TurboType::Turbo3);
@@ -243,6 +250,46 @@ fn speculation_changes_no_token() {
         sum("drafted")
     );
     publish("gpu-speculation.json", &json!(figures));
+}
+
+/// Choice by choice: device and host get the same logits and numbers, so every token has to be the same; and with
+/// sample-and-compare speculation changes no token of a seed.
+#[test]
+fn sampled_tokens_are_those_that_the_host_chooses() {
+    let Some(device) = device() else { return };
+    let pair = Pair::nano(device);
+    let mut target = pair.gpu(KvFormat::F16, 5);
+    let mut mtp = pair.mtp(&target, 4);
+    let greedy = SamplingParams::greedy();
+    let settings = [
+        SamplingParams { temperature: 1.0, ..greedy.clone() },
+        SamplingParams { temperature: 0.8, top_k: NonZeroU32::new(20), ..greedy.clone() },
+        SamplingParams { temperature: 1.2, top_p: Some(0.9), min_p: Some(0.02), ..greedy },
+    ];
+    let rules = [
+        AcceptanceRule::SampleAndCompare,
+        AcceptanceRule::Rejection,
+        AcceptanceRule::Synthetic(vec![0.8, 0.5, 0.5, 0.2]),
+    ];
+    for (seed, (params, prompt)) in
+        (1_u64..).zip(settings.iter().flat_map(|s| prompts().into_iter().map(move |p| (s, p))))
+    {
+        let params = SamplingParams { seed, ..params.clone() };
+        let plain = sample(&mut target, None, &prompt, &params, AcceptanceRule::SampleAndCompare);
+        let by_host =
+            sample(&mut OnHost(&mut target), None, &prompt, &params, AcceptanceRule::SampleAndCompare);
+        assert_eq!(plain.0, by_host.0, "plain decoding by {params:?}");
+        for rule in &rules {
+            let here = sample(&mut target, Some(&mut mtp), &prompt, &params, rule.clone());
+            let mut for_host = ForHost(&mut mtp);
+            let there = sample(&mut OnHost(&mut target), Some(&mut for_host), &prompt, &params, rule.clone());
+            assert_eq!(here, there, "{rule:?} by {params:?}");
+            if *rule == AcceptanceRule::SampleAndCompare {
+                assert_eq!(here.0, plain.0, "with and without speculation by {params:?}");
+            }
+            println!("{rule:?}, seed {seed}: {} of {} drafts accepted", here.1.accepted, here.1.drafted);
+        }
+    }
 }
 
 /// The seed of the project: 512 wide heads, GQA ratio 2 (the assistant's), turbo3, in a whole model.

@@ -17,8 +17,10 @@
 //! correction or, where all drafts stand, the bonus token); the output is distributed exactly as the target alone,
 //! unless acceptance is synthetic.
 
+use super::mass::mass;
 use super::proposer::Draft;
 use super::sampler::Sampler;
+use super::target::Target;
 use crate::EngineError;
 
 /// How drafts are accepted when tokens are sampled; greedy requests compare argmax whatever this says.
@@ -34,6 +36,17 @@ pub enum AcceptanceRule {
     Synthetic(Vec<f64>),
 }
 
+/// An exact way to decide over drafts, by the rows of the target's last pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExactRule {
+    /// [`greedy`].
+    Greedy,
+    /// [`sample_and_compare`].
+    SampleAndCompare,
+    /// [`rejection`].
+    Rejection,
+}
+
 /// What became of one round's drafts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
@@ -41,6 +54,30 @@ pub struct Verdict {
     pub accepted: usize,
     /// The target's own token after them. It is not in the target's cache yet.
     pub next: u32,
+}
+
+/// Decides on the host, which needs whole rows of logits there unless the rule is greedy. `probs` is scratch.
+///
+/// # Errors
+/// Those of the rule, and of bringing the rows.
+pub fn on_host<T: Target + ?Sized>(
+    target: &mut T,
+    draft: &Draft,
+    rule: ExactRule,
+    sampler: &mut Sampler,
+    probs: &mut Vec<f32>,
+) -> Result<Verdict, EngineError> {
+    match rule {
+        ExactRule::Greedy => greedy(&draft.tokens, |row| target.argmax(row)),
+        ExactRule::SampleAndCompare => {
+            target.fetch_logits()?;
+            sample_and_compare(&draft.tokens, |row| target.logits(row), sampler, probs)
+        }
+        ExactRule::Rejection => {
+            target.fetch_logits()?;
+            rejection(draft, |row| target.logits(row), sampler, probs)
+        }
+    }
 }
 
 /// Accepts while a draft is the argmax of its row.
@@ -132,10 +169,10 @@ fn first_difference(
     }
 }
 
-/// p becomes max(p - q, 0), not normalised. Where p and q differ by rounding alone nothing would be left, and p,
-/// which then is the residual's limit, stays.
+/// p becomes max(p - q, 0), not normalised. Where p and q differ by rounding alone nothing that can be drawn would be
+/// left, and p, which then is the residual's limit, stays.
 fn subtract(p: &mut [f32], q: &[f32]) {
-    if p.iter().zip(q).any(|(p, q)| p > q) {
+    if p.iter().zip(q).any(|(p, q)| p > q && mass(p - q) > 0) {
         for (p, q) in p.iter_mut().zip(q) {
             *p = (*p - q).max(0.0);
         }
@@ -143,7 +180,10 @@ fn subtract(p: &mut [f32], q: &[f32]) {
 }
 
 /// q(token), which must be possible: a token that q cannot have produced voids the guarantee.
-fn draft_probability(q: &[f32], token: u32, vocab_size: usize) -> Result<f32, EngineError> {
+///
+/// # Errors
+/// [`EngineError::InvalidArgument`] where it is not, or q is not over the target's vocabulary.
+pub(crate) fn draft_probability(q: &[f32], token: u32, vocab_size: usize) -> Result<f32, EngineError> {
     if q.len() != vocab_size {
         return Err(EngineError::InvalidArgument {
             what: "distribution of a draft",

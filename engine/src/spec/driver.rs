@@ -12,7 +12,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::accept::{self, AcceptanceRule, Verdict};
+use super::accept::{self, AcceptanceRule, ExactRule, Verdict};
 use super::generation::{Finish, GenerateParams, GenerateSummary, SpecTotals, StepEvent};
 use super::proposer::{Draft, DraftRequest, Proposer};
 use super::sampler::Sampler;
@@ -239,29 +239,17 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
         let Self { target, draft, sampler, probs, .. } = self;
         let rule = self.drafting.as_ref().map_or(&AcceptanceRule::SampleAndCompare, |s| &s.acceptance);
         let greedy = self.params.sampling.is_greedy();
-        match rule {
+        let exact = match rule {
             AcceptanceRule::Synthetic(rates) => {
-                accept::synthetic(&draft.tokens, rates, sampler, |row, sampler| {
-                    if greedy {
-                        return target.argmax(row);
-                    }
-                    target.fetch_logits()?;
-                    sampler.distribution(target.logits(row), probs)?;
-                    sampler.draw(probs)
-                })
+                return accept::synthetic(&draft.tokens, rates, sampler, |row, sampler| {
+                    if greedy { target.argmax(row) } else { target.draw(row, sampler, probs) }
+                });
             }
-            AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection if greedy => {
-                accept::greedy(&draft.tokens, |row| target.argmax(row))
-            }
-            AcceptanceRule::SampleAndCompare => {
-                target.fetch_logits()?;
-                accept::sample_and_compare(&draft.tokens, |row| target.logits(row), sampler, probs)
-            }
-            AcceptanceRule::Rejection => {
-                target.fetch_logits()?;
-                accept::rejection(draft, |row| target.logits(row), sampler, probs)
-            }
-        }
+            AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection if greedy => ExactRule::Greedy,
+            AcceptanceRule::SampleAndCompare => ExactRule::SampleAndCompare,
+            AcceptanceRule::Rejection => ExactRule::Rejection,
+        };
+        target.accept(draft, exact, sampler, probs)
     }
 
     /// Books a verdict, hands its tokens out and says whether that was all.

@@ -1,7 +1,8 @@
 //! Chooses tokens from logits: greedy, or a seeded draw after top-k, top-p, min-p and temperature.
 //!
 //! The order top-k, top-p, min-p, temperature is llama.cpp's default chain, so top-p and min-p see the untempered
-//! distribution there and here. Everything is f32 (sums are f64): bf16 ratios underflow in rejection sampling.
+//! distribution there and here. Everything is f32: bf16 ratios underflow in rejection sampling. exp and sums are those of
+//! [`crate::spec::mass`], so that the choice is the same on every machine, and that of a GPU given equal logits.
 //! Does not know what a draft is (see [`crate::spec::accept`]).
 //!
 //! Invariants: a logit of NaN or +inf is an error, never a silent choice; -inf means "suppressed" and such a token is
@@ -14,6 +15,7 @@ use std::num::NonZeroU32;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 
+use super::mass::{mass, nucleus, sum_of_weights, weight};
 use super::select::{self, Candidate};
 use crate::EngineError;
 
@@ -126,10 +128,24 @@ impl Sampler {
     /// Draws a token from `probs` `[vocab]` (need not sum to exactly 1).
     ///
     /// # Errors
-    /// [`EngineError::InvalidArgument`] if the probabilities sum to 0 or to no finite number.
+    /// [`EngineError::InvalidArgument`] if all probabilities are 0, or one is not within 0 to 1.
     pub fn draw(&mut self, probs: &[f32]) -> Result<u32, EngineError> {
         let u = self.uniform();
         select::pick(probs, u)
+    }
+
+    /// The next `count` numbers that [`Sampler::uniform`] will give, which are not consumed by that.
+    #[must_use]
+    pub fn upcoming(&self, count: usize) -> Vec<f64> {
+        let mut ahead = Self { candidates: Vec::new(), ..self.clone() };
+        (0..count).map(|_| ahead.uniform()).collect()
+    }
+
+    /// Consumes `count` numbers, for whoever has used those of [`Sampler::upcoming`].
+    pub fn skip(&mut self, count: usize) {
+        (0..count).for_each(|_| {
+            self.uniform();
+        });
     }
 
     /// A number in [0, 1), a multiple of 2^-53.
@@ -151,10 +167,10 @@ impl Sampler {
     /// Cuts `candidates` to the nucleus; leaves them ordered if it does.
     fn keep_top_p(&mut self, max: f32) {
         let Some(top_p) = self.params.top_p.filter(|&p| p < 1.0) else { return };
-        let weight = |c: &Candidate| f64::from((c.logit - max).exp());
-        let wanted = f64::from(top_p) * self.candidates.iter().map(weight).sum::<f64>();
+        let mass_of = |c: &Candidate| mass(weight(c.logit - max));
+        let wanted = nucleus(top_p, self.candidates.iter().map(mass_of).sum());
         // The nucleus is small as a rule: order ever larger heads of the list instead of all 262144.
-        let (mut ordered, mut mass) = (0, 0.0);
+        let (mut ordered, mut reached) = (0, 0);
         while ordered < self.candidates.len() {
             let rest = &mut self.candidates[ordered..];
             let block = (7 * ordered).max(256).min(rest.len());
@@ -163,9 +179,9 @@ impl Sampler {
             }
             rest[..block].sort_unstable_by(Candidate::rank);
             for candidate in &rest[..block] {
-                mass += weight(candidate);
+                reached += mass_of(candidate);
                 ordered += 1;
-                if mass >= wanted {
+                if reached >= wanted {
                     self.candidates.truncate(ordered);
                     return;
                 }
@@ -176,14 +192,19 @@ impl Sampler {
     /// Softmax of the candidates at the temperature, into their places in `probs`.
     #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32")]
     fn write_softmax(&self, max: f32, probs: &mut [f32]) {
-        let mut total = 0.0f64;
-        for c in &self.candidates {
-            let weight = ((c.logit - max) / self.params.temperature).exp();
-            probs[c.id as usize] = weight;
-            total += f64::from(weight);
+        let (mut total, mut weights) = (0, [0.0; 64]);
+        // Weights apart from their places, so that they vectorise.
+        for chunk in self.candidates.chunks(weights.len()) {
+            for (to, c) in weights.iter_mut().zip(chunk) {
+                *to = weight((c.logit - max) / self.params.temperature);
+            }
+            for (&weight, c) in weights.iter().zip(chunk) {
+                probs[c.id as usize] = weight;
+                total += mass(weight);
+            }
         }
         // The most likely token weighs exp(0) = 1, so the total is at least 1.
-        let scale = (1.0 / total) as f32;
+        let scale = (1.0 / sum_of_weights(total)) as f32;
         for c in &self.candidates {
             probs[c.id as usize] *= scale;
         }

@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 
+use super::mass::{ONE, mass, place};
 use crate::EngineError;
 
 /// A token that is still in the race.
@@ -14,6 +15,11 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
+    /// Of a token's place and logit; -0 becomes 0, which it equals and would be ranked below.
+    fn new(place: usize, logit: f32) -> Self {
+        Self { id: as_id(place), logit: logit + 0.0 }
+    }
+
     /// Most likely first, then the lowest id; total, as NaN never gets here.
     pub(super) fn rank(a: &Self, b: &Self) -> Ordering {
         b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
@@ -86,7 +92,7 @@ pub(super) fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> {
         .iter()
         .enumerate()
         .filter(|&(_, &logit)| logit > f32::NEG_INFINITY)
-        .map(|(id, &logit)| Candidate { id: as_id(id), logit })
+        .map(|(id, &logit)| Candidate::new(id, logit))
 }
 
 /// The k most likely, ordered, in one pass over `logits` and O(k) memory: candidates below the k-th best so far are
@@ -100,7 +106,7 @@ pub(super) fn top_k(logits: &[f32], k: usize, kept: &mut Vec<Candidate>) {
             continue;
         }
         for (offset, &logit) in values.iter().enumerate().filter(|&(_, &x)| x > threshold) {
-            kept.push(Candidate { id: as_id(block * 32 + offset), logit });
+            kept.push(Candidate::new(block * 32 + offset, logit));
         }
         if kept.len() >= room {
             threshold = kept.select_nth_unstable_by(k - 1, Candidate::rank).1.logit;
@@ -111,48 +117,50 @@ pub(super) fn top_k(logits: &[f32], k: usize, kept: &mut Vec<Candidate>) {
     kept.truncate(k);
 }
 
-/// The token at quantile `u` of the unnormalised distribution `probs`.
+/// The token at quantile `u` of the distribution `probs`, which need not sum to 1.
 pub(super) fn pick(probs: &[f32], u: f64) -> Result<u32, EngineError> {
     const BLOCK: usize = 256;
-    let total: f64 = probs.chunks(BLOCK).map(block_sum).sum();
-    if !(total.is_finite() && total > 0.0) {
+    let blocks = probs.chunks(BLOCK);
+    let total = blocks.clone().try_fold(0_u64, |total, block| total.checked_add(block_mass(block)?));
+    let Some(total) = total.filter(|&total| total > 0) else {
+        let sum: f32 = probs.iter().sum();
         return Err(EngineError::InvalidArgument {
             what: "probabilities to draw from",
-            got: format!("a sum of {total}"),
-            expected: "a positive, finite sum".to_owned(),
+            got: format!("a sum of {sum}"),
+            expected: "probabilities of 0 to 1, not all of them 0".to_owned(),
         });
-    }
-    let mut left = u * total;
-    for (block, values) in probs.chunks(BLOCK).enumerate() {
-        let sum = block_sum(values);
+    };
+    let mut left = place(u, total);
+    for (block, values) in blocks.enumerate() {
+        let sum = block_mass(values).unwrap_or(0);
         if sum <= left {
             left -= sum;
             continue;
         }
-        for (offset, &p) in values.iter().enumerate().filter(|&(_, &p)| p > 0.0) {
-            left -= f64::from(p);
-            if left < 0.0 {
-                return Ok(as_id(block * BLOCK + offset));
+        for (offset, &p) in values.iter().enumerate() {
+            match left.checked_sub(mass(p)) {
+                Some(rest) => left = rest,
+                None => return Ok(as_id(block * BLOCK + offset)),
             }
         }
-        left = 0.0;
     }
-    // The two ways of summing round differently; a sliver beyond the end belongs to the last possible token.
-    Ok(as_id(probs.iter().rposition(|&p| p > 0.0).unwrap_or(0)))
+    // Not reached: the place is below the total.
+    Ok(as_id(probs.len().saturating_sub(1)))
 }
 
-/// Sum of a block, lane-wise so that it vectorises.
-fn block_sum(values: &[f32]) -> f64 {
-    const LANES: usize = 8;
-    let mut lanes = [0.0f32; LANES];
-    let chunks = values.chunks_exact(LANES);
-    let tail: f32 = chunks.remainder().iter().sum();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            lanes[lane] += chunk[lane];
-        }
+/// Mass of a block; `None` where it holds what is no probability: NaN, below 0, or 2 and above.
+fn block_mass(values: &[f32]) -> Option<u64> {
+    // After top-k or top-p nearly every block is empty.
+    if values.iter().fold(0, |bits, p| bits | p.to_bits()) == 0 {
+        return Some(0);
     }
-    lanes.iter().chain([&tail]).map(|&x| f64::from(x)).sum()
+    let (mut sum, mut bits) = (0_u64, 0);
+    for &p in values {
+        let mass = mass(p);
+        sum = sum.wrapping_add(mass);
+        bits |= mass;
+    }
+    (bits < 2 * ONE).then_some(sum)
 }
 
 #[cfg(test)]
@@ -205,7 +213,9 @@ mod tests {
             assert_eq!(pick(&probs, u).unwrap(), id, "at quantile {u}");
         }
         assert!(pick(&[0.0; 5], 0.5).is_err());
-        assert!(pick(&[f32::NAN, 1.0], 0.5).is_err());
+        for bad in [f32::NAN, f32::INFINITY, -0.25, 2.0] {
+            assert!(pick(&[bad, 1.0], 0.5).is_err(), "{bad}");
+        }
     }
 
     proptest! {

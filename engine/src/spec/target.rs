@@ -1,6 +1,8 @@
 //! What the driver needs of a target model and its caches.
 
-use super::sampler::argmax;
+use super::accept::{self, ExactRule, Verdict};
+use super::proposer::Draft;
+use super::sampler::{Sampler, argmax};
 use crate::EngineError;
 
 /// Rows of a forward pass whose logits are wanted.
@@ -59,6 +61,32 @@ pub trait Target {
     /// Logits `[vocab_size]` of a row of the last [`Target::forward`] (softcap applied, before temperature), after
     /// [`Target::fetch_logits`]. With [`LogitRows::Last`] only row 0 exists, and it is the last token's.
     fn logits(&self, row: usize) -> &[f32];
+
+    /// Decides over the drafts of the last [`Target::forward`], whose rows follow the last emitted token and each draft. A
+    /// target whose rows are on a device decides there and brings the verdict; the verdict, and the numbers taken from
+    /// `sampler`, are those of the host. `probs` is the host's scratch.
+    ///
+    /// # Errors
+    /// Those of the rule ([`accept`]), or what the device fails with.
+    fn accept(
+        &mut self,
+        draft: &Draft,
+        rule: ExactRule,
+        sampler: &mut Sampler,
+        probs: &mut Vec<f32>,
+    ) -> Result<Verdict, EngineError> {
+        accept::on_host(self, draft, rule, sampler, probs)
+    }
+
+    /// Draws a token from a row of the last [`Target::forward`], where [`Target::accept`] does.
+    ///
+    /// # Errors
+    /// [`EngineError::BadLogit`], or what the device fails with.
+    fn draw(&mut self, row: usize, sampler: &mut Sampler, probs: &mut Vec<f32>) -> Result<u32, EngineError> {
+        self.fetch_logits()?;
+        sampler.distribution(self.logits(row), probs)?;
+        sampler.draw(probs)
+    }
 
     /// How far the logit of `chosen` is above all others of its row; `None` where the row would have to be brought from a
     /// device for it, and for an id outside the vocabulary.

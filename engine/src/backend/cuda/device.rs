@@ -152,14 +152,25 @@ impl Device {
         buffer: &mut Buffer<T>,
         values: &[T],
     ) -> Result<(), CudaError> {
-        if values.len() > buffer.len() {
-            return Err(CudaError::BufferSize {
-                what: "values to write",
-                got: values.len(),
-                expected: buffer.len(),
-            });
+        self.write_at(buffer, 0, values)
+    }
+
+    /// Overwrites part of a buffer, from element `at` on.
+    ///
+    /// # Errors
+    /// More values than the buffer holds from there on, or the driver's.
+    pub fn write_at<T: DeviceRepr + ValidAsZeroBits>(
+        &self,
+        buffer: &mut Buffer<T>,
+        at: usize,
+        values: &[T],
+    ) -> Result<(), CudaError> {
+        let (got, expected) = (at.saturating_add(values.len()), buffer.len());
+        if got > expected {
+            return Err(CudaError::BufferSize { what: "values to write", got, expected });
         }
-        self.stream.memcpy_htod(values, &mut buffer.0).doing("copying to the device")
+        let mut part = buffer.0.slice_mut(at..got);
+        self.stream.memcpy_htod(values, &mut part).doing("copying to the device")
     }
 
     /// Copies elements between buffers of the device.

@@ -19,6 +19,7 @@ mod matmul;
 mod nvrtc;
 mod ops;
 mod packed;
+mod sampling;
 mod self_check;
 
 pub use activations::Activations;
@@ -31,8 +32,9 @@ pub use experts::{ExpertJoin, ExpertProduct, ExpertRoutes, ExpertShape};
 pub use gather::RowGather;
 pub use matmul::{Product, SMALL_M};
 pub use nvrtc::{Compiled, KernelCache, KernelSource, architecture, compile, nvrtc_version};
-pub use ops::{Argmax, Heads, HeadsKv, LayerInputs, NO_TOKEN, Ops, ResidualNorm, Rows};
+pub use ops::{Argmax, Heads, HeadsKv, LayerInputs, NO_TOKEN, Ops, ResidualNorm, Rows, VERDICT};
 pub use packed::DeviceMatrix;
+pub use sampling::{Drawing, Outcome, RowSampler};
 pub use self_check::{Disabled, checked_plan};
 
 /// Whether the driver's library can be loaded.

@@ -14,11 +14,12 @@ use super::error::Doing;
 use super::{CudaError, nvrtc_present};
 
 /// What kernels include.
-const HEADERS: [(&str, &str); 4] = [
+const HEADERS: [(&str, &str); 5] = [
     ("attention_common.cuh", include_str!("../../../kernels/attention_common.cuh")),
     ("activations.cuh", include_str!("../../../kernels/activations.cuh")),
     ("experts.cuh", include_str!("../../../kernels/experts.cuh")),
     ("matmul_common.cuh", include_str!("../../../kernels/matmul_common.cuh")),
+    ("sampling.cuh", include_str!("../../../kernels/sampling.cuh")),
 ];
 
 /// Declares the kernels: a file in `engine/kernels` each, named like its entry.
@@ -74,6 +75,10 @@ kernel_sources! {
     LayerInputs = "layer_inputs";
     /// Soft cap and the greatest logit.
     Argmax = "argmax";
+    /// A digit of the key at which top-k or top-p cuts.
+    SampleCut = "sample_cut";
+    /// Sums over a row, the token drawn, the verdict over drafts.
+    SampleFind = "sample_find";
     /// Input of a draft step.
     JoinRows = "join_rows";
     /// Tokens of the nearest centroids.

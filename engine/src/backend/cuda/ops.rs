@@ -20,6 +20,9 @@ const WIDEST_LAYER_INPUT: usize = 1024;
 /// What [`Ops::argmax`] writes where no token can be chosen.
 pub const NO_TOKEN: u32 = u32::MAX;
 
+/// Ids that [`Ops::argmax`] writes behind those of rows where it decides over drafts.
+pub const VERDICT: usize = 2;
+
 /// The compiled kernels.
 #[derive(Debug)]
 pub struct Ops {
@@ -188,6 +191,7 @@ unsafe impl KernelArgs for LayerInputsArgs {}
 pub struct Argmax {
     parts: Buffer<u64>,
     arrived: Buffer<u32>,
+    rows_done: Buffer<u32>,
     rows: usize,
 }
 
@@ -200,6 +204,9 @@ struct ArgmaxArgs {
     ids: u64,
     next: u64,
     names: u64,
+    drafts: u64,
+    verdict: u64,
+    rows_done: u64,
     stride: i64,
     n: i32,
     cap: f32,
@@ -247,8 +254,13 @@ impl Argmax {
     /// # Errors
     /// No memory.
     pub fn new(device: &Device, rows: usize) -> Result<Self, CudaError> {
-        let parts = device.zeros("parts of the greatest logit", rows * ARGMAX_PARTS as usize)?;
-        Ok(Self { parts, arrived: device.zeros("parts of the greatest logit", rows)?, rows })
+        let what = "parts of the greatest logit";
+        Ok(Self {
+            parts: device.zeros(what, rows * ARGMAX_PARTS as usize)?,
+            arrived: device.zeros(what, rows)?,
+            rows_done: device.zeros(what, 1)?,
+            rows,
+        })
     }
 }
 
@@ -398,7 +410,8 @@ impl Ops {
     }
 
     /// Caps `rows` rows of `n` logits in place (`cap` 0: not) and finds the greatest of each: ids to `ids` from a place
-    /// on, row 0's also to `next`. A logit's id is its place, or what `names` says.
+    /// on, row 0's also to `next`. A logit's id is its place, or what `names` says. With `drafts`, where row i's is at
+    /// i + 1, the last two of `ids` ([`VERDICT`]) get how many leading drafts are their rows' ids, and the id behind them.
     ///
     /// # Errors
     /// A buffer too small, or the driver's.
@@ -413,11 +426,14 @@ impl Ops {
         (ids, at): (&mut Buffer<u32>, usize),
         next: Option<&mut Buffer<u32>>,
         names: Option<&Buffer<u32>>,
+        drafts: Option<&Buffer<u32>>,
     ) -> Result<(), CudaError> {
         names.map_or(Ok(()), |names| at_least("names of logits", names.len(), n))?;
         at_least("logits", logits.len(), rows as usize * n)?;
         at_least("parts of the greatest logit", room.rows, rows as usize)?;
-        at_least("ids", ids.len(), at + rows as usize)?;
+        let verdict = drafts.map_or(0, |_| VERDICT);
+        at_least("ids", ids.len(), at + rows as usize + verdict)?;
+        drafts.map_or(Ok(()), |drafts| at_least("drafts", drafts.len(), rows as usize))?;
         let args = ArgmaxArgs {
             logits: logits.address(),
             parts: room.parts.address(),
@@ -425,6 +441,9 @@ impl Ops {
             ids: ids.address() + 4 * at as u64,
             next: next.map_or(0, |next| next.address()),
             names: names.map_or(0, Buffer::address),
+            drafts: drafts.map_or(0, |drafts| drafts.address() + 4),
+            verdict: ids.address() + 4 * (ids.len() - verdict) as u64,
+            rows_done: room.rows_done.address(),
             stride: n as i64,
             n: size(n),
             cap,

@@ -285,7 +285,7 @@ impl CudaAssistant {
         match &mut self.centroids {
             None => {
                 self.head.launch(device, y, 1, logits)?;
-                ops.argmax(device, 1, (vocab, 0.0), logits, argmax, (drafts, step), Some(token), None)?;
+                ops.argmax(device, 1, (vocab, 0.0), logits, argmax, (drafts, step), Some(token), None, None)?;
             }
             Some(centroids) => {
                 centroids.weights.launch(device, y, 1, &mut centroids.scores)?;
@@ -293,7 +293,17 @@ impl CudaAssistant {
                 chosen.launch(device, scores, self.head.table(), y.values())?;
                 let (ids, scores) = chosen.ids_and_scores();
                 let count = ids.len();
-                ops.argmax(device, 1, (count, 0.0), scores, argmax, (drafts, step), Some(token), Some(ids))?;
+                ops.argmax(
+                    device,
+                    1,
+                    (count, 0.0),
+                    scores,
+                    argmax,
+                    (drafts, step),
+                    Some(token),
+                    Some(ids),
+                    None,
+                )?;
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ mod attention;
 mod experts;
 mod layer;
 mod mtp;
+mod sampling;
 mod target;
 mod weights;
 

@@ -13,13 +13,15 @@ use crate::EngineError;
 use crate::attention::{AttnShape, KvFormat, VERIFY_ROWS};
 use crate::backend::cuda::{
     Activations, Argmax, Buffer, CudaError, Device, Graph, LayerInputs, NO_TOKEN, Ops, ResidualNorm,
-    RowGather, Rows,
+    RowGather, RowSampler, Rows, VERDICT,
 };
 use crate::gguf::Gguf;
 use crate::kv_cache::{AttentionKind, KvCache, KvLimits, KvType};
 use crate::model::config::TargetConfig;
 use crate::model::weights::{LayerExtras, LayerWeights, Loader, Tensors};
-use crate::spec::{LogitRows, Target, sampler};
+use crate::spec::accept::{self, ExactRule, Verdict};
+use crate::spec::sampler::{self, Sampler};
+use crate::spec::{Draft, LogitRows, Target};
 
 /// Rows of a prefill pass.
 const PREFILL_ROWS: usize = 512;
@@ -57,7 +59,7 @@ pub struct CudaTarget {
     /// What is cached where; it holds no cells itself.
     positions: KvCache,
     tokens: Vec<u32>,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     graphs: BTreeMap<usize, Graph>,
     routes: Vec<String>,
 }
@@ -76,7 +78,7 @@ struct PleModel {
 
 /// All that a pass reads and writes besides weights and caches.
 #[derive(Debug)]
-struct Buffers {
+pub(super) struct Buffers {
     scratch: Scratch,
     ids: Buffer<u32>,
     /// `[kv_len, first_pos]` of a pass, and of its last row.
@@ -85,14 +87,19 @@ struct Buffers {
     /// Rows after the output norm.
     hidden: Activations,
     /// `[rows][vocab]`
-    logits: Buffer<f32>,
+    pub(super) logits: Buffer<f32>,
     argmax: Argmax,
-    /// The greatest logits' ids.
-    best: Buffer<u32>,
-    /// The same on the host, for the rows of the last forward pass.
+    /// The greatest logits' ids, and the verdict over the last pass's tokens as greedy drafts.
+    pub(super) best: Buffer<u32>,
+    /// The same on the host, for the rows of the last forward pass; the verdict only where that was one pass.
     chosen: Vec<u32>,
+    verdict: Option<Verdict>,
+    /// Rows that the last pass gave.
+    pass_rows: usize,
     /// Logits on the host; empty until asked for.
     fetched: Vec<f32>,
+    /// Made when a token is first sampled.
+    pub(super) sampler: Option<RowSampler>,
     kept: Kept,
 }
 
@@ -295,6 +302,7 @@ impl CudaTarget {
             self.queue(rows, wanted)?;
         }
         self.positions.advance(rows);
+        self.buffers.pass_rows = if wanted == Wanted::EveryRow { rows } else { 1 };
         Ok(())
     }
 
@@ -378,10 +386,20 @@ impl CudaTarget {
             Some(head) => head,
             None => &self.embedding,
         };
-        let Buffers { hidden, logits, argmax, best, .. } = &mut self.buffers;
+        let Buffers { hidden, logits, argmax, best, ids, .. } = &mut self.buffers;
         head.launch(&self.device, hidden, count, logits)?;
         let (n, cap) = (self.config.decoder.vocab_size, self.config.softcap.unwrap_or(0.0));
-        Ok(self.ops.argmax(&self.device, count, (n, cap), logits, argmax, (best, 0), None, None)?)
+        Ok(self.ops.argmax(
+            &self.device,
+            count,
+            (n, cap),
+            logits,
+            argmax,
+            (best, 0),
+            None,
+            None,
+            Some(ids),
+        )?)
     }
 
     /// Every row of `tokens`: in one pass, or where that would change a row's bits, or there are more rows than a graph
@@ -411,13 +429,26 @@ impl CudaTarget {
         Ok(done)
     }
 
-    /// Ids of the first `rows` rows to the host; waits for the device.
+    /// Ids of the first `rows` rows, and the verdict of the last pass, to the host; waits for the device.
     fn take_choice(&mut self, rows: usize) -> Result<(), EngineError> {
         let ids = self.device.download(&self.buffers.best)?;
+        let (ids, verdict) = ids.split_at(self.buffers.outputs());
         self.buffers.chosen.clear();
         self.buffers.chosen.extend_from_slice(&ids[..rows]);
+        self.buffers.verdict = match *verdict {
+            [accepted, next] if next != NO_TOKEN && rows == self.buffers.pass_rows => {
+                Some(Verdict { accepted: accepted as usize, next })
+            }
+            _ => None,
+        };
         self.buffers.fetched.clear();
         Ok(())
+    }
+
+    /// The device's verdict over `drafts` as greedy ones, if those are what the last forward pass, in one piece, was over.
+    fn greedy_verdict(&self, drafts: &[u32]) -> Option<Verdict> {
+        let whole = drafts.len() + 1 == self.rows() && self.tokens.ends_with(drafts);
+        self.buffers.verdict.filter(|_| whole)
     }
 
     /// Most rows from position `first` on that one pass may have so that each gets the bits it would have alone.
@@ -443,7 +474,7 @@ impl Target for CudaTarget {
 
     fn forward(&mut self, tokens: &[u32], rows: LogitRows) -> Result<(), EngineError> {
         self.check_tokens(tokens)?;
-        let most = self.buffers.best.len();
+        let most = self.buffers.outputs();
         if rows == LogitRows::All && tokens.len() > most {
             return Err(EngineError::InvalidArgument {
                 what: "tokens",
@@ -487,6 +518,42 @@ impl Target for CudaTarget {
             self.buffers.fetched = logits;
         }
         Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        draft: &Draft,
+        rule: ExactRule,
+        sampler: &mut Sampler,
+        probs: &mut Vec<f32>,
+    ) -> Result<Verdict, EngineError> {
+        let rejection = match rule {
+            ExactRule::Greedy => {
+                return match self.greedy_verdict(&draft.tokens) {
+                    Some(verdict) => Ok(verdict),
+                    // Of several passes, or of a row that gives no token: the ids came with the rows.
+                    None => accept::on_host(self, draft, rule, sampler, probs),
+                };
+            }
+            ExactRule::SampleAndCompare => false,
+            ExactRule::Rejection => true,
+        };
+        match self.decide(draft, rejection, sampler)? {
+            Some(verdict) => Ok(verdict),
+            // The host says which logit is none.
+            None => accept::on_host(self, draft, rule, sampler, probs),
+        }
+    }
+
+    fn draw(&mut self, row: usize, sampler: &mut Sampler, probs: &mut Vec<f32>) -> Result<u32, EngineError> {
+        match self.draw_row(row, sampler)? {
+            Some(token) => Ok(token),
+            None => {
+                self.fetch_logits()?;
+                sampler.distribution(self.logits(row), probs)?;
+                sampler.draw(probs)
+            }
+        }
     }
 
     fn logits(&self, row: usize) -> &[f32] {
@@ -563,6 +630,11 @@ impl PleModel {
 }
 
 impl Buffers {
+    /// Rows that a forward pass can give.
+    pub(super) fn outputs(&self) -> usize {
+        self.best.len() - VERDICT
+    }
+
     /// For passes of `rows` rows, and forward passes that give up to `outputs`.
     fn new(device: &Device, config: &TargetConfig, rows: usize, outputs: usize) -> Result<Self, CudaError> {
         let decoder = &config.decoder;
@@ -582,9 +654,12 @@ impl Buffers {
             hidden,
             logits: device.zeros("logits", outputs * decoder.vocab_size)?,
             argmax: Argmax::new(device, GRAPH_ROWS)?,
-            best: device.zeros("token ids", outputs)?,
+            best: device.zeros("token ids", outputs + VERDICT)?,
             chosen: Vec::with_capacity(outputs),
+            verdict: None,
+            pass_rows: 0,
             fetched: Vec::new(),
+            sampler: None,
         })
     }
 }
