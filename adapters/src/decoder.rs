@@ -243,7 +243,7 @@ mod tests {
         decoder.event(&end.to_string(), at(deltas.len()), &mut ready).unwrap();
         decoder.event("[DONE]", at(deltas.len()), &mut ready).unwrap();
         let Some(Ok(StreamEvent::Finished { split, .. })) = ready.pop_back() else { panic!() };
-        let Split { thinking_tokens, answer_tokens, first_answer, source, unknown } = *split;
+        let Split { thinking_tokens, answer_tokens, first_answer, source, unknown, .. } = *split;
         let place = first_answer.map(|first| (0..deltas.len()).find(|&place| at(place) == first).unwrap());
         (thinking_tokens, answer_tokens, place, source, unknown)
     }

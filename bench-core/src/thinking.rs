@@ -78,6 +78,15 @@ pub struct Split<At> {
     /// Why the counts are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<SplitUnknown>,
+    /// Bytes of the text up to the end of its last thought, and of the blanks after it: the answer is what follows. Where
+    /// one chunk holds both and nothing in its text tells them apart, up to that chunk. 0 where no thought is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub thought_bytes: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(bytes: &usize) -> bool {
+    *bytes == 0
 }
 
 /// As rows have it: nanoseconds after the send.
@@ -93,14 +102,16 @@ impl<At> Split<At> {
             first_answer: None,
             source: None,
             unknown: Some(SplitUnknown::NothingMarks),
+            thought_bytes: 0,
         }
     }
 
     /// With another kind of stamp.
     #[must_use]
     pub fn map<To>(self, stamp: impl FnOnce(At) -> Option<To>) -> Split<To> {
-        let Self { thinking_tokens, answer_tokens, first_answer, source, unknown } = self;
-        Split { thinking_tokens, answer_tokens, first_answer: first_answer.and_then(stamp), source, unknown }
+        let Self { thinking_tokens, answer_tokens, first_answer, source, unknown, thought_bytes } = self;
+        let first_answer = first_answer.and_then(stamp);
+        Split { thinking_tokens, answer_tokens, first_answer, source, unknown, thought_bytes }
     }
 }
 
@@ -218,16 +229,42 @@ impl Splitter {
             return split;
         }
         if self.has_field {
-            return self.by_parts(SplitSource::ServerField, |from, piece| {
+            let thoughts = self.spans().filter(|(_, piece)| piece.field_bytes > 0);
+            let end = thoughts.last().map_or(0, |(from, piece)| from + piece.field_bytes);
+            return self.by_parts(SplitSource::ServerField, end, |from, piece| {
                 part(from, piece.text_end, from + piece.field_bytes)
             });
         }
         match thought_end(&self.text) {
             Some(end) => {
-                self.by_parts(SplitSource::TextMarkers, |from, piece| part(from, piece.text_end, end))
+                self.by_parts(SplitSource::TextMarkers, end, |from, piece| part(from, piece.text_end, end))
             }
             None => Split::untold(),
         }
+    }
+
+    /// Chunks, each with where its text begins.
+    fn spans(&self) -> impl Iterator<Item = (usize, &Piece)> {
+        let begins = std::iter::once(0).chain(self.pieces.iter().map(|piece| piece.text_end));
+        begins.zip(&self.pieces)
+    }
+
+    /// An end of thoughts with the blanks after it, which no template carries on.
+    fn with_blanks(&self, end: usize) -> usize {
+        let rest = if end == 0 { "" } else { self.text.get(end..).unwrap_or_default() };
+        end + (rest.len() - rest.trim_start().len())
+    }
+
+    /// Where the text of the thought ends whose last token is at `place`. Markers may leave no text: a chunk that goes on
+    /// with the answer then counts as answer.
+    fn text_end_of(&self, place: usize) -> usize {
+        let Some((from, piece)) = self.spans().find(|(_, piece)| piece.ids_end > place) else { return 0 };
+        if piece.ids_end == place + 1 {
+            return piece.text_end;
+        }
+        let text = self.text.get(from..piece.text_end).unwrap_or_default();
+        let ends = MARKERS.iter().filter_map(|(_, close)| Some(text.rfind(close)? + close.len()));
+        from + ends.max().unwrap_or(0)
     }
 
     /// `None` where ids or markers are not known, and where none tells how the output began.
@@ -236,12 +273,13 @@ impl Splitter {
         let is_marker = |id: &&u32| self.markers.open.contains(id) || self.markers.close.contains(id);
         let first_closes = || ids.iter().find(is_marker).map(|id| self.markers.close.contains(id));
         let mut inside = self.begins_inside.or_else(first_closes)?;
-        let (mut thinking, mut answer, mut first_answer) = (0_u32, 0_u32, None);
+        let (mut thinking, mut answer, mut first_answer, mut last_thinking) = (0_u32, 0_u32, None, None);
         for (place, id) in ids.iter().enumerate() {
             let closes = self.markers.close.contains(id);
             inside = (inside && !closes) || self.markers.open.contains(id);
             if inside || closes {
                 thinking += 1;
+                last_thinking = Some(place);
             } else {
                 answer += 1;
                 first_answer = first_answer.or(Some(place));
@@ -254,16 +292,17 @@ impl Splitter {
             first_answer: first_answer.and_then(stamp),
             source: Some(SplitSource::TokenIds),
             unknown: None,
+            thought_bytes: last_thinking.map_or(0, |place| self.with_blanks(self.text_end_of(place))),
         })
     }
 
-    fn by_parts(&self, source: SplitSource, part_of: impl Fn(usize, &Piece) -> Part) -> Split<Instant> {
-        let mut parts = Vec::with_capacity(self.pieces.len());
-        let mut from = 0;
-        for piece in &self.pieces {
-            parts.push(part_of(from, piece));
-            from = piece.text_end;
-        }
+    fn by_parts(
+        &self,
+        source: SplitSource,
+        end: usize,
+        part_of: impl Fn(usize, &Piece) -> Part,
+    ) -> Split<Instant> {
+        let mut parts: Vec<Part> = self.spans().map(|(from, piece)| part_of(from, piece)).collect();
         settle_silent(&mut parts);
         let with_tokens = || self.pieces.iter().zip(&parts).filter(|(piece, _)| piece.tokens != Some(0));
         let sum = |wanted: Part| {
@@ -281,6 +320,7 @@ impl Splitter {
             first_answer: with_tokens().find(|(_, part)| answers(**part)).map(|(piece, _)| piece.at),
             source: Some(source),
             unknown: counts.err(),
+            thought_bytes: self.with_blanks(end),
         }
     }
 }

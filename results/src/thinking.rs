@@ -77,6 +77,7 @@ mod tests {
             first_answer: Some(280_000_000),
             source: Some(SplitSource::ServerField),
             unknown: None,
+            thought_bytes: 0,
         });
         let answers = record("a", 0, 1);
         let both = report(&[&thinks, &answers]).unwrap();

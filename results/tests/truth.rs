@@ -592,6 +592,18 @@ fn later_turns_are_held_against_the_arms_own_answers_and_pair_where_these_are_eq
     assert!(requests.evidence.contains("6 later turns followed other answers"), "{requests:?}");
     assert_eq!(report.comparisons[0].pairs, 18);
 
+    // Thoughts are not carried: arms that thought differently and answered the same go on as one.
+    let mut thought = talked(0);
+    for row in thought.measured().filter(|row| row.arm == MTP && row.place().turn == 1) {
+        let thinking = "<think>hm</think>\n";
+        row.text.insert_str(0, thinking);
+        row.split.as_mut().unwrap().thought_bytes = thinking.len();
+    }
+    let report = thought.report();
+    let prompts = check(&arm_of(&report, MTP).truth, RuleId::PromptsEqual);
+    assert_eq!(prompts.verdict, TruthVerdict::Held, "{prompts:?}");
+    assert_eq!(report.comparisons[0].pairs, 24);
+
     // A history that is not what the arm answered is a fault.
     let mut forged = talked(0);
     let second = forged.measured().find(|row| row.place().turn == 2).unwrap();

@@ -134,6 +134,7 @@ pub fn record(arm: &str, block: u32, request_index: u64) -> RequestRecord {
             first_answer: Some(250_000_000),
             source: Some(SplitSource::TokenIds),
             unknown: None,
+            thought_bytes: 0,
         }),
         restarted_in_silence: false,
         token_ids: Some(vec![1, 2, 3, 4]),

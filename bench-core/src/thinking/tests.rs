@@ -116,6 +116,40 @@ fn a_chunk_that_does_not_tell_its_tokens_leaves_the_counts_unknown_and_not_the_m
     assert_eq!(split.first_answer, Some(now));
 }
 
+/// What is left of the text of chunks (ids, thinking text, answer text) without thoughts.
+fn answer_of(mut splitter: Splitter, chunks: &[(&[u32], &str, &str)]) -> String {
+    let mut all = String::new();
+    for (ids, thinking, answer) in chunks {
+        let text = format!("{thinking}{answer}");
+        let known = (!ids.is_empty()).then_some(*ids);
+        splitter.push(Instant::now(), u32::try_from(ids.len().max(1)).ok(), known, &text, thinking.len());
+        all.push_str(&text);
+    }
+    all.split_off(splitter.finish().thought_bytes)
+}
+
+#[test]
+fn the_answer_is_the_text_after_the_last_thought_and_its_blanks() {
+    let by_field = [(&[][..], "hm", ""), (&[], "so", "\n\nYes"), (&[], "", ".")];
+    assert_eq!(answer_of(Splitter::default(), &by_field), "Yes.");
+    let interleaved = [(&[][..], "hm", ""), (&[], "", "Yes"), (&[], "but", ""), (&[], "", "no")];
+    assert_eq!(answer_of(Splitter::default(), &interleaved), "no");
+    let by_text = [(&[][..], "", "<think>h"), (&[], "", "m</thi"), (&[], "", "nk>\nYes </think>")];
+    assert_eq!(answer_of(Splitter::default(), &by_text), "Yes </think>");
+    assert_eq!(answer_of(Splitter::default(), &[(&[][..], "", "<think>hm")]), "", "it has not answered");
+    assert_eq!(answer_of(Splitter::default(), &[(&[][..], "", " Yes")]), " Yes", "nothing marks");
+
+    let known = || Splitter::after_prompt(markers(), &[2]);
+    let at_the_token = [(&[OPEN, 7][..], "", "hm"), (&[CLOSE][..], "", ""), (&[9][..], "", " Yes")];
+    assert_eq!(answer_of(known(), &at_the_token), "Yes");
+    let rendered = [(&[OPEN, 7][..], "", "<|channel>hm"), (&[8, CLOSE, 9][..], "", "so<channel|>Yes")];
+    assert_eq!(answer_of(known(), &rendered), "Yes");
+    // A chunk of both whose markers leave no text: its whole text stays.
+    let unrendered = [(&[OPEN, 7][..], "", "hm"), (&[8, CLOSE, 9][..], "", "so Yes"), (&[10][..], "", ".")];
+    assert_eq!(answer_of(known(), &unrendered), "so Yes.");
+    assert_eq!(answer_of(known(), &[(&[7, 8][..], "", " Yes")]), " Yes");
+}
+
 /// Cuts `all` after every place where `cuts` says so.
 fn cut<'a, T>(all: &'a [T], cuts: &[bool]) -> Vec<&'a [T]> {
     let mut chunks = Vec::new();
@@ -192,6 +226,8 @@ proptest! {
         let split = splitter.finish();
         prop_assert_eq!(split.thinking_tokens.is_some(), split.answer_tokens.is_some());
         prop_assert_eq!(split.thinking_tokens.is_none(), split.unknown.is_some());
+        let text: String = chunks.iter().map(|(_, _, text, _)| text.as_str()).collect();
+        prop_assert!(text.is_char_boundary(split.thought_bytes));
         if let (Some(SplitSource::ServerField | SplitSource::TextMarkers), Some(thinking), Some(answer)) =
             (split.source, split.thinking_tokens, split.answer_tokens)
         {
