@@ -121,7 +121,8 @@ fn split() -> impl Strategy<Value = TokenSplit> {
     let source = prop_oneof![
         Just(SplitSource::TokenIds),
         Just(SplitSource::ServerField),
-        Just(SplitSource::TextMarkers)
+        Just(SplitSource::TextMarkers),
+        Just(SplitSource::ServerCount)
     ];
     let unknown = prop_oneof![
         Just(SplitUnknown::NothingMarks),
@@ -137,6 +138,7 @@ fn split() -> impl Strategy<Value = TokenSplit> {
             source,
             unknown,
             thought_bytes,
+            server_thinking_tokens: counts.0.filter(|_| thought_bytes > 1),
         },
     )
 }

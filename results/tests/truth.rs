@@ -332,6 +332,23 @@ const FAULTS: [Planted; 22] = [
         "thinking and answer tokens are not the output in 1 of 12 requests",
         false,
     ),
+    (
+        |run| run.first().split.as_mut().unwrap().server_thinking_tokens = Some(3),
+        RuleId::ThinkingApart,
+        "the server counts other thinking tokens than were split here in 1 of 12 requests",
+        false,
+    ),
+    (
+        |run| {
+            let row = run.first();
+            let split = row.split.as_mut().unwrap();
+            split.server_thinking_tokens = row.output.tokens.map(|tokens| tokens + 1);
+            (split.thinking_tokens, split.answer_tokens) = (None, None);
+        },
+        RuleId::ThinkingApart,
+        "the server counts more thinking than output tokens in 1 of 12 requests",
+        false,
+    ),
     (|run| info(run).kv_type = Some("q8_0".to_owned()), RuleId::ConfigurationInForce, "q8_0", true),
     (|run| info(run).device = Some("cpu".to_owned()), RuleId::ConfigurationInForce, "run on cpu", true),
     (

@@ -135,6 +135,7 @@ pub fn record(arm: &str, block: u32, request_index: u64) -> RequestRecord {
             source: Some(SplitSource::TokenIds),
             unknown: None,
             thought_bytes: 0,
+            server_thinking_tokens: None,
         }),
         restarted_in_silence: false,
         token_ids: Some(vec![1, 2, 3, 4]),
