@@ -91,6 +91,9 @@ pub struct HostInfo {
     pub cpu_features: Vec<String>,
     /// Physical memory.
     pub memory_bytes: Option<u64>,
+    /// Names of the GPUs, as NVML has them and in its order; empty where it is absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
     /// One-minute load average when the run began, our own work not yet included.
     pub load_before: Option<f64>,
 }

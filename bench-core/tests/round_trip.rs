@@ -397,6 +397,7 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
             cpu_count,
             cpu_features,
             memory_bytes: cpu_count.map(u64::from),
+            gpus: Vec::new(),
             load_before,
         });
     let command = vec(any::<String>(), 0..4);

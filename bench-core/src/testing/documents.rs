@@ -191,6 +191,7 @@ pub fn host() -> HostInfo {
         cpu_count: None,
         cpu_features: Vec::new(),
         memory_bytes: None,
+        gpus: Vec::new(),
         load_before: None,
     }
 }
