@@ -293,7 +293,6 @@ fn environment(report: &Report) -> Markup {
         ("logical CPUs", host.cpu_count.map_or_else(unknown, |count| count.to_string())),
         ("instruction sets", host.cpu_features.join(" ")),
         ("memory", memory.unwrap_or_else(unknown)),
-        ("GPUs", if host.gpus.is_empty() { unknown() } else { host.gpus.join(", ") }),
         ("system", host.os.clone().unwrap_or_else(unknown)),
         ("kernel", host.kernel.clone().unwrap_or_else(unknown)),
         ("load before", host.load_before.map_or_else(unknown, number)),
