@@ -262,7 +262,7 @@ fn energy_is_told_where_the_gpu_is_the_arms() {
 /// What is planted, the rule that has to fire on the speculating arm, a part of its evidence, whether it sets aside.
 type Planted = (fn(&mut Run), RuleId, &'static str, bool);
 
-const FAULTS: [Planted; 22] = [
+const FAULTS: [Planted; 24] = [
     (
         |run| run.manifest.client.as_mut().unwrap().passes[1].late.p50_ns = 50_000_000,
         RuleId::ClientValid,
