@@ -26,6 +26,10 @@ pub(crate) struct Chunk<'a> {
     pub(crate) thought_bytes: usize,
     /// Ids of the tokens in this event.
     pub(crate) ids: Option<Vec<u32>>,
+    /// Ids of the prompt, where the server tells them.
+    pub(crate) prompt_ids: Option<Vec<u32>>,
+    /// Thinking tokens so far, as the server counts them.
+    pub(crate) thinking: Option<u32>,
     /// Tokens emitted so far, this event included.
     pub(crate) emitted: Option<u32>,
     /// The server says that it finished.
@@ -68,6 +72,8 @@ pub(crate) struct Decoder {
     /// Reason and moment, once the server said that it finished.
     finish: Option<(FinishReason, Instant)>,
     usage: Option<Usage>,
+    /// The last count that came.
+    thinking: Option<u32>,
     /// The last that came; one room for all.
     timings: Option<String>,
     readback: Readback,
@@ -76,16 +82,18 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    pub(crate) fn new(dialect: Box<dyn Dialect>) -> Self {
+    /// `split` knows what of markers and prompt is known before the answer.
+    pub(crate) fn new(dialect: Box<dyn Dialect>, split: Splitter) -> Self {
         Self {
             dialect,
             events: 0,
             emitted: Some(0),
             finish: None,
             usage: None,
+            thinking: None,
             timings: None,
             readback: Readback::default(),
-            split: Splitter::default(),
+            split,
             finished: false,
         }
     }
@@ -105,6 +113,10 @@ impl Decoder {
         }
         let mut chunk = self.dialect.parse(data)?;
         let (finish, last) = (chunk.finish, chunk.last);
+        if let Some(prompt) = chunk.prompt_ids.take() {
+            self.split.prompt(&prompt);
+        }
+        self.thinking = chunk.thinking.or(self.thinking);
         keep(&mut self.readback.model, chunk.model.take());
         keep(&mut self.readback.fingerprint, chunk.fingerprint.take());
         self.readback.sampling_changed =
@@ -168,6 +180,9 @@ impl Decoder {
             (None, Some(timings)) => self.dialect.usage_of_timings(timings)?,
             (None, None) => Usage::default(),
         };
+        if let (Some(thinking), Some(output)) = (self.thinking, usage.output_tokens) {
+            self.split.told(thinking, output);
+        }
         self.finished = true;
         let readback = std::mem::take(&mut self.readback);
         ready.push_back(Ok(StreamEvent::Finished {
@@ -219,7 +234,7 @@ mod tests {
     use std::time::Duration;
 
     use bench_core::preset::Route;
-    use bench_core::thinking::{Split, SplitSource, SplitUnknown};
+    use bench_core::thinking::{MarkerIds, Split, SplitSource, SplitUnknown};
     use serde_json::json;
 
     use super::*;
@@ -233,7 +248,7 @@ mod tests {
     fn split_of(dialect: Box<dyn Dialect>, deltas: &[(Value, Value)]) -> Told {
         let (start, mut ready) = (Instant::now(), Ready::new());
         let at = |place: usize| start + Duration::from_millis(u64::try_from(place).unwrap());
-        let mut decoder = Decoder::new(dialect);
+        let mut decoder = Decoder::new(dialect, Splitter::default());
         for (place, (delta, extra)) in deltas.iter().enumerate() {
             let mut event = json!({ "id": "c", "model": "m", "choices": [{ "index": 0, "delta": delta }] });
             event.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
@@ -243,7 +258,7 @@ mod tests {
         decoder.event(&end.to_string(), at(deltas.len()), &mut ready).unwrap();
         decoder.event("[DONE]", at(deltas.len()), &mut ready).unwrap();
         let Some(Ok(StreamEvent::Finished { split, .. })) = ready.pop_back() else { panic!() };
-        let Split { thinking_tokens, answer_tokens, first_answer, source, unknown } = *split;
+        let Split { thinking_tokens, answer_tokens, first_answer, source, unknown, .. } = *split;
         let place = first_answer.map(|first| (0..deltas.len()).find(|&place| at(place) == first).unwrap());
         (thinking_tokens, answer_tokens, place, source, unknown)
     }
@@ -263,6 +278,90 @@ mod tests {
             split_of(llama, &deltas),
             (Some(4), Some(3), Some(3), Some(SplitSource::ServerField), None)
         );
+    }
+
+    /// The split of a recorded stream, one event a millisecond, and the answer in its text.
+    fn split_of_capture(capture: &str) -> (Told, String) {
+        let (start, mut ready) = (Instant::now(), Ready::new());
+        let dialect = LlamaDialect { route: Route::Chat, sent: json!({}) };
+        let mut decoder = Decoder::new(Box::new(dialect), Splitter::default());
+        let events = capture.lines().filter_map(|line| line.strip_prefix("data: "));
+        for (data, ms) in events.zip(0..) {
+            if !decoder.is_finished() {
+                decoder.event(data, start + Duration::from_millis(ms), &mut ready).unwrap();
+            }
+        }
+        let Some(Ok(StreamEvent::Finished { split, .. })) = ready.pop_back() else { panic!() };
+        let text: String = ready
+            .into_iter()
+            .map(|event| match event {
+                Ok(StreamEvent::Tokens { text, .. }) => text,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let place = split.first_answer.map(|first| usize::try_from((first - start).as_millis()).unwrap());
+        let answer = text[split.thought_bytes..].to_owned();
+        ((split.thinking_tokens, split.answer_tokens, place, split.source, split.unknown), answer)
+    }
+
+    #[test]
+    fn a_real_llama_cpp_s_thought_is_told_by_field_and_by_text() {
+        let by_field = Some(SplitSource::ServerField);
+        let parsed = include_str!("../tests/fixtures/llama-server/v1_chat_stream_reasoning.txt");
+        // The model wrote `</think>` in ten tokens: the server held them back and sent them with the answer's first.
+        assert_eq!(
+            split_of_capture(parsed),
+            ((Some(17), Some(19), Some(10), by_field, None), "yes it is".to_owned())
+        );
+        let cut = include_str!("../tests/fixtures/llama-server/v1_chat_stream_reasoning_cut.txt");
+        assert_eq!(split_of_capture(cut), ((Some(14), Some(0), None, by_field, None), String::new()));
+        // The same output with the server's parser off.
+        let raw = include_str!("../tests/fixtures/llama-server/v1_chat_stream_reasoning_raw.txt");
+        let by_text = Some(SplitSource::TextMarkers);
+        assert_eq!(
+            split_of_capture(raw),
+            ((Some(25), Some(11), Some(26), by_text, None), "yes it is".to_owned())
+        );
+    }
+
+    #[test]
+    fn where_a_server_tells_ids_and_counts_these_split_at_the_token() {
+        let (open, close) = (100_u32, 101_u32);
+        let known = || {
+            Splitter::new(MarkerIds::of_vocabulary(|text| match text {
+                "<think>" => Some(open),
+                "</think>" => Some(close),
+                _ => None,
+            }))
+        };
+        let of = |first: Value, splitter| {
+            let mut decoder = Decoder::new(Box::new(VllmDialect { drafts_every_step: true }), splitter);
+            let choice =
+                |delta: Value, ids: &[u32]| json!([{ "index": 0, "delta": delta, "token_ids": ids }]);
+            // One step over the end of the thought.
+            let step = choice(json!({ "reasoning": "so", "content": "Yes" }), &[8, close, 9]);
+            let last = json!({ "choices": [], "usage": { "prompt_tokens": 3, "completion_tokens": 4,
+                "completion_tokens_details": { "reasoning_tokens": 2 } } });
+            let end = json!({ "choices": [{ "index": 0, "delta": { "content": "." }, "token_ids": [10],
+                "finish_reason": "stop" }] });
+            let mut ready = Ready::new();
+            for event in [first, json!({ "choices": step }), end, last] {
+                decoder.event(&event.to_string(), Instant::now(), &mut ready).unwrap();
+            }
+            let Some(Ok(StreamEvent::Finished { split, .. })) = ready.pop_back() else { panic!() };
+            *split
+        };
+        let role =
+            json!([{ "index": 0, "delta": { "role": "assistant", "content": "" }, "token_ids": null }]);
+        let first = json!({ "choices": role, "prompt_token_ids": [1, open, 7] });
+        let by_ids = of(first.clone(), known());
+        assert_eq!((by_ids.thinking_tokens, by_ids.answer_tokens), (Some(2), Some(2)));
+        assert_eq!((by_ids.source, by_ids.thought_bytes), (Some(SplitSource::TokenIds), 2));
+        assert_eq!(by_ids.server_thinking_tokens, Some(2));
+        // Without the markers' ids the server's own count is what there is.
+        let by_count = of(first, Splitter::default());
+        assert_eq!((by_count.thinking_tokens, by_count.answer_tokens), (Some(2), Some(2)));
+        assert_eq!((by_count.source, by_count.thought_bytes), (Some(SplitSource::ServerCount), 2));
     }
 
     #[test]

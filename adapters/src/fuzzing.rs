@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bench_core::preset::Route;
 use bench_core::stack::{StackError, StreamEvent};
+use bench_core::thinking::{MARKERS, MarkerIds, Splitter};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -11,7 +12,7 @@ use crate::decoder::{Decoder, Dialect, Ready};
 use crate::llama_server::response::LlamaDialect;
 use crate::llama_swap::SwapDialect;
 use crate::openai_server::OpenAiDialect;
-use crate::sse::{Splitter, SseError};
+use crate::sse::{self, SseError};
 use crate::vllm::VllmDialect;
 
 /// Largest event, in bytes: small, so that the limit is met.
@@ -23,9 +24,15 @@ pub fn read<'a>(
     dialect: u8,
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> (Vec<StreamEvent>, Option<StackError>) {
-    let (mut decoder, mut ready) = (Decoder::new(pick(dialect)), VecDeque::new());
+    let (mut decoder, mut ready) = (Decoder::new(pick(dialect), Splitter::new(markers())), VecDeque::new());
     let end = fold(&mut decoder, pieces, &mut ready);
     (ready.into_iter().filter_map(Result::ok).collect(), end.err())
+}
+
+/// Ids that a mutated stream meets.
+fn markers() -> MarkerIds {
+    let texts = || MARKERS.iter().flat_map(|(open, close)| [*open, *close]);
+    MarkerIds::of_vocabulary(|text| texts().zip(0..).find(|(marker, _)| *marker == text).map(|(_, id)| id))
 }
 
 fn pick(dialect: u8) -> Box<dyn Dialect> {
@@ -45,7 +52,7 @@ fn fold<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     ready: &mut Ready,
 ) -> Result<(), StackError> {
-    let (mut splitter, at) = (Splitter::new(EVENT_LIMIT), Instant::now());
+    let (mut splitter, at) = (sse::Splitter::new(EVENT_LIMIT), Instant::now());
     let broken = |error: SseError| StackError::Protocol {
         what: "expected an event stream".to_owned(),
         excerpt: error.to_string(),

@@ -13,6 +13,7 @@ mod http1;
 pub mod llama_server;
 pub mod llama_swap;
 pub mod lower;
+mod markers;
 pub mod mock;
 mod native;
 mod open_files;

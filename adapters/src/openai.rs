@@ -105,6 +105,8 @@ struct EventJson<'a> {
     system_fingerprint: Option<Word<'a>>,
     choices: Vec<ChoiceJson>,
     usage: Option<UsageJson>,
+    /// vLLM's, of a chat, in the first event.
+    prompt_token_ids: Option<Vec<u32>>,
     #[serde(borrow)]
     timings: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -118,6 +120,8 @@ struct ChoiceJson {
     delta: DeltaJson,
     text: Option<String>,
     token_ids: Option<Vec<u32>>,
+    /// vLLM's, of a completion, in the first event.
+    prompt_token_ids: Option<Vec<u32>>,
     finish_reason: Option<String>,
 }
 
@@ -134,6 +138,9 @@ struct UsageJson {
     prompt_tokens: Option<u32>,
     completion_tokens: Option<u32>,
     prompt_tokens_details: Option<PromptDetailsJson>,
+    completion_tokens_details: Option<CompletionDetailsJson>,
+    /// SGLang's place for it, where 0 may mean that nobody counted.
+    reasoning_tokens: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -141,16 +148,26 @@ struct PromptDetailsJson {
     cached_tokens: Option<u32>,
 }
 
+#[derive(Deserialize)]
+struct CompletionDetailsJson {
+    reasoning_tokens: Option<u32>,
+}
+
 /// Reads one event of either route. An event without choices but with usage is the last.
 pub(crate) fn parse(data: &str) -> Result<Chunk<'_>, StackError> {
     let json: EventJson<'_> = serde_json::from_str(data)
         .map_err(|error| protocol(&format!("expected an event as JSON ({error})"), data))?;
+    let details = json.usage.as_ref().and_then(|usage| usage.completion_tokens_details.as_ref());
+    let thinking = details.and_then(|details| details.reasoning_tokens);
+    let thinking = thinking.or_else(|| json.usage.as_ref()?.reasoning_tokens.filter(|&tokens| tokens > 0));
     let usage = json.usage.map(|usage| Usage {
         prompt_tokens: usage.prompt_tokens,
         cached_tokens: usage.prompt_tokens_details.and_then(|details| details.cached_tokens),
         output_tokens: usage.completion_tokens,
     });
     let mut chunk = Chunk {
+        prompt_ids: json.prompt_token_ids,
+        thinking,
         usage,
         model: json.model,
         fingerprint: json.system_fingerprint,
@@ -162,6 +179,7 @@ pub(crate) fn parse(data: &str) -> Result<Chunk<'_>, StackError> {
     // Usage beside a choice is a running sum; alone it is a statement about the whole, and no output.
     chunk.emitted = usage.and_then(|usage| usage.output_tokens);
     chunk.ids = choice.token_ids;
+    chunk.prompt_ids = chunk.prompt_ids.or(choice.prompt_token_ids);
     chunk.text = choice.delta.reasoning_content.or(choice.delta.reasoning).unwrap_or_default();
     chunk.thought_bytes = chunk.text.len();
     chunk.text.push_str(&choice.delta.content.or(choice.text).unwrap_or_default());

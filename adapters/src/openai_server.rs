@@ -12,6 +12,7 @@ use bench_core::stack::{
     Ahead, CounterReading, EventStream, GenerateRequest, Revival, SpecCounts, Stack, StackError, StackInfo,
     Usage,
 };
+use bench_core::thinking::Splitter;
 use serde_json::{Value, json};
 
 use crate::arm::ConnectRequest;
@@ -123,7 +124,8 @@ impl Stack for OpenAiServer {
             body["ignore_eos"] = json!(true);
         }
         let path = openai::path(self.route);
-        self.server.stream(path, &body, Box::new(OpenAiDialect), self.server.watch()).await
+        let split = Splitter::default();
+        self.server.stream(path, &body, Box::new(OpenAiDialect), split, self.server.watch()).await
     }
 
     async fn counters(&self) -> Result<CounterReading, StackError> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bench_core::stack::{Ahead, Death, EventStream, Revival, StackError};
+use bench_core::thinking::Splitter;
 use reqwest::{Client, RequestBuilder, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -176,6 +177,7 @@ impl Server {
         path: &str,
         body: &Value,
         dialect: Box<dyn Dialect>,
+        split: Splitter,
         watch: Arc<dyn Watch>,
     ) -> Result<EventStream, StackError> {
         let events = async {
@@ -184,7 +186,7 @@ impl Server {
             let authorization = authorization.as_ref().map(header::HeaderValue::as_bytes);
             let body = body.to_string();
             let sent = http1::post(&self.stock, &origin, path, authorization, body.as_bytes()).await;
-            let reading = Reading { dialect, watch, key: self.key.clone() };
+            let reading = Reading { dialect, split, watch, key: self.key.clone() };
             match sent {
                 Ok(response) => stream::events(response, &format!("{base}{path}"), reading).await,
                 Err(error) => Err(self.broken(&error).await),

@@ -33,6 +33,8 @@ pub(crate) trait Watch: Send + Sync {
 pub(crate) struct Reading {
     /// What the events mean.
     pub(crate) dialect: Box<dyn Dialect>,
+    /// Tells thinking from answer.
+    pub(crate) split: bench_core::thinking::Splitter,
     /// Asked when the stream breaks.
     pub(crate) watch: Arc<dyn Watch>,
     /// Taken out of the server's words.
@@ -58,7 +60,7 @@ pub(crate) async fn events(
         response: Some(response),
         bytes: Vec::with_capacity(ROOM_BYTES),
         splitter: Splitter::default(),
-        decoder: Decoder::new(reading.dialect),
+        decoder: Decoder::new(reading.dialect, reading.split),
         ready: VecDeque::from([Ok(StreamEvent::Opened { at: opened })]),
         watch: reading.watch,
         key: reading.key,

@@ -20,13 +20,16 @@ use bench_adapters::llama_server::{LlamaLaunch, LlamaServer};
 use bench_core::preset::{
     AcceptanceRule, Device, DraftHead, KvType, Route, ServingParams, SpecDecode, StackKind,
 };
-use bench_core::stack::Stack;
+use bench_core::stack::{Stack, StreamEvent};
+use bench_core::testing::generate_request;
+use bench_core::thinking::SplitSource;
 use bench_engine::gguf::GgmlType;
 use bench_engine::session::{DeviceChoice, Engine, EngineConfig, Speculation};
 use bench_engine::spec::generation::GenerateParams;
 use bench_engine::spec::sampler::SamplingParams;
 use bench_engine::synth::Experts;
 use bench_engine::synth::tiny::{TinyPair, write_tiny_pair};
+use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -213,6 +216,33 @@ async fn the_server_chooses_our_tokens_of_a_mixture_of_experts() {
     assert!(differences.len() * 1000 <= compared * 15, "{differences:?}");
     assert!(are_ties(&differences, TIE), "{differences:?}");
     assert!(of_fewer.len() >= 10 && !are_ties(&of_fewer, TIE), "experts hardly matter: {of_fewer:?}");
+}
+
+/// The raw route tells ids, and the server's tokenizer the markers': thinking is told at the token.
+#[tokio::test]
+async fn thinking_is_told_by_the_ids_of_the_server_s_own_markers() {
+    let Some(program) = program() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let server = launch(&program, &pair(), dir.path(), &SpecDecode::None).await;
+    assert_eq!(server.describe().await.unwrap().details["thought markers"], "13 .. 14");
+    let opened = "<|turn>user\nWhy?<turn|>\n<|turn>model\n<|channel>thought\n";
+    for (prompt, is_inside) in [("Once upon a time", false), (opened, true)] {
+        let events = server.generate(generate_request(prompt)).await.unwrap();
+        let events: Vec<_> = events.map(Result::unwrap).collect().await;
+        let ids = events.iter().filter_map(|event| match event {
+            StreamEvent::Tokens { token_ids, .. } => token_ids.clone(),
+            StreamEvent::Opened { .. } | StreamEvent::Finished { .. } => None,
+        });
+        let ids: Vec<u32> = ids.flatten().collect();
+        assert!(!ids.is_empty() && !ids.contains(&13), "{ids:?}");
+        let closed = ids.iter().position(|id| *id == 14).map_or(ids.len(), |place| place + 1);
+        let thinking = if is_inside { closed } else { 0 };
+        let Some(StreamEvent::Finished { split, .. }) = events.last() else { panic!("{events:?}") };
+        assert_eq!(split.source, Some(SplitSource::TokenIds), "{prompt}");
+        let expected = (u32::try_from(thinking).ok(), u32::try_from(ids.len() - thinking).ok());
+        assert_eq!((split.thinking_tokens, split.answer_tokens), expected, "{prompt}");
+    }
+    server.shutdown().await.unwrap();
 }
 
 #[tokio::test]

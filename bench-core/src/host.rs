@@ -2,6 +2,7 @@
 
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
+use crate::environment::{GpuProbe, Nvml};
 use crate::record::HostInfo;
 
 /// Reads the machine. Call it before servers start, so that the load average does not hold our own work.
@@ -19,9 +20,16 @@ pub fn read_host() -> HostInfo {
         cpu_count: u32::try_from(system.cpus().len()).ok().filter(|&count| count > 0),
         cpu_features: cpu_features(),
         memory_bytes: Some(system.total_memory()).filter(|&bytes| bytes > 0),
+        gpus: gpu_names(),
         // Only Unix keeps a load average; elsewhere the crate answers 0, which would be a claim.
         load_before: cfg!(unix).then(|| System::load_average().one),
     }
+}
+
+/// A GPU without a name is told, too: two and one are not the same machine.
+fn gpu_names() -> Vec<String> {
+    let devices = Nvml::open().map(|nvml| nvml.devices()).unwrap_or_default();
+    devices.into_iter().map(|device| device.name.unwrap_or_else(|| "unknown".to_owned())).collect()
 }
 
 /// Instruction sets our CPU kernels choose between.

@@ -95,7 +95,7 @@ impl NoiseEntry {
     }
 }
 
-/// What a noise floor holds for, hex: the machine (system, CPU, its number) and everything of the preset but its name,
+/// What a noise floor holds for, hex: the machine (system, CPU, its number, the names of its GPUs) and everything of the preset but its name,
 /// stacks and variants, and how often it is repeated. The stack is told in each entry, and an A/A run measures a baseline
 /// alone.
 ///
@@ -113,7 +113,12 @@ pub fn noise_key(host: &HostInfo, preset: &Preset) -> Result<String, serde_json:
     experiment.run.throughput_margin = crate::preset::DEFAULT_THROUGHPUT_MARGIN;
     experiment.run.ttft_margin = crate::preset::DEFAULT_TTFT_MARGIN;
     experiment.run.kv_quality_tokens = crate::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
-    json_sha256(&(&host.os, &host.cpu, host.cpu_count, experiment))
+    let machine = (&host.os, &host.cpu, host.cpu_count);
+    match &host.gpus[..] {
+        // As it was before GPUs were told: floors of machines without one stay theirs.
+        [] => json_sha256(&(machine.0, machine.1, machine.2, experiment)),
+        gpus => json_sha256(&(machine, gpus, experiment)),
+    }
 }
 
 /// The experiment that measures the noise of `preset`: its baseline twice, under labels that end in [`AA_SUFFIXES`].
@@ -184,6 +189,10 @@ mod tests {
         assert_ne!(key, of(&|preset| preset.run.concurrency = 4.try_into().unwrap()));
         let elsewhere = HostInfo { cpu: Some("another".to_owned()), ..host() };
         assert_ne!(key, noise_key(&elsewhere, &preset()).unwrap());
+        let with_gpu =
+            |name: &str| noise_key(&HostInfo { gpus: vec![name.to_owned()], ..host() }, &preset()).unwrap();
+        assert_ne!(key, with_gpu("one"));
+        assert_ne!(with_gpu("one"), with_gpu("another"), "a card with another memory is another machine");
     }
 
     #[test]

@@ -91,6 +91,9 @@ pub struct HostInfo {
     pub cpu_features: Vec<String>,
     /// Physical memory.
     pub memory_bytes: Option<u64>,
+    /// Names of the GPUs, as NVML has them and in its order; empty where it is absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
     /// One-minute load average when the run began, our own work not yet included.
     pub load_before: Option<f64>,
 }
@@ -175,7 +178,7 @@ pub struct RequestRecord {
     /// The prompt's category; empty for rows of phase `setup`.
     pub category: String,
     /// SHA-256 of the prompt's text (system, a zero byte, user), hex; of a later turn with all that was said before
-    /// ([`crate::run_dir::turn_sha256`]).
+    /// ([`crate::run_dir::turn_sha256`]; [`Self::answer`] of the rows before it).
     pub prompt_sha256: String,
     /// SHA-256 of the whole request (prompt, length, sampling with this request's seed), hex. `None` in rows of phase
     /// `setup`, and in those written before it was recorded.
@@ -368,6 +371,14 @@ impl OutputCount {
 }
 
 impl RequestRecord {
+    /// The text without its thoughts, as far as they are told: what the next turn of a conversation carries.
+    #[must_use]
+    pub fn answer(&self) -> &str {
+        let thought = self.split.as_ref().map_or(0, |split| split.thought_bytes);
+        // A row of foreign make may point anywhere.
+        self.text.get(thought..).unwrap_or(&self.text)
+    }
+
     /// What pairs it with the same request to another arm: block, prompt, its number in the schedule where there is
     /// one, since an open loop may ask a prompt more than once, and its turn of a conversation.
     #[must_use]

@@ -122,7 +122,7 @@ pub enum Prompt {
 pub struct Exchange {
     /// What the user said.
     pub user: String,
-    /// What this stack answered.
+    /// What this stack answered, without its thoughts.
     pub assistant: String,
 }
 

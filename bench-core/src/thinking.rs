@@ -2,14 +2,20 @@
 //!
 //! Three means, the best that is there: the ids of marker tokens (`<|channel>`, `<think>`), which split at the token;
 //! the field that a server puts a thought into (`reasoning_content`, `reasoning`), which splits at the chunk; markers in
-//! the text, which split at the chunk, too, and only a thought that the output begins with. What none of them tells stays
+//! the text, which split at the chunk, too, and only a thought that the output begins with. Where none of them counts, a
+//! server's own count of thinking tokens does; where one does, that count is kept beside it. What nobody tells stays
 //! unknown: an answer without a marker may be one whose markers a server took out.
 //!
 //! Invariant: however an output is cut into chunks, a split that is known is the same one, and its two counts make up the
 //! output. Marker tokens count as thinking; in a server's field they leave no text, and count with the text after them.
 
+mod splitter;
+
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+
+pub use self::splitter::Splitter;
 
 /// How vocabularies write the beginning and the end of a thought: Qwen and others; Gemma 4; Mistral.
 pub const MARKERS: [(&str, &str); 3] =
@@ -25,6 +31,8 @@ pub enum SplitSource {
     ServerField,
     /// Markers in the text.
     TextMarkers,
+    /// The server's own count, in its usage.
+    ServerCount,
 }
 
 impl SplitSource {
@@ -35,6 +43,7 @@ impl SplitSource {
             Self::TokenIds => "the ids of marker tokens",
             Self::ServerField => "the server's field for thoughts",
             Self::TextMarkers => "markers in the text",
+            Self::ServerCount => "the server's own count",
         }
     }
 }
@@ -78,6 +87,18 @@ pub struct Split<At> {
     /// Why the counts are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<SplitUnknown>,
+    /// Bytes of the text up to the end of its last thought, and of the blanks after it: the answer is what follows. Where
+    /// one chunk holds both and nothing in its text tells them apart, up to that chunk. 0 where no thought is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub thought_bytes: usize,
+    /// Thinking tokens as the server counts them in its usage (`reasoning_tokens`), whatever told these here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_thinking_tokens: Option<u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(bytes: &usize) -> bool {
+    *bytes == 0
 }
 
 /// As rows have it: nanoseconds after the send.
@@ -93,14 +114,35 @@ impl<At> Split<At> {
             first_answer: None,
             source: None,
             unknown: Some(SplitUnknown::NothingMarks),
+            thought_bytes: 0,
+            server_thinking_tokens: None,
         }
+    }
+
+    /// Whether the server counted other thinking tokens than were split here. An opening and a closing marker may be in one
+    /// count and not in the other.
+    #[must_use]
+    pub fn is_disputed(&self) -> bool {
+        const MARKER_TOKENS: u32 = 2;
+        let both = self.thinking_tokens.zip(self.server_thinking_tokens);
+        both.is_some_and(|(ours, theirs)| ours.abs_diff(theirs) > MARKER_TOKENS)
     }
 
     /// With another kind of stamp.
     #[must_use]
     pub fn map<To>(self, stamp: impl FnOnce(At) -> Option<To>) -> Split<To> {
-        let Self { thinking_tokens, answer_tokens, first_answer, source, unknown } = self;
-        Split { thinking_tokens, answer_tokens, first_answer: first_answer.and_then(stamp), source, unknown }
+        let Self { thinking_tokens, answer_tokens, first_answer, source, unknown, .. } = self;
+        let Self { thought_bytes, server_thinking_tokens, .. } = self;
+        let first_answer = first_answer.and_then(stamp);
+        Split {
+            thinking_tokens,
+            answer_tokens,
+            first_answer,
+            source,
+            unknown,
+            thought_bytes,
+            server_thinking_tokens,
+        }
     }
 }
 
@@ -112,11 +154,12 @@ pub struct MarkerIds {
 }
 
 impl MarkerIds {
-    /// Those of [`MARKERS`] of which the vocabulary has both.
+    /// Those of [`MARKERS`] of which the vocabulary has both, as tokens of their own: one that knows neither may have one
+    /// token for all it does not know.
     #[must_use]
     pub fn of_vocabulary(id_of: impl Fn(&str) -> Option<u32>) -> Self {
         let pairs = MARKERS.iter().filter_map(|(open, close)| Some((id_of(open)?, id_of(close)?)));
-        let (open, close) = pairs.unzip();
+        let (open, close) = pairs.filter(|(open, close)| open != close).unzip();
         Self { open, close }
     }
 
@@ -133,202 +176,12 @@ impl MarkerIds {
     }
 }
 
-/// Splits one output, chunk by chunk. A push only keeps what came.
-#[derive(Debug)]
-pub struct Splitter {
-    markers: MarkerIds,
-    /// Whether the prompt ends inside a thought; `None` where the prompt's ids are not known.
-    begins_inside: Option<bool>,
-    pieces: Vec<Piece>,
-    /// `None` once tokens came without ids.
-    ids: Option<Vec<u32>>,
-    text: String,
-    has_field: bool,
-}
-
-/// One chunk.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    at: Instant,
-    tokens: Option<u32>,
-    /// Its ids and its text end here.
-    ids_end: usize,
-    text_end: usize,
-    /// Bytes at the beginning of its text that came in the field for thoughts.
-    field_bytes: usize,
-}
-
-/// What a chunk holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Thinking,
-    Answer,
-    Both,
-    /// No text: it belongs to the text that follows it.
-    Silent,
-}
-
-impl Default for Splitter {
-    /// Of an output whose marker ids and prompt are not known.
-    fn default() -> Self {
-        Self {
-            markers: MarkerIds::default(),
-            begins_inside: None,
-            pieces: Vec::new(),
-            ids: Some(Vec::new()),
-            text: String::new(),
-            has_field: false,
+impl fmt::Display for MarkerIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, (open, close)) in self.open.iter().zip(&self.close).enumerate() {
+            write!(f, "{}{open} .. {close}", if nth > 0 { ", " } else { "" })?;
         }
-    }
-}
-
-impl Splitter {
-    /// Of an output after a prompt of these ids.
-    #[must_use]
-    pub fn after_prompt(markers: MarkerIds, prompt: &[u32]) -> Self {
-        let begins_inside = Some(markers.ends_inside(prompt).unwrap_or(false));
-        Self { markers, begins_inside, ..Self::default() }
-    }
-
-    /// Takes a chunk that was read at `at`. The first `field_bytes` of its text came in a field for thoughts.
-    pub fn push(
-        &mut self,
-        at: Instant,
-        tokens: Option<u32>,
-        ids: Option<&[u32]>,
-        text: &str,
-        field_bytes: usize,
-    ) {
-        match (&mut self.ids, ids) {
-            (Some(all), Some(ids)) => all.extend_from_slice(ids),
-            (_, None) if tokens == Some(0) => {}
-            (all, None) => *all = None,
-            (None, Some(_)) => {}
-        }
-        self.text.push_str(text);
-        self.has_field |= field_bytes > 0;
-        let ids_end = self.ids.as_ref().map_or(0, Vec::len);
-        self.pieces.push(Piece { at, tokens, ids_end, text_end: self.text.len(), field_bytes });
-    }
-
-    /// The split by the best means there is.
-    #[must_use]
-    pub fn finish(&self) -> Split<Instant> {
-        if let Some(split) = self.by_ids() {
-            return split;
-        }
-        if self.has_field {
-            return self.by_parts(SplitSource::ServerField, |from, piece| {
-                part(from, piece.text_end, from + piece.field_bytes)
-            });
-        }
-        match thought_end(&self.text) {
-            Some(end) => {
-                self.by_parts(SplitSource::TextMarkers, |from, piece| part(from, piece.text_end, end))
-            }
-            None => Split::untold(),
-        }
-    }
-
-    /// `None` where ids or markers are not known, and where none tells how the output began.
-    fn by_ids(&self) -> Option<Split<Instant>> {
-        let ids = self.ids.as_ref().filter(|ids| !ids.is_empty() && !self.markers.is_empty())?;
-        let is_marker = |id: &&u32| self.markers.open.contains(id) || self.markers.close.contains(id);
-        let first_closes = || ids.iter().find(is_marker).map(|id| self.markers.close.contains(id));
-        let mut inside = self.begins_inside.or_else(first_closes)?;
-        let (mut thinking, mut answer, mut first_answer) = (0_u32, 0_u32, None);
-        for (place, id) in ids.iter().enumerate() {
-            let closes = self.markers.close.contains(id);
-            inside = (inside && !closes) || self.markers.open.contains(id);
-            if inside || closes {
-                thinking += 1;
-            } else {
-                answer += 1;
-                first_answer = first_answer.or(Some(place));
-            }
-        }
-        let stamp = |place| self.pieces.iter().find(|piece| piece.ids_end > place).map(|piece| piece.at);
-        Some(Split {
-            thinking_tokens: Some(thinking),
-            answer_tokens: Some(answer),
-            first_answer: first_answer.and_then(stamp),
-            source: Some(SplitSource::TokenIds),
-            unknown: None,
-        })
-    }
-
-    fn by_parts(&self, source: SplitSource, part_of: impl Fn(usize, &Piece) -> Part) -> Split<Instant> {
-        let mut parts = Vec::with_capacity(self.pieces.len());
-        let mut from = 0;
-        for piece in &self.pieces {
-            parts.push(part_of(from, piece));
-            from = piece.text_end;
-        }
-        settle_silent(&mut parts);
-        let with_tokens = || self.pieces.iter().zip(&parts).filter(|(piece, _)| piece.tokens != Some(0));
-        let sum = |wanted: Part| {
-            let of_part = with_tokens().filter(|(_, part)| **part == wanted);
-            of_part.map(|(piece, _)| piece.tokens).try_fold(0_u32, |sum, tokens| sum.checked_add(tokens?))
-        };
-        let counts = match with_tokens().any(|(_, part)| *part == Part::Both) {
-            true => Err(SplitUnknown::MixedChunk),
-            false => sum(Part::Thinking).zip(sum(Part::Answer)).ok_or(SplitUnknown::Uncounted),
-        };
-        let answers = |part: Part| matches!(part, Part::Answer | Part::Both);
-        Split {
-            thinking_tokens: counts.ok().map(|(thinking, _)| thinking),
-            answer_tokens: counts.ok().map(|(_, answer)| answer),
-            first_answer: with_tokens().find(|(_, part)| answers(**part)).map(|(piece, _)| piece.at),
-            source: Some(source),
-            unknown: counts.err(),
-        }
-    }
-}
-
-/// A chunk whose text runs from `from` to `to`, where the thought ends at `end`.
-fn part(from: usize, to: usize, end: usize) -> Part {
-    match (from == to, to <= end, from >= end) {
-        (true, _, _) => Part::Silent,
-        (false, true, _) => Part::Thinking,
-        (false, false, true) => Part::Answer,
-        (false, false, false) => Part::Both,
-    }
-}
-
-/// A token without text was held back: it is of the next chunk that has text, and of the last one where none follows.
-fn settle_silent(parts: &mut [Part]) {
-    let begins = |part: Part| if part == Part::Both { Part::Thinking } else { part };
-    let mut next = Part::Silent;
-    for part in parts.iter_mut().rev() {
-        match part {
-            Part::Silent => *part = next,
-            Part::Thinking | Part::Answer | Part::Both => next = begins(*part),
-        }
-    }
-    let mut last = Part::Answer;
-    for part in parts.iter_mut() {
-        match part {
-            Part::Silent => *part = last,
-            Part::Thinking | Part::Answer => last = *part,
-            Part::Both => last = Part::Answer,
-        }
-    }
-}
-
-/// Where the thought ends that a text begins with: after its closing marker, or at the end of a text that has none. A
-/// text that only closes began inside. `None` of a text that neither begins with a thought nor closes one.
-fn thought_end(text: &str) -> Option<usize> {
-    let start = text.trim_start();
-    let closes = |close: &str| text.find(close).map(|at| at + close.len());
-    let opened = MARKERS.iter().find(|(open, _)| start.starts_with(open));
-    match opened {
-        Some((_, close)) => Some(closes(close).unwrap_or(text.len())),
-        // A marker that an answer quotes has its beginning in front of it.
-        None => MARKERS
-            .iter()
-            .filter_map(|(open, close)| Some((text.find(close)?, open, close)))
-            .find(|&(at, open, _)| !text[..at].contains(open))
-            .map(|(at, _, close)| at + close.len()),
+        Ok(())
     }
 }
 

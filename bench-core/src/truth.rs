@@ -140,7 +140,9 @@ pub const RULES: [Rule; 16] = [
     Rule {
         id: RuleId::PromptsEqual,
         claim: "Every arm was asked the preset's prompts, letter by letter.",
-        evidence: "SHA-256 of each row's prompt against the hash of the preset's prompt of that id.",
+        evidence: "SHA-256 of each row's prompt against the hash of the preset's prompt of that id. Of a later turn of a \
+                   conversation: against that of the preset's turns and the arm's own answers before it, as its rows have \
+                   them, thoughts left out.",
         broken: "some row's hash is another",
         open: "unknown before the first request",
         consequence: SetsAside,
@@ -150,7 +152,8 @@ pub const RULES: [Rule; 16] = [
     Rule {
         id: RuleId::RequestsEqual,
         claim: "For every block and prompt, every arm was sent the same request: prompt, length, sampling, seed.",
-        evidence: "SHA-256 of the whole request, row by row against the first arm that was asked the same.",
+        evidence: "SHA-256 of the whole request, row by row against the first arm that was asked the same. A later turn \
+                   after another answer is another question: it is paired with nothing, and how many there were is said.",
         broken: "some row's hash differs from the first arm's",
         open: "unknown where rows carry no request hash; does not apply to a run of one arm",
         consequence: SetsAside,
@@ -161,8 +164,10 @@ pub const RULES: [Rule; 16] = [
         claim: "No prompt token came from a cache.",
         evidence: "Cached tokens as the stack counts them, in the answer (llama.cpp's `cache_n`, \
                    `prompt_tokens_details.cached_tokens`, the engine's own count), else by the difference of two readings \
-                   of its counters (vLLM's `prefix_cache_hits_total`), which one request at a time has to itself. Caches are switched off in every request or command line that has a word for \
-                   it; `workload.salted` makes each prompt a new one.",
+                   of its counters (vLLM's `prefix_cache_hits_total`), which one request at a time has to itself. Caches \
+                   are switched off in every request or command line that has a word for it; `workload.salted` makes each \
+                   prompt a new one. Later turns of a conversation are asked the same of, though they begin with what was \
+                   said before.",
         broken: "some request reports a cached token",
         open: "unknown where the stack does not count: that it was asked to cache nothing, or that prompts are salted, is \
                said and is no proof",
@@ -184,7 +189,7 @@ pub const RULES: [Rule; 16] = [
         claim: "Where decoding is greedy, every arm emitted as many tokens as its baseline on the same block and prompt, \
                 and ended for the same reason.",
         evidence: "Pairs of completed requests with the first arm of the stack; of a stack's first arm, with the first \
-                   arm of all.",
+                   arm of all. Later turns of a conversation pair while both arms answered the same.",
         broken: "some pair differs in length or reason",
         open: "unknown without pairs or counts; does not apply to the first arm, to sampled output, and to synthetic \
                acceptance",
@@ -266,10 +271,12 @@ pub const RULES: [Rule; 16] = [
         id: RuleId::ThinkingApart,
         claim: "Thinking tokens and answer tokens are told apart in every request, and make up its output.",
         evidence: "Ids of marker tokens (`<|channel>`, `<think>`), else the server's field (`reasoning_content`, \
-                   `reasoning`), else markers in the text; which of them is said.",
-        broken: "thinking and answer tokens of some request do not add up to its output",
-        open: "unknown where no marker token, no field and no marker in the text tells, or where one chunk held the end of \
-               the thought and the beginning of the answer",
+                   `reasoning`), else markers in the text, else the server's own count (`reasoning_tokens` of its usage); \
+                   which of them is said. Where a server counts and we do, too, the two are held against each other.",
+        broken: "thinking and answer tokens of some request do not add up to its output, or the server counts other \
+                 thinking tokens by more than the two markers",
+        open: "unknown where nothing tells, or where one chunk held the end of the thought and the beginning of the answer \
+               and the server does not count",
         consequence: Told,
         why: "A reader waits for the answer, and a time to first token that waits for the first field `content` was seen \
               6 s too long; thinking and answer are drafted unequally well.",

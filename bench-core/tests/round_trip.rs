@@ -121,7 +121,8 @@ fn split() -> impl Strategy<Value = TokenSplit> {
     let source = prop_oneof![
         Just(SplitSource::TokenIds),
         Just(SplitSource::ServerField),
-        Just(SplitSource::TextMarkers)
+        Just(SplitSource::TextMarkers),
+        Just(SplitSource::ServerCount)
     ];
     let unknown = prop_oneof![
         Just(SplitUnknown::NothingMarks),
@@ -129,13 +130,17 @@ fn split() -> impl Strategy<Value = TokenSplit> {
         Just(SplitUnknown::Uncounted)
     ];
     let counts = (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u64>>());
-    (counts, option::of(source), option::of(unknown)).prop_map(|(counts, source, unknown)| Split {
-        thinking_tokens: counts.0,
-        answer_tokens: counts.1,
-        first_answer: counts.2,
-        source,
-        unknown,
-    })
+    (counts, option::of(source), option::of(unknown), 0..3_usize).prop_map(
+        |(counts, source, unknown, thought_bytes)| Split {
+            thinking_tokens: counts.0,
+            answer_tokens: counts.1,
+            first_answer: counts.2,
+            source,
+            unknown,
+            thought_bytes,
+            server_thinking_tokens: counts.0.filter(|_| thought_bytes > 1),
+        },
+    )
 }
 
 fn record() -> impl Strategy<Value = RequestRecord> {
@@ -392,6 +397,7 @@ fn manifest() -> impl Strategy<Value = RunManifest> {
             cpu_count,
             cpu_features,
             memory_bytes: cpu_count.map(u64::from),
+            gpus: Vec::new(),
             load_before,
         });
     let command = vec(any::<String>(), 0..4);

@@ -131,19 +131,19 @@ pub fn read_prompt_file(bytes: &[u8], format: Option<FileFormat>) -> Result<Prom
     let Some(&(line, first)) = records.first() else { return Err(PromptFileError::Empty) };
     let format = format.map_or_else(|| FileFormat::detect(line, first), Ok)?;
     let mut file = PromptFile { format, prompts: Vec::new(), turns_left_out: 0, records_left_out: 0 };
-    let mut seen = HashMap::new();
+    let mut seen: HashMap<String, (usize, String)> = HashMap::new();
     for (line, record) in records {
         let found = match format {
             FileFormat::Own => own(line, record)?,
             FileFormat::ShareGpt => conversation(line, record, file.prompts.len() + file.records_left_out)?,
             FileFormat::Questions => question(line, record)?,
         };
-        let Some((prompt, cut)) = found else {
+        let Some((prompt, given, cut)) = found else {
             file.records_left_out += 1;
             continue;
         };
-        if let Some(before) = seen.insert(prompt.id.clone(), line) {
-            return Err(bad(line, format!("id `{}`, as in line {before}", prompt.id), "an id of its own"));
+        if let Some((before, other)) = seen.insert(prompt.id.clone(), (line, given.clone())) {
+            return Err(same_id(line, &given, before, &other, &prompt.id));
         }
         file.turns_left_out += cut;
         file.prompts.push(prompt);
@@ -151,8 +151,17 @@ pub fn read_prompt_file(bytes: &[u8], format: Option<FileFormat>) -> Result<Prom
     if file.prompts.is_empty() { Err(PromptFileError::Empty) } else { Ok(file) }
 }
 
-/// A record's prompt, unless it has none, and how many turns were cut off it.
-type Found = Option<(FilePrompt, usize)>;
+/// A record's prompt, unless it has none, its id as it is written, and how many turns were cut off it.
+type Found = Option<(FilePrompt, String, usize)>;
+
+/// Two ids may differ in what a label cannot hold: which two they are must be said, since the file has no such twice.
+fn same_id(line: usize, given: &str, before: usize, other: &str, label: &str) -> PromptFileError {
+    let found = match given == other {
+        true => format!("id `{given}`, as in line {before}"),
+        false => format!("id `{given}`, of which rows keep `{label}`, as of `{other}` in line {before}"),
+    };
+    bad(line, found, "an id of its own, by small letters a-z, digits and `-`")
+}
 
 /// The first of the user's texts, those after it up to the first blank one, and how many come from there on.
 fn user_turns(texts: Vec<String>) -> Option<(String, Vec<String>, usize)> {
@@ -198,9 +207,9 @@ fn own(line: usize, record: &str) -> Result<Found, PromptFileError> {
     if text.trim().is_empty() {
         return Err(bad(line, "an empty `text`", expected));
     }
-    let id = id.map_or_else(|| Ok(format!("line-{line}")), |id| label(line, &id))?;
-    let category = category.unwrap_or_else(prose);
-    Ok(Some((FilePrompt { id, category, system, text, later_turns: Vec::new() }, 0)))
+    let given = id.unwrap_or_else(|| format!("line-{line}"));
+    let (id, category) = (label(line, &given)?, category.unwrap_or_else(prose));
+    Ok(Some((FilePrompt { id, category, system, text, later_turns: Vec::new() }, given, 0)))
 }
 
 fn conversation(line: usize, record: &str, nth: usize) -> Result<Found, PromptFileError> {
@@ -225,7 +234,7 @@ fn conversation(line: usize, record: &str, nth: usize) -> Result<Found, PromptFi
     }
     let id = format!("sharegpt-{}", nth + 1);
     Ok(user_turns(users).map(|(text, later_turns, cut)| {
-        (FilePrompt { id, category: prose(), system, text, later_turns }, cut)
+        (FilePrompt { id: id.clone(), category: prose(), system, text, later_turns }, id, cut)
     }))
 }
 
@@ -237,7 +246,7 @@ fn question(line: usize, record: &str) -> Result<Found, PromptFileError> {
         turns: Vec<String>,
     }
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "a `question_id` that is neither a whole number from 0 nor a text")]
     enum Id {
         Number(u64),
         Text(String),
@@ -247,11 +256,12 @@ fn question(line: usize, record: &str) -> Result<Found, PromptFileError> {
     let Some((text, later_turns, cut)) = user_turns(turns) else {
         return Err(bad(line, "no first turn", expected));
     };
-    let id = match question_id {
+    let given = match question_id {
         Id::Number(number) => number.to_string(),
-        Id::Text(text) => label(line, &text)?,
+        Id::Text(text) => text,
     };
-    Ok(Some((FilePrompt { id, category, system: None, text, later_turns }, cut)))
+    let id = label(line, &given)?;
+    Ok(Some((FilePrompt { id, category, system: None, text, later_turns }, given, cut)))
 }
 
 /// Ids become part of file names and rows: what no label may hold becomes `-`.

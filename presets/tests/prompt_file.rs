@@ -69,10 +69,25 @@ fn what_is_wrong_is_told_with_its_line_what_was_found_and_what_was_expected() {
             .starts_with("line 1: none of the known fields, expected an object with `text`")
     );
     assert!(refused("{\"text\":\"a\",\"turns\":[]}").starts_with("line 1: the fields of two formats"));
+    assert!(refused("{\"id\":\"a\",\"text\":\"1\"}\n{\"id\":\"A\",\"text\":\"2\"}").starts_with(
+        "line 2: id `A`, of which rows keep `a`, as of `a` in line 1, expected an id of its own"
+    ));
     assert!(
-        refused("{\"id\":\"a\",\"text\":\"1\"}\n{\"id\":\"A\",\"text\":\"2\"}")
+        refused("{\"id\":\"caf\u{e9}\",\"text\":\"1\"}\n{\"id\":\"caf\u{e8}\",\"text\":\"2\"}")
+            .starts_with("line 2: id `caf\u{e8}`, of which rows keep `caf-`, as of `caf\u{e9}` in line 1")
+    );
+    assert!(
+        refused("{\"id\":\"a\",\"text\":\"1\"}\n{\"id\":\"a\",\"text\":\"2\"}")
             .starts_with("line 2: id `a`, as in line 1")
     );
+    for id in ["-1", "1.5", "null", "[1]"] {
+        assert!(
+            refused(&format!("{{\"question_id\":{id},\"category\":\"c\",\"turns\":[\"a\"]}}")).starts_with(
+                "line 1: a `question_id` that is neither a whole number from 0 nor a text, expected an object"
+            ),
+            "{id}"
+        );
+    }
     assert!(
         refused("{\"question_id\":1,\"category\":\"c\",\"turns\":[]}").starts_with("line 1: no first turn")
     );

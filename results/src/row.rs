@@ -47,6 +47,8 @@ pub(crate) struct Row {
     pub(crate) split: Option<Box<TokenSplit>>,
     pub(crate) restarted_in_silence: bool,
     pub(crate) digest: AnswerDigest,
+    /// Digest of what the next turn carries of the text, where that is not all of it.
+    pub(crate) said: Option<Box<u128>>,
     /// Whether the stack told the times of its rounds.
     pub(crate) has_rounds: bool,
     pub(crate) answer: AnswerPlace,
@@ -81,6 +83,7 @@ pub(crate) struct Packed {
     chunks: Chunks,
     decode_span: Option<DecodeSpan>,
     digest: AnswerDigest,
+    said: Option<Box<u128>>,
     has_rounds: bool,
     answer: AnswerPlace,
 }
@@ -101,6 +104,8 @@ impl Packed {
     pub(crate) fn new(mut record: RequestRecord, answer: AnswerPlace) -> Self {
         let decode_span = record.decode_span();
         let chunks = Chunks::pack(&std::mem::take(&mut record.timing.chunks));
+        let carries_part = record.turn.is_some() && record.answer().len() < record.text.len();
+        let said = carries_part.then(|| Box::new(digest(record.answer().bytes())));
         let ids = record.token_ids.take();
         let text = std::mem::take(&mut record.text);
         let timings = record.stack_timings.take();
@@ -111,6 +116,7 @@ impl Packed {
                 ids: ids.map(|ids| digest(ids.iter().flat_map(|id| id.to_le_bytes()))),
                 text: (!text.is_empty()).then(|| digest(text.bytes())),
             },
+            said,
             has_rounds: timings.is_some_and(|timings| timings.get(ROUND_TIMES).is_some()),
             answer,
             record,
@@ -130,7 +136,7 @@ impl Packed {
 
 impl Row {
     pub(crate) fn new(packed: Packed, shared: &mut Shared) -> Self {
-        let Packed { record, chunks, decode_span, digest, has_rounds, answer } = packed;
+        let Packed { record, chunks, decode_span, digest, said, has_rounds, answer } = packed;
         let Timing { opened_ns, first_token_ns, last_token_ns, ended_ns, chunks: _ } = record.timing;
         Self {
             run_id: shared.names.of(record.run_id),
@@ -157,6 +163,7 @@ impl Row {
             split: record.split.map(Box::new),
             restarted_in_silence: record.restarted_in_silence,
             digest,
+            said,
             has_rounds,
             answer,
             run: 0,

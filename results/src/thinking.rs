@@ -21,20 +21,27 @@ pub(crate) fn thinking(
     let sum = |of: fn(&TokenSplit) -> Option<u32>| {
         (splits.len() == rows.len()).then(|| splits.iter().map(|split| of(split).map(u64::from)).sum())?
     };
-    let every_source = splits.len() == rows.len() && splits.iter().all(|split| split.source.is_some());
+    // A server's count alone tells no moment.
+    let has_moment = |split: &TokenSplit| split.first_answer.is_some() || ended_inside(split);
+    let every_moment = splits.len() == rows.len() && splits.iter().all(has_moment);
     let first_answer = |row: &Row| Some(row.split.as_deref()?.first_answer? as f64 / 1e6);
-    let without =
-        splits.iter().filter(|split| split.source.is_some() && split.first_answer.is_none()).count();
+    let without = splits.iter().filter(|split| ended_inside(split)).count();
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     Some(ThinkingReport {
         split_requests: count(told),
         unsplit_requests: count(rows.len() - told),
         thinking_tokens: sum(|split| split.thinking_tokens),
         answer_tokens: sum(|split| split.answer_tokens),
-        first_answer_ms: every_source.then(|| prompts.median(rows, &first_answer, config)).flatten(),
+        first_answer_ms: every_moment.then(|| prompts.median(rows, &first_answer, config)).flatten(),
         without_answer: count(without),
         split_by: sources(&splits),
     })
+}
+
+/// Whether all that came is a thought.
+fn ended_inside(split: &TokenSplit) -> bool {
+    let has_answer = split.answer_tokens.is_some_and(|tokens| tokens > 0);
+    split.source.is_some() && split.first_answer.is_none() && !has_answer
 }
 
 /// Each means once, the best first.
@@ -77,6 +84,8 @@ mod tests {
             first_answer: Some(280_000_000),
             source: Some(SplitSource::ServerField),
             unknown: None,
+            thought_bytes: 0,
+            server_thinking_tokens: None,
         });
         let answers = record("a", 0, 1);
         let both = report(&[&thinks, &answers]).unwrap();
@@ -85,9 +94,18 @@ mod tests {
         assert_eq!(both.split_by, [SplitSource::TokenIds, SplitSource::ServerField]);
 
         let mut endless = thinks.clone();
-        endless.split = endless.split.map(|split| Split { first_answer: None, ..split });
+        endless.split =
+            endless.split.map(|split| Split { first_answer: None, answer_tokens: Some(0), ..split });
         let both = report(&[&endless, &answers]).unwrap();
         assert!(both.without_answer == 1 && (both.first_answer_ms.unwrap().point - 250.0).abs() < 1e-9);
+
+        let mut counted = record("a", 0, 3);
+        let by_count =
+            Split { source: Some(SplitSource::ServerCount), first_answer: None, ..thinks.split.unwrap() };
+        counted.split = Some(by_count);
+        let some = report(&[&counted, &answers]).unwrap();
+        assert_eq!((some.thinking_tokens, some.answer_tokens), (Some(3), Some(5)));
+        assert_eq!((some.first_answer_ms, some.without_answer), (None, 0), "its moment is not known");
 
         let mut untold = record("a", 0, 2);
         untold.split = Some(Split::untold());

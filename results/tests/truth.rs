@@ -262,7 +262,7 @@ fn energy_is_told_where_the_gpu_is_the_arms() {
 /// What is planted, the rule that has to fire on the speculating arm, a part of its evidence, whether it sets aside.
 type Planted = (fn(&mut Run), RuleId, &'static str, bool);
 
-const FAULTS: [Planted; 22] = [
+const FAULTS: [Planted; 24] = [
     (
         |run| run.manifest.client.as_mut().unwrap().passes[1].late.p50_ns = 50_000_000,
         RuleId::ClientValid,
@@ -330,6 +330,23 @@ const FAULTS: [Planted; 22] = [
         |run| run.first().split.as_mut().unwrap().thinking_tokens = Some(1),
         RuleId::ThinkingApart,
         "thinking and answer tokens are not the output in 1 of 12 requests",
+        false,
+    ),
+    (
+        |run| run.first().split.as_mut().unwrap().server_thinking_tokens = Some(3),
+        RuleId::ThinkingApart,
+        "the server counts other thinking tokens than were split here in 1 of 12 requests",
+        false,
+    ),
+    (
+        |run| {
+            let row = run.first();
+            let split = row.split.as_mut().unwrap();
+            split.server_thinking_tokens = row.output.tokens.map(|tokens| tokens + 1);
+            (split.thinking_tokens, split.answer_tokens) = (None, None);
+        },
+        RuleId::ThinkingApart,
+        "the server counts more thinking than output tokens in 1 of 12 requests",
         false,
     ),
     (|run| info(run).kv_type = Some("q8_0".to_owned()), RuleId::ConfigurationInForce, "q8_0", true),
@@ -591,6 +608,18 @@ fn later_turns_are_held_against_the_arms_own_answers_and_pair_where_these_are_eq
     assert_eq!(requests.verdict, TruthVerdict::Held, "{requests:?}");
     assert!(requests.evidence.contains("6 later turns followed other answers"), "{requests:?}");
     assert_eq!(report.comparisons[0].pairs, 18);
+
+    // Thoughts are not carried: arms that thought differently and answered the same go on as one.
+    let mut thought = talked(0);
+    for row in thought.measured().filter(|row| row.arm == MTP && row.place().turn == 1) {
+        let thinking = "<think>hm</think>\n";
+        row.text.insert_str(0, thinking);
+        row.split.as_mut().unwrap().thought_bytes = thinking.len();
+    }
+    let report = thought.report();
+    let prompts = check(&arm_of(&report, MTP).truth, RuleId::PromptsEqual);
+    assert_eq!(prompts.verdict, TruthVerdict::Held, "{prompts:?}");
+    assert_eq!(report.comparisons[0].pairs, 24);
 
     // A history that is not what the arm answered is a fault.
     let mut forged = talked(0);

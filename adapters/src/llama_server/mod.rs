@@ -16,13 +16,14 @@ use bench_core::stack::{
     CounterReading, Death, EventStream, GenerateRequest, Revival, Stack, StackError, StackInfo,
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use self::centroids::without_centroids;
 use self::describe::Questions;
 use self::response::LlamaDialect;
 use crate::arm::ModelPaths;
 use crate::lower::llama::{self, Dialect};
+use crate::markers::Markers;
 use crate::prometheus;
 use crate::secret::Secret;
 use crate::server::{Recipe, Server, metrics, samples};
@@ -56,6 +57,7 @@ pub struct LlamaServer {
     server: Server,
     route: Route,
     asked: Option<Asked>,
+    markers: Markers,
 }
 
 /// What we know of a server because we started it.
@@ -73,7 +75,13 @@ impl LlamaServer {
 
     /// The same under another name.
     pub(crate) fn attach_as(kind: StackKind, url: &str, route: Route) -> Result<Self, StackError> {
-        Ok(Self { kind, server: Server::attach(url, Secret::of_stack(kind))?, route, asked: None })
+        Ok(Self {
+            kind,
+            server: Server::attach(url, Secret::of_stack(kind))?,
+            route,
+            asked: None,
+            markers: Markers::default(),
+        })
     }
 
     /// Starts a server on a free loopback port and waits until it answers. An assistant with a centroid head, which
@@ -94,7 +102,8 @@ impl LlamaServer {
             ready_limit: READY_LIMIT,
         };
         let server = Server::launch(recipe, None).await?;
-        Ok(Self { kind: launch.kind, server, route: launch.serving.route, asked: Some(asked) })
+        let (route, markers) = (launch.serving.route, Markers::default());
+        Ok(Self { kind: launch.kind, server, route, asked: Some(asked), markers })
     }
 
     /// The server's address, `http://host:port`.
@@ -166,14 +175,18 @@ pub(crate) async fn counters(server: &Server, prefix: &str) -> Result<CounterRea
     Ok(CounterReading { spec, cached_tokens: None, process_started: started })
 }
 
+/// What `/tokenize` is sent for a text. Texts of special tokens become these.
+pub(crate) fn tokenize(text: &str) -> Value {
+    json!({ "content": text, "add_special": false, "parse_special": true })
+}
+
 /// How many tokens a llama.cpp server makes of a text.
 pub(crate) async fn count_tokens(
     server: &Server,
     prefix: &str,
     text: &str,
 ) -> Result<Option<u32>, StackError> {
-    let body = json!({ "content": text, "add_special": false });
-    let answer: TokensJson = match server.post_json(&format!("{prefix}/tokenize"), &body).await {
+    let answer: TokensJson = match server.post_json(&format!("{prefix}/tokenize"), &tokenize(text)).await {
         Err(StackError::Status { status: 404, .. }) => return Ok(None),
         answer => answer?,
     };
@@ -184,14 +197,16 @@ pub(crate) async fn count_tokens(
 impl Stack for LlamaServer {
     async fn describe(&self) -> Result<StackInfo, StackError> {
         let questions = Questions { kind: self.kind, prefix: "", asked: self.asked.as_ref() };
-        describe::describe(&self.server, questions).await
+        let mut info = describe::describe(&self.server, questions).await?;
+        self.markers.learn(&self.server, "/tokenize", tokenize, &mut info).await;
+        Ok(info)
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<EventStream, StackError> {
         let sent = request::body(self.kind, self.route, &request)?;
         let dialect = LlamaDialect { route: self.route, sent: sent.clone() };
-        let path = request::path(self.route);
-        self.server.stream(path, &sent, Box::new(dialect), self.server.watch()).await
+        let (path, split) = (request::path(self.route), self.markers.splitter(&sent));
+        self.server.stream(path, &sent, Box::new(dialect), split, self.server.watch()).await
     }
 
     async fn counters(&self) -> Result<CounterReading, StackError> {

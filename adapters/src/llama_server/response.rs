@@ -91,6 +91,8 @@ impl LlamaDialect {
             text: json.content,
             thought_bytes: 0,
             ids: json.tokens,
+            prompt_ids: None,
+            thinking: None,
             emitted: json.tokens_predicted.or(counts.predicted_n),
             last: finish.is_some(),
             finish,

@@ -24,8 +24,9 @@ use crate::arm::ConnectRequest;
 use crate::decoder::{Chunk, Dialect};
 use crate::llama_server::describe::{Questions, describe};
 use crate::llama_server::response::LlamaDialect;
-use crate::llama_server::{Asked, READY_LIMIT, count_tokens, counters, loadable, request};
+use crate::llama_server::{Asked, READY_LIMIT, count_tokens, counters, loadable, request, tokenize};
 use crate::lower::{llama, llama_swap};
+use crate::markers::Markers;
 use crate::place::{Place, find};
 use crate::process::free_loopback_port;
 use crate::secret::Secret;
@@ -45,6 +46,7 @@ pub struct LlamaSwap {
     asked: Option<Asked>,
     /// The server behind it was found dead, and has not been asked anything since.
     upstream_died: Arc<AtomicBool>,
+    markers: Markers,
 }
 
 #[derive(Deserialize)]
@@ -128,7 +130,7 @@ impl LlamaSwap {
     }
 
     fn new(server: Arc<Server>, model: String, route: Route, asked: Option<Asked>) -> Self {
-        Self { server, model, route, asked, upstream_died: Arc::default() }
+        Self { server, model, route, asked, upstream_died: Arc::default(), markers: Markers::default() }
     }
 
     fn upstream(&self) -> String {
@@ -144,6 +146,7 @@ impl Stack for LlamaSwap {
         self.server.get_within(&format!("{prefix}/health"), READY_LIMIT).await?;
         let questions = Questions { kind: KIND, prefix: &prefix, asked: self.asked.as_ref() };
         let mut info = describe(&self.server, questions).await?;
+        self.markers.learn(&self.server, &format!("{prefix}/tokenize"), tokenize, &mut info).await;
         let running: RunningJson = self.server.get_json("/running").await?;
         let command = running.running.into_iter().find(|running| running.model == self.model);
         if let Some(command) = command.and_then(|running| running.cmd) {
@@ -164,8 +167,8 @@ impl Stack for LlamaSwap {
         let dialect = SwapDialect(LlamaDialect { route: self.route, sent: sent.clone() });
         let died = Arc::clone(&self.upstream_died);
         let watch = SwapWatch::new(Arc::clone(&self.server), self.model.clone(), died);
-        let path = request::path(self.route);
-        let events = self.server.stream(path, &sent, Box::new(dialect), Arc::new(watch.clone())).await;
+        let (path, split) = (request::path(self.route), self.markers.splitter(&sent));
+        let events = self.server.stream(path, &sent, Box::new(dialect), split, Arc::new(watch.clone())).await;
         match events {
             // Its own errors have words; this is how it hands on that the server behind it is gone.
             Err(StackError::Status { status: 502, message, .. }) if message.is_empty() => {

@@ -168,9 +168,8 @@ fn answer(
     // A generation that was cut short may have left half a character behind.
     drop(decoder.rest());
     let mut split = decoder.splitter(&prompt);
-    let mut send = |at, ids: &[u32], text: String| {
+    let send = |at, ids: &[u32], text: String| {
         let count = u32::try_from(ids.len()).ok();
-        split.push(at, count, Some(ids), &text, 0);
         let event = StreamEvent::Tokens { at, count, text, token_ids: Some(ids.to_vec()) };
         if events.blocking_send(Ok(event)).is_ok() {
             ControlFlow::Continue(())
@@ -183,7 +182,14 @@ fn answer(
     let summary = generator
         .generate(&prompt, &params, &mut |step| {
             rounds.stamp(step);
-            send(step.at.into(), step.tokens, decoder.decode(step.tokens))
+            let (at, mut text) = (step.at.into(), String::new());
+            // One by one, since markers leave no text: a thought's text ends at its last token.
+            for id in step.tokens {
+                let piece = decoder.decode(std::slice::from_ref(id));
+                split.push(at, Some(1), Some(std::slice::from_ref(id)), &piece, 0);
+                text.push_str(&piece);
+            }
+            send(at, step.tokens, text)
         })
         .map_err(engine_error)?;
     let reason = match summary.finish {
@@ -193,6 +199,7 @@ fn answer(
     };
     let at = Instant::now();
     let rest = decoder.rest();
+    split.push(at, Some(0), Some(&[]), &rest, 0);
     if !rest.is_empty() && send(at, &[], rest).is_break() {
         return Ok(None);
     }

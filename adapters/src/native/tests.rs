@@ -152,12 +152,13 @@ async fn a_request_is_opened_answered_in_rounds_and_finished_with_its_counts() {
         panic!("{events:#?}")
     };
     assert!(opened <= first && first <= second && second <= end);
-    assert_eq!((&ids[..], text.as_str(), rest.as_str()), (&[0, 1][..], "<0><1>", "<2><3>"));
+    assert_eq!((&ids[..], text.as_str(), rest.as_str()), (&[0, 1][..], "<1><2>", "<3>"));
     assert_eq!((usage.prompt_tokens, usage.cached_tokens, usage.output_tokens), (Some(3), Some(0), Some(4)));
     assert_eq!((spec.drafted, spec.accepted, spec.verify_steps), (6, 2, Some(2)));
     assert_eq!(spec.source, SpecSource::Engine);
     // Tokens 0 and 3 answer, 1 and 2 are the markers: the split lies inside both rounds.
     assert_eq!((split.thinking_tokens, split.answer_tokens), (Some(2), Some(2)));
+    assert_eq!(split.thought_bytes, "<0><1>".len(), "at the text that was there with the last marker");
     assert_eq!((split.first_answer, split.source), (Some(*first), Some(SplitSource::TokenIds)));
     assert_eq!(stack_timings.as_ref().unwrap()["verify_ns"], 3);
     let rounds = RoundTimes::read(stack_timings.as_ref().unwrap()).unwrap().unwrap();

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use crate::arm::ConnectRequest;
 use crate::decoder::{Chunk, Dialect, protocol};
 use crate::lower;
+use crate::markers::Markers;
 use crate::place::{Place, find};
 use crate::prometheus;
 use crate::secret::Secret;
@@ -41,6 +42,7 @@ pub struct Vllm {
     /// What the preset asks for; known of attached servers, too, where a preset is run.
     spec: Option<SpecDecode>,
     launched: Option<ServingParams>,
+    markers: Markers,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +54,14 @@ impl Vllm {
     /// Uses a server that runs already. Nothing is sent yet.
     pub fn attach(url: &str, model: &str, route: Route) -> Result<Self, StackError> {
         let server = Server::attach(url, Secret::of_stack(KIND))?;
-        Ok(Self { server, model: model.to_owned(), route, spec: None, launched: None })
+        Ok(Self {
+            server,
+            model: model.to_owned(),
+            route,
+            spec: None,
+            launched: None,
+            markers: Markers::default(),
+        })
     }
 
     pub(crate) async fn connect(request: &ConnectRequest<'_>) -> Result<Self, StackError> {
@@ -64,7 +73,7 @@ impl Vllm {
             Place::Program(program) => Server::launch(recipe(request, program)?, None).await?,
         };
         let model = crate::openai::only_model(&server, KIND, "BENCH_VLLM_MODEL").await?;
-        Ok(Self { server, model, route, spec, launched })
+        Ok(Self { server, model, route, spec, launched, markers: Markers::default() })
     }
 }
 
@@ -86,7 +95,9 @@ fn recipe(request: &ConnectRequest<'_>, program: std::path::PathBuf) -> Result<R
 #[async_trait]
 impl Stack for Vllm {
     async fn describe(&self) -> Result<StackInfo, StackError> {
-        describe::describe(self).await
+        let mut info = describe::describe(self).await?;
+        self.markers.learn(&self.server, "/tokenize", |text| self.tokenize(text), &mut info).await;
+        Ok(info)
     }
 
     async fn prepare(&self, ahead: Ahead) {
@@ -96,8 +107,8 @@ impl Stack for Vllm {
     async fn generate(&self, request: GenerateRequest) -> Result<EventStream, StackError> {
         let body = request::body(self.route, &self.model, &request)?;
         let dialect = VllmDialect { drafts_every_step: self.drafts_every_step() };
-        let path = crate::openai::path(self.route);
-        let events = self.server.stream(path, &body, Box::new(dialect), self.server.watch()).await;
+        let (path, split) = (crate::openai::path(self.route), self.markers.splitter(&body));
+        let events = self.server.stream(path, &body, Box::new(dialect), split, self.server.watch()).await;
         match events {
             Err(error @ StackError::Status { status: 500, .. }) => Err(self.with_death(error).await),
             events => events,
@@ -117,8 +128,7 @@ impl Stack for Vllm {
     }
 
     async fn count_tokens(&self, text: &str) -> Result<Option<u32>, StackError> {
-        let body = json!({ "model": self.model, "prompt": text, "add_special_tokens": false });
-        match self.server.post_json::<TokenizeJson>("/tokenize", &body).await {
+        match self.server.post_json::<TokenizeJson>("/tokenize", &self.tokenize(text)).await {
             Err(StackError::Status { status: 404 | 405, .. }) => Ok(None),
             answer => answer.map(|answer| Some(answer.count)),
         }
@@ -134,6 +144,11 @@ impl Stack for Vllm {
 }
 
 impl Vllm {
+    /// What `/tokenize` is sent for a text.
+    fn tokenize(&self, text: &str) -> Value {
+        json!({ "model": self.model, "prompt": text, "add_special_tokens": false })
+    }
+
     /// A 500 may be about one request, or the last word of a server whose engine died: then its log has the traceback.
     async fn with_death(&self, error: StackError) -> StackError {
         match self.server.end_of_unready(ENGINE_DEATH_LIMIT).await {
@@ -215,7 +230,14 @@ mod tests {
             ready_limit: Duration::from_secs(30),
         };
         let server = Server::launch(recipe, None).await.unwrap();
-        Vllm { server, model: "m".to_owned(), route: Route::OpenAiCompletion, spec: None, launched: None }
+        Vllm {
+            server,
+            model: "m".to_owned(),
+            route: Route::OpenAiCompletion,
+            spec: None,
+            launched: None,
+            markers: Markers::default(),
+        }
     }
 
     #[tokio::test]

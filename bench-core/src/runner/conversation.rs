@@ -2,7 +2,8 @@
 //! think time is over.
 //!
 //! A conversation is one unit of the load: it holds its place in a closed loop (or under `run.max_in_flight`) from its
-//! first send to its last end, think time included. A turn that has no answer has no next turn: those that are left become
+//! first send to its last end, think time included. Its history carries answers without their thoughts, as most chat
+//! templates have it. A turn that has no answer has no next turn: those that are left become
 //! rows that say so. This module knows neither how arrivals are spaced nor how an answer is read.
 
 use std::collections::VecDeque;
@@ -178,7 +179,7 @@ impl RunState<'_> {
         }
         match (&measured.record.outcome, measured.ended) {
             (Outcome::Completed { .. }, Some(ended)) => {
-                let assistant = measured.record.text.clone();
+                let assistant = measured.record.answer().to_owned();
                 asked.said.history.push(Exchange { user: user.to_owned(), assistant });
                 asked.said.answered = Some(ended);
                 let at = ended + Duration::from_millis(preset.run.think_time_ms);

@@ -134,6 +134,8 @@ pub fn record(arm: &str, block: u32, request_index: u64) -> RequestRecord {
             first_answer: Some(250_000_000),
             source: Some(SplitSource::TokenIds),
             unknown: None,
+            thought_bytes: 0,
+            server_thinking_tokens: None,
         }),
         restarted_in_silence: false,
         token_ids: Some(vec![1, 2, 3, 4]),
@@ -189,6 +191,7 @@ pub fn host() -> HostInfo {
         cpu_count: None,
         cpu_features: Vec::new(),
         memory_bytes: None,
+        gpus: Vec::new(),
         load_before: None,
     }
 }

@@ -14,7 +14,7 @@ use crate::stack::{
     CounterReading, EventStream, FinishReason, GenerateRequest, Readback, Revival, SpecCounts, Stack,
     StackError, StackInfo, StreamEvent, Usage,
 };
-use crate::thinking::Split;
+use crate::thinking::Splitter;
 
 /// One step of a script.
 #[derive(Debug, Clone)]
@@ -248,8 +248,8 @@ impl Stack for ScriptedStack {
 }
 
 fn play(steps: Vec<Step>, alive: Alive) -> EventStream {
-    let state = (steps.into_iter(), Duration::ZERO, alive);
-    Box::pin(stream::unfold(state, |(mut steps, mut early, alive)| async move {
+    let state = (steps.into_iter(), Duration::ZERO, Splitter::default(), alive);
+    Box::pin(stream::unfold(state, |(mut steps, mut early, mut split, alive)| async move {
         loop {
             let at = |early| Instant::now() - early;
             let item = match steps.next()? {
@@ -264,7 +264,9 @@ fn play(steps: Vec<Step>, alive: Alive) -> EventStream {
                 Step::Hang => std::future::pending().await,
                 Step::Opened => Ok(StreamEvent::Opened { at: at(early) }),
                 Step::Tokens { count, text, token_ids } => {
-                    Ok(StreamEvent::Tokens { at: at(early), count, text, token_ids })
+                    let at = at(early);
+                    split.push(at, count, token_ids.as_deref(), &text, 0);
+                    Ok(StreamEvent::Tokens { at, count, text, token_ids })
                 }
                 Step::Finish { reason, usage, spec } => Ok(StreamEvent::Finished {
                     at: at(early),
@@ -273,11 +275,11 @@ fn play(steps: Vec<Step>, alive: Alive) -> EventStream {
                     spec,
                     stack_timings: None,
                     readback: Readback::default(),
-                    split: Box::new(Split::untold()),
+                    split: Box::new(split.finish()),
                 }),
                 Step::Fail(error) => Err(error),
             };
-            return Some((item, (steps, early, alive)));
+            return Some((item, (steps, early, split, alive)));
         }
     }))
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use tokio::time::Instant;
+
 use super::*;
 
 const OPEN: u32 = 100;
@@ -74,7 +76,7 @@ fn a_prompt_may_end_inside_a_thought_or_after_one() {
 
 #[test]
 fn of_a_prompt_that_is_not_known_the_first_marker_tells() {
-    let unknown = || Splitter { markers: markers(), ..Splitter::default() };
+    let unknown = || Splitter::new(markers());
     assert_eq!(by_ids(unknown(), &[&[8, CLOSE], &[9]]), (Some(2), Some(1), Some(1)));
     assert_eq!(by_ids(unknown(), &[&[8, 9]]), (None, None, None));
 }
@@ -114,6 +116,92 @@ fn a_chunk_that_does_not_tell_its_tokens_leaves_the_counts_unknown_and_not_the_m
     let split = splitter.finish();
     assert_eq!((counts(&split), split.unknown), ((None, None), Some(SplitUnknown::Uncounted)));
     assert_eq!(split.first_answer, Some(now));
+}
+
+/// What is left of the text of chunks (ids, thinking text, answer text) without thoughts.
+fn answer_of(mut splitter: Splitter, chunks: &[(&[u32], &str, &str)]) -> String {
+    let mut all = String::new();
+    for (ids, thinking, answer) in chunks {
+        let text = format!("{thinking}{answer}");
+        let known = (!ids.is_empty()).then_some(*ids);
+        splitter.push(Instant::now(), u32::try_from(ids.len().max(1)).ok(), known, &text, thinking.len());
+        all.push_str(&text);
+    }
+    all.split_off(splitter.finish().thought_bytes)
+}
+
+#[test]
+fn the_answer_is_the_text_after_the_last_thought_and_its_blanks() {
+    let by_field = [(&[][..], "hm", ""), (&[], "so", "\n\nYes"), (&[], "", ".")];
+    assert_eq!(answer_of(Splitter::default(), &by_field), "Yes.");
+    let interleaved = [(&[][..], "hm", ""), (&[], "", "Yes"), (&[], "but", ""), (&[], "", "no")];
+    assert_eq!(answer_of(Splitter::default(), &interleaved), "no");
+    let by_text = [(&[][..], "", "<think>h"), (&[], "", "m</thi"), (&[], "", "nk>\nYes </think>")];
+    assert_eq!(answer_of(Splitter::default(), &by_text), "Yes </think>");
+    assert_eq!(answer_of(Splitter::default(), &[(&[][..], "", "<think>hm")]), "", "it has not answered");
+    assert_eq!(answer_of(Splitter::default(), &[(&[][..], "", " Yes")]), " Yes", "nothing marks");
+
+    let known = || Splitter::after_prompt(markers(), &[2]);
+    let at_the_token = [(&[OPEN, 7][..], "", "hm"), (&[CLOSE][..], "", ""), (&[9][..], "", " Yes")];
+    assert_eq!(answer_of(known(), &at_the_token), "Yes");
+    let rendered = [(&[OPEN, 7][..], "", "<|channel>hm"), (&[8, CLOSE, 9][..], "", "so<channel|>Yes")];
+    assert_eq!(answer_of(known(), &rendered), "Yes");
+    // A chunk of both whose markers leave no text: its whole text stays.
+    let unrendered = [(&[OPEN, 7][..], "", "hm"), (&[8, CLOSE, 9][..], "", "so Yes"), (&[10][..], "", ".")];
+    assert_eq!(answer_of(known(), &unrendered), "so Yes.");
+    assert_eq!(answer_of(known(), &[(&[7, 8][..], "", " Yes")]), " Yes");
+}
+
+#[test]
+fn the_text_of_a_prompt_tells_what_its_ids_would() {
+    let of = |prompt: &str, chunks: &[&[u32]]| by_ids(Splitter::after_text(markers(), prompt), chunks);
+    assert_eq!(of("Hi<|channel>thought", &[&[8, CLOSE], &[9]]), (Some(2), Some(1), Some(1)));
+    assert_eq!(of("Hi<|channel>thought<channel|>", &[&[8, 9]]), (Some(0), Some(2), Some(0)));
+    assert_eq!(of("Hi", &[&[OPEN, 8], &[CLOSE, 9]]), (Some(3), Some(1), Some(1)));
+}
+
+#[test]
+fn one_token_for_all_that_is_unknown_is_no_marker() {
+    assert!(MarkerIds::of_vocabulary(|_| Some(3)).is_empty());
+    assert_eq!(markers().to_string(), "100 .. 101");
+}
+
+/// The split of chunks of one token each, after the server's count.
+fn told(texts: &[(&str, &str)], thinking: u32, output: u32) -> Split<Instant> {
+    let (mut splitter, start) = (Splitter::default(), Instant::now());
+    for (index, (thinking, answer)) in texts.iter().enumerate() {
+        let text = format!("{thinking}{answer}");
+        splitter.push(at(start, index), Some(1), None, &text, thinking.len());
+    }
+    splitter.told(thinking, output);
+    splitter.finish()
+}
+
+#[test]
+fn a_server_s_count_is_kept_beside_ours_and_is_the_split_where_there_is_none() {
+    let ours = [("hm", ""), ("so", ""), ("", "Yes")];
+    let split = told(&ours, 3, 3);
+    assert_eq!((counts(&split), split.source), ((Some(2), Some(1)), Some(SplitSource::ServerField)));
+    assert_eq!(
+        (split.server_thinking_tokens, split.is_disputed()),
+        (Some(3), false),
+        "a marker more or less"
+    );
+    assert!(told(&[("", "<think>a</think>"), ("", "b")], 40, 2).is_disputed());
+
+    let mixed = told(&[("hm", "Yes"), ("", ".")], 5, 8);
+    assert_eq!((counts(&mixed), mixed.source), ((Some(5), Some(3)), Some(SplitSource::ServerCount)));
+    assert!(mixed.unknown.is_none() && mixed.first_answer.is_some() && !mixed.is_disputed());
+
+    // Nothing marks the text: where a thought ends is not known, and that there is none is.
+    let hidden = told(&[("", "Yes"), ("", ".")], 5, 8);
+    assert_eq!((counts(&hidden), hidden.first_answer, hidden.thought_bytes), ((Some(5), Some(3)), None, 0));
+    let none = told(&[("", "Yes"), ("", ".")], 0, 2);
+    assert!(counts(&none) == (Some(0), Some(2)) && none.first_answer.is_some());
+
+    let absurd = told(&[("", "Yes")], 9, 8);
+    assert_eq!((counts(&absurd), absurd.unknown), ((None, None), Some(SplitUnknown::NothingMarks)));
+    assert_eq!(absurd.server_thinking_tokens, Some(9));
 }
 
 /// Cuts `all` after every place where `cuts` says so.
@@ -192,6 +280,8 @@ proptest! {
         let split = splitter.finish();
         prop_assert_eq!(split.thinking_tokens.is_some(), split.answer_tokens.is_some());
         prop_assert_eq!(split.thinking_tokens.is_none(), split.unknown.is_some());
+        let text: String = chunks.iter().map(|(_, _, text, _)| text.as_str()).collect();
+        prop_assert!(text.is_char_boundary(split.thought_bytes));
         if let (Some(SplitSource::ServerField | SplitSource::TextMarkers), Some(thinking), Some(answer)) =
             (split.source, split.thinking_tokens, split.answer_tokens)
         {

@@ -45,6 +45,10 @@ fn machine(host: &HostInfo) -> Vec<[String; 2]> {
             "memory",
             host.memory_bytes.map_or_else(unknown, |n| format!("{:.1} GiB", n as f64 / f64::from(1 << 30))),
         ),
+        row(
+            "gpus",
+            if host.gpus.is_empty() { "none that NVML names".to_owned() } else { host.gpus.join(", ") },
+        ),
         row("load, 1 min", host.load_before.map_or_else(unknown, |load| format!("{load:.2}"))),
     ]
 }

@@ -191,8 +191,21 @@ pub(super) fn thinking_apart(facts: &Facts<'_>) -> Finding {
         parts.is_none_or(|(thinking, answer)| thinking.checked_add(answer) == row.output.tokens)
     };
     let odd = all - rows.iter().filter(adds_up).count();
-    let words = in_requests(odd, all, "thinking and answer tokens are not the output");
-    Finding::broken_or(rule, words.into_iter().collect(), || {
+    let disputed = splits.iter().filter(|split| split.is_disputed()).count();
+    let beyond = |row: &&&Row| {
+        let theirs = row.split.as_deref().and_then(|split| split.server_thinking_tokens);
+        theirs.zip(row.output.tokens).is_some_and(|(theirs, output)| theirs > output)
+    };
+    let words = [
+        in_requests(odd, all, "thinking and answer tokens are not the output"),
+        in_requests(disputed, all, "the server counts other thinking tokens than were split here"),
+        in_requests(
+            rows.iter().filter(beyond).count(),
+            all,
+            "the server counts more thinking than output tokens",
+        ),
+    ];
+    Finding::broken_or(rule, words.into_iter().flatten().collect(), || {
         let untold = all - splits.iter().filter(|split| split.unknown.is_none()).count();
         let sum =
             |of: fn(&TokenSplit) -> Option<u32>| splits.iter().filter_map(of).map(u64::from).sum::<u64>();

@@ -55,7 +55,7 @@ fn answers<'a>(facts: &Facts<'a>) -> Answers<'a> {
     let mut answers = Answers::new();
     for row in facts.completed.iter().filter(|row| row.turn > 0) {
         let of = answers.entry((&row.run_id, first_turn(row))).or_default();
-        of.insert(row.turn, row.digest.text.unwrap_or(EMPTY_ANSWER));
+        of.insert(row.turn, row.said.as_deref().copied().or(row.digest.text).unwrap_or(EMPTY_ANSWER));
     }
     answers
 }

@@ -60,6 +60,21 @@ async fn a_turn_goes_out_when_the_answer_is_complete_and_thought_about_with_all_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_thought_is_in_the_row_and_not_in_what_later_turns_carry() {
+    let preset = chat(0);
+    let thinks = Script::new().text("<think>hm</think>\n\none").finish(1);
+    let stack = scripted(vec![thinks, answered("two", 1), Script::new().text("<think>on and on").finish(1)]);
+    let ran = run_preset(&preset, &[arm("a", &stack)], &CancellationToken::new()).await;
+    assert_eq!(ran.rows[0].text, "<think>hm</think>\n\none");
+    assert_eq!(ran.rows[0].answer(), "one");
+    assert_eq!(ran.rows[2].answer(), "", "a thought that did not end");
+    let Prompt::Chat { history, .. } = &stack.requests()[2].1.prompt else { panic!("no chat") };
+    let answers: Vec<_> = history.iter().map(|exchange| exchange.assistant.as_str()).collect();
+    assert_eq!(answers, ["one", "two"]);
+    assert_eq!(ran.rows[2].prompt_sha256, turn_sha256(&preset.workload.prompts[0], answers));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_conversation_holds_its_place_while_its_user_thinks() {
     let mut preset = chat(1_000);
     preset.workload.prompts[1].later_turns = vec!["again".to_owned()];
