@@ -146,7 +146,11 @@ fn compare_arms(
         candidate: of_b.to_owned(),
         not_comparable: invalid.clone(),
         metrics: metrics.collect(),
-        lossless: audit((baseline, candidate), &rows.0, &rows.1)?,
+        lossless: if baseline.plants_acceptance(of_a) || candidate.plants_acceptance(of_b) {
+            None
+        } else {
+            audit((baseline, candidate), &rows.0, &rows.1)?
+        },
     })
 }
 

@@ -91,7 +91,9 @@ fn comparison(
     let mut metrics = compared_metrics(loaded, (baseline, candidate), &matched, config);
     let main = metrics.remove(0);
     let greedy = loaded.first().preset.sampling.temperature <= 0.0;
-    let audit = if greedy { Some(audit(loaded, &matched)?) } else { None };
+    let planted = |arm: &ArmReport| loaded.plants_acceptance(&arm.label);
+    let audited = greedy && !planted(baseline) && !planted(candidate);
+    let audit = if audited { Some(audit(loaded, &matched)?) } else { None };
     Ok(Comparison {
         baseline: baseline.label.clone(),
         candidate: candidate.label.clone(),

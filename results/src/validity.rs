@@ -3,7 +3,6 @@
 //! Most reasons are broken truth rules, whose evidence is taken word by word; what failed, what cannot be measured and a
 //! drafter that does not work are the rest.
 
-use bench_core::preset::AcceptanceRule;
 use bench_core::record::ArmManifest;
 use bench_core::report::FailureSummary;
 
@@ -58,7 +57,7 @@ const FEW_DRAFTS: u64 = 50;
 
 /// A drafter that is hardly ever right is broken or of another model, and its speed is the speed of that fault.
 fn acceptance_floor(loaded: &Loaded, arm: &ArmManifest, totals: &Totals) -> Option<String> {
-    if let Some(AcceptanceRule::Synthetic(_)) = arm.spec.acceptance() {
+    if arm.spec.plants_acceptance() {
         return None;
     }
     let (drafted, accepted) = (totals.drafted?, totals.accepted?);
