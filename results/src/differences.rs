@@ -102,7 +102,7 @@ fn gpus(environment: Option<&EnvironmentRead>) -> Option<Vec<String>> {
 /// What two arms differ in that neither their labels nor the presets say: where the models ran, the format of the weights,
 /// which files were read, the KV type in force, and at which position a chain of drafts is made.
 pub(crate) fn arms_differ(a: &ArmManifest, b: &ArmManifest) -> Vec<Refusal> {
-    let told: [(Reason, fn(&ArmManifest) -> Option<String>); 5] = [
+    let told: [(Reason, Told); 5] = [
         (Reason::Device, device),
         (Reason::WeightFormat, weight_format),
         (Reason::TargetFile, |arm| info(arm)?.target_sha256.clone()),
@@ -110,12 +110,15 @@ pub(crate) fn arms_differ(a: &ArmManifest, b: &ArmManifest) -> Vec<Refusal> {
         (Reason::DraftPosition, draft_position),
     ];
     let names = if a.label == b.label { a.label.clone() } else { format!("{} and {}", a.label, b.label) };
-    let differing = |(reason, of): (Reason, fn(&ArmManifest) -> Option<String>)| {
+    let differing = |(reason, of): (Reason, Told)| {
         let (a, b) = of(a).zip(of(b)).filter(|(a, b)| a != b)?;
         Some(reason.of(&names)(format!("{a:?} and {b:?}")))
     };
     told.into_iter().filter_map(differing).collect()
 }
+
+/// What is known of an arm, where it is.
+type Told = fn(&ArmManifest) -> Option<String>;
 
 fn info(arm: &ArmManifest) -> Option<&StackInfo> {
     arm.info.as_ref()

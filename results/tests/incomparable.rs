@@ -179,9 +179,11 @@ fn other_arm(reason: Reason) -> Option<fn(&mut ArmManifest)> {
     }
 }
 
+type RowChange = fn(&mut RequestRecord);
+
 /// Makes an arm's row one of other work, where a truth rule has to see it.
-fn other_rows(rule: RuleId) -> Option<fn(&mut RequestRecord)> {
-    let changes: [(RuleId, fn(&mut RequestRecord)); 3] = [
+fn other_rows(rule: RuleId) -> Option<RowChange> {
+    let changes: [(RuleId, RowChange); 3] = [
         (RuleId::PromptsEqual, |row| row.prompt_sha256 = "6".repeat(64)),
         (RuleId::RequestsEqual, |row| row.request_sha256 = Some("7".repeat(64))),
         (RuleId::SamplingInForce, |row| {
