@@ -32,15 +32,21 @@ pub fn dequantize_row(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(),
         Stored::F16 => each(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
         Stored::Bf16 => each(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
         Stored::Q8_0 => {
-            for (block, values) in bytes.chunks_exact(Q8_0_BYTES).zip(out.chunks_exact_mut(Q8_0_LEN)) {
-                let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-                for (value, &q) in values.iter_mut().zip(&block[2..]) {
-                    *value = scale * f32::from(q.cast_signed());
-                }
-            }
+            let (blocks, rows) = (bytes.as_chunks().0, out.as_chunks_mut().0);
+            blocks.iter().zip(rows).for_each(|(block, values)| q8_0_values(block, values));
         }
     }
     Ok(())
+}
+
+/// Of arrays, whose lengths are known wherever this is compiled: slices were unrolled or not by what stood beside them, and
+/// a row took 47 % more instructions after a change elsewhere.
+#[inline]
+fn q8_0_values([low, high, quants @ ..]: &[u8; Q8_0_BYTES], values: &mut [f32; Q8_0_LEN]) {
+    let scale = f16::from_le_bytes([*low, *high]).to_f32();
+    for (value, q) in values.iter_mut().zip(quants) {
+        *value = scale * f32::from(q.cast_signed());
+    }
 }
 
 /// Bytes of a row of floats, `out` being exactly a row of `values.len()` values.

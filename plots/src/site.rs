@@ -183,7 +183,8 @@ fn trend(runs: &[SiteRun<'_>]) -> Option<(Picture, Markup)> {
             let day = date(run.report.started_unix_ms);
             cells.push(vec![
                 arm.label.clone(),
-                format!("{}: {day}, suite {}", nth + 1, run.report.suite_version),
+                // Two builds may be of one version: the directory's name is what tells them apart.
+                format!("{}: {}, {day}, suite {}", nth + 1, run.name, run.report.suite_version),
                 estimate(comparison.ratio),
             ]);
             let Some(ratio) = comparison.ratio else { continue };

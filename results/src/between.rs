@@ -2,53 +2,29 @@
 //!
 //! They were not interleaved, so their blocks are two groups and not pairs: `bench_core::stats::unpaired_log_ratio`.
 //! What differs besides the thing that is asked about makes the answer one about something else, and is refused with its
-//! name, unless the caller allows it.
+//! name ([`crate::reasons`]), unless the caller allows it.
 
 use std::collections::BTreeMap;
 
 use bench_core::audit::{Lossless, compare};
-use bench_core::environment::GpuHost;
-use bench_core::preset::{Preset, RunOrder, RunParams, StackKind};
 use bench_core::prompt_set::PromptSet;
-use bench_core::record::{ArmManifest, HostInfo, RunManifest};
+use bench_core::record::RunManifest;
 use bench_core::report::{
     ArmComparison, ArmReport, BlockTest, COMPARISON_SCHEMA, MetricComparison, RunComparison,
 };
-use bench_core::run_dir::prompt_sha256;
-use bench_core::stack::StackInfo;
 use bench_core::stats::{Evidence, LogValue, Metric, UnpairedRatio, unpaired_log_ratio, verdict};
 
 use crate::aggregate::aggregate;
 use crate::compare::holm_of_known;
+use crate::differences::differences;
 use crate::error::ResultsError;
 use crate::load::Loaded;
+use crate::reasons::{Allowed, Reason, Refusal};
 use crate::row::Row;
 use crate::samples::{completed_rows, metric_value};
 
 /// Coverage of every interval.
 const CONFIDENCE: f64 = 0.95;
-
-/// A difference between runs that a caller may ask about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allowed {
-    /// Another machine.
-    Machine,
-    /// Other model files.
-    Models,
-    /// Another way of serving: KV type, threads, context, device, route.
-    Serving,
-}
-
-impl Allowed {
-    /// As the command line has it.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Machine => "machine",
-            Self::Models => "models",
-            Self::Serving => "serving",
-        }
-    }
-}
 
 /// Compares the candidate with the baseline: every arm that both have, or the arms named in `arms` as (baseline's label,
 /// candidate's label).
@@ -66,7 +42,7 @@ pub fn compare_runs(
     let (reasons, mut notes) = refused_and_allowed(differences((baseline, candidate), &pairs), allowed);
     let mut reasons = [reasons, unknown_arms(a, b, &pairs)].concat();
     if pairs.is_empty() {
-        reasons.push(format!("no arm in common ({} and {})", labels(a), labels(b)));
+        reasons.push(Reason::NoCommonArm.with(format_args!("({} and {})", labels(a), labels(b))));
     }
     if !reasons.is_empty() {
         return Err(ResultsError::Incomparable { reasons });
@@ -98,155 +74,19 @@ pub fn compare_runs(
 }
 
 /// What forbids a comparison, and what was allowed and has to be said.
-fn refused_and_allowed(found: Vec<Differing>, allowed: &[Allowed]) -> (Vec<String>, Vec<String>) {
+fn refused_and_allowed(found: Vec<Refusal>, allowed: &[Allowed]) -> (Vec<Refusal>, Vec<String>) {
     let (mut reasons, mut notes) = (Vec::new(), Vec::new());
-    for Differing { may, what } in found {
-        match may {
-            None => reasons.push(what),
-            Some(may) if allowed.contains(&may) => notes.push(format!("allowed: {what}")),
-            Some(may) => reasons.push(format!("{what} (`--allow {}` if that is the question)", may.word())),
+    for Refusal { reason, words } in found {
+        match reason.may() {
+            None => reasons.push(Refusal { reason, words }),
+            Some(may) if allowed.contains(&may) => notes.push(format!("allowed: {words}")),
+            Some(may) => {
+                let words = format!("{words} (`--allow {}` if that is the question)", may.word());
+                reasons.push(Refusal { reason, words });
+            }
         }
     }
     (reasons, notes)
-}
-
-/// Something that two runs differ in besides their candidates.
-pub(crate) struct Differing {
-    /// As what it may be the question; `None`: never.
-    pub(crate) may: Option<Allowed>,
-    /// In words, with both values.
-    pub(crate) what: String,
-}
-
-/// Everything that stands between two runs and a comparison of these arms.
-pub(crate) fn differences(
-    (baseline, candidate): (&Loaded, &Loaded),
-    pairs: &[(String, String)],
-) -> Vec<Differing> {
-    let (a, b) = (baseline.first(), candidate.first());
-    let strict = [
-        (a.run_id == b.run_id).then(|| format!("both are the run {}", a.run_id)),
-        prompts_differ(&a.preset, &b.preset),
-        differ("sampling", &a.preset.sampling, &b.preset.sampling),
-        differ("max_tokens", &a.preset.workload.max_tokens, &b.preset.workload.max_tokens),
-        differ("ignore_eos", &a.preset.workload.ignore_eos, &b.preset.workload.ignore_eos),
-        differ("the way requests are sent", &sending(&a.preset.run), &sending(&b.preset.run)),
-    ];
-    let may = [
-        (Allowed::Machine, differ("machines", &machine(&a.host), &machine(&b.host))),
-        (Allowed::Machine, known_differ("GPUs", gpus(baseline), gpus(candidate))),
-        (Allowed::Models, models_differ(a, b)),
-        (Allowed::Serving, differ("serving", &a.preset.serving, &b.preset.serving)),
-    ];
-    let of_arms = pairs.iter().filter_map(|(of_a, of_b)| {
-        let arm = |run: &'_ RunManifest, label: &str| run.arms.iter().find(|arm| arm.label == label).cloned();
-        Some(arms_differ(&arm(a, of_a)?, &arm(b, of_b)?))
-    });
-    let never = strict.into_iter().flatten().map(|what| Differing { may: None, what });
-    let maybe = may.into_iter().chain(of_arms.flatten());
-    never.chain(maybe.filter_map(|(may, what)| Some(Differing { may: Some(may), what: what? }))).collect()
-}
-
-fn differ<T: PartialEq + std::fmt::Debug>(what: &str, a: &T, b: &T) -> Option<String> {
-    (a != b).then(|| format!("{what} differ: {a:?} and {b:?}"))
-}
-
-/// What one of them does not know contradicts nothing.
-pub(crate) fn known_differ<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    a: Option<T>,
-    b: Option<T>,
-) -> Option<String> {
-    a.zip(b).and_then(|(a, b)| differ(what, &a, &b))
-}
-
-/// Names of the GPUs that NVML told; `None` where none was asked or none answered.
-fn gpus(run: &Loaded) -> Option<Vec<String>> {
-    match &run.environments.first()?.as_ref()?.head.as_ref()?.gpu {
-        GpuHost::Present { devices, .. } => devices.iter().map(|device| device.name.clone()).collect(),
-        GpuHost::Absent { .. } => None,
-    }
-}
-
-/// A difference that may be allowed: by what, and the words if there is one.
-type Difference = (Allowed, Option<String>);
-
-/// What two arms differ in that neither their labels nor the presets say: the format of the weights, which files were
-/// read, the KV type in force, and at which position a chain of drafts is made.
-fn arms_differ(a: &ArmManifest, b: &ArmManifest) -> [Difference; 4] {
-    let format = |arm: &ArmManifest| match arm.stack {
-        StackKind::Native | StackKind::LlamaServer | StackKind::AtomicLlamaServer | StackKind::LlamaSwap => {
-            Some("GGUF")
-        }
-        StackKind::Vllm => Some("safetensors"),
-        StackKind::OpenAi => None,
-    };
-    let told = |arm: &ArmManifest, of: fn(&StackInfo) -> Option<String>| arm.info.as_ref().and_then(of);
-    let both = |what: &str, of: fn(&StackInfo) -> Option<String>| {
-        known_differ(&format!("{what} of {} and {}", a.label, b.label), told(a, of), told(b, of))
-    };
-    let formats = format!("formats of the weights of {} and {}", a.label, b.label);
-    [
-        (Allowed::Models, known_differ(&formats, format(a), format(b))),
-        (Allowed::Models, both("target files", |info| info.target_sha256.clone())),
-        (Allowed::Serving, both("KV types", |info| info.kv_type.clone())),
-        (Allowed::Serving, both("draft positions", |info| info.details.get(DRAFT_POSITION).cloned())),
-    ]
-}
-
-/// The detail under which a stack says at which position it drafts: `constant` (that of the last token, for all drafts of
-/// a round) or `rising`.
-const DRAFT_POSITION: &str = "draft_position";
-
-fn machine(host: &HostInfo) -> (Option<&str>, Option<&str>, Option<u32>) {
-    (host.os.as_deref(), host.cpu.as_deref(), host.cpu_count)
-}
-
-/// How requests are sent, without how often and how the result is judged.
-fn sending(run: &RunParams) -> RunParams {
-    RunParams {
-        blocks: std::num::NonZeroU32::MIN,
-        order: RunOrder::Abba,
-        max_looks: 1,
-        throughput_margin: 0.0,
-        ttft_margin: 0.0,
-        kv_quality_tokens: 0,
-        max_restarts: 0,
-        min_acceptance: 0.0,
-        ..run.clone()
-    }
-}
-
-/// What one of them does not know contradicts nothing.
-fn models_differ(a: &RunManifest, b: &RunManifest) -> Option<String> {
-    let hashes = [
-        ("targets", &a.target_sha256, &b.target_sha256),
-        ("assistants", &a.assistant_sha256, &b.assistant_sha256),
-    ];
-    let (what, a, b) = hashes.into_iter().find(|(_, a, b)| a.is_some() && b.is_some() && a != b)?;
-    let short =
-        |hash: &Option<String>| hash.as_deref().unwrap_or_default().chars().take(12).collect::<String>();
-    Some(format!("{what} differ: {} and {}", short(a), short(b)))
-}
-
-/// Prompts that only one run has do no harm; one of the same id and another text does, and so does having none in common.
-fn prompts_differ(a: &Preset, b: &Preset) -> Option<String> {
-    let of_b: BTreeMap<_, _> =
-        b.workload.prompts.iter().map(|prompt| (&prompt.id, prompt_sha256(prompt))).collect();
-    let common = a.workload.prompts.iter().filter_map(|prompt| Some((prompt, of_b.get(&prompt.id)?)));
-    let (mut known, mut changed) = (0, 0);
-    for (prompt, hash) in common {
-        known += 1;
-        changed += usize::from(prompt_sha256(prompt) != *hash);
-    }
-    let sets = || format!("({}; {})", PromptSet::of(&a.workload), PromptSet::of(&b.workload));
-    match (known, changed) {
-        (0, _) => Some(format!("no prompt in common {}", sets())),
-        (_, 0) => None,
-        (known, changed) => {
-            Some(format!("{changed} of {known} prompts have the same id and another text {}", sets()))
-        }
-    }
 }
 
 /// What has to be said of sets of which one has prompts that the other lacks.
@@ -257,11 +97,7 @@ fn other_set(a: &RunManifest, b: &RunManifest) -> Option<String> {
 }
 
 /// (baseline's label, candidate's label).
-pub(crate) fn arm_pairs(
-    a: &RunManifest,
-    b: &RunManifest,
-    asked: &[(String, String)],
-) -> Vec<(String, String)> {
+fn arm_pairs(a: &RunManifest, b: &RunManifest, asked: &[(String, String)]) -> Vec<(String, String)> {
     if !asked.is_empty() {
         return asked.to_vec();
     }
@@ -270,10 +106,11 @@ pub(crate) fn arm_pairs(
     common.map(|arm| (arm.label.clone(), arm.label.clone())).collect()
 }
 
-pub(crate) fn unknown_arms(a: &RunManifest, b: &RunManifest, pairs: &[(String, String)]) -> Vec<String> {
+fn unknown_arms(a: &RunManifest, b: &RunManifest, pairs: &[(String, String)]) -> Vec<Refusal> {
     let missing = |run: &RunManifest, label: &str| {
         let is_missing = !run.arms.iter().any(|arm| arm.label == label);
-        is_missing.then(|| format!("run {} has no arm `{label}`; it has {}", run.run_id, labels(run)))
+        let what = || format!("{} has no arm `{label}`; it has {}", run.run_id, labels(run));
+        is_missing.then(|| Reason::UnknownArm.with(what()))
     };
     pairs.iter().flat_map(|(of_a, of_b)| [missing(a, of_a), missing(b, of_b)]).flatten().collect()
 }

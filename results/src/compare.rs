@@ -16,6 +16,7 @@ use bench_core::stats::{
     paired_log_ratio, paired_ratio, signed_rank, verdict,
 };
 
+use crate::differences::arms_differ;
 use crate::error::ResultsError;
 use crate::load::Loaded;
 use crate::row::Row;
@@ -86,7 +87,7 @@ fn comparison(
     let prompts = PromptIndex::new(loaded);
     let samples: Vec<_> = matched.iter().filter_map(|(a, b)| pair_sample(a, b, prompts.of(a))).collect();
     // The ratio of an invalid arm would be quoted without its reasons.
-    let comparable = baseline.valid && candidate.valid;
+    let comparable = is_comparable(loaded, baseline, candidate);
     let mut metrics = compared_metrics(loaded, (baseline, candidate), &matched, config);
     let main = metrics.remove(0);
     let greedy = loaded.first().preset.sampling.temperature <= 0.0;
@@ -109,6 +110,18 @@ fn comparison(
         same_output: audit.as_ref().and_then(|audit| same_output(audit, matched.len())),
         lossless: audit.filter(|audit| audit.requests > 0),
     })
+}
+
+fn is_comparable(loaded: &Loaded, baseline: &ArmReport, candidate: &ArmReport) -> bool {
+    baseline.valid && candidate.valid && differing(loaded, baseline, candidate).is_none()
+}
+
+/// What two valid arms differ in besides their stacks and variants: everything, in words.
+fn differing(loaded: &Loaded, baseline: &ArmReport, candidate: &ArmReport) -> Option<String> {
+    let arm = |report: &ArmReport| loaded.arms.iter().find(|arm| arm.label == report.label);
+    let found = arms_differ(arm(baseline)?, arm(candidate)?);
+    let words: Vec<_> = found.into_iter().map(|refusal| refusal.words).collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// The category and the pair with the greatest ratio of decode throughput.
@@ -145,7 +158,8 @@ fn compared_metrics(
     matched: &[(&Row, &Row)],
     config: &BootstrapConfig,
 ) -> Vec<MetricComparison> {
-    let comparable = baseline.valid && candidate.valid;
+    let differing = differing(loaded, baseline, candidate);
+    let comparable = baseline.valid && candidate.valid && differing.is_none();
     let paired = Metric::ALL.map(|metric| paired(loaded, matched, metric, config));
     let p_values: Vec<Option<f64>> =
         paired.iter().map(|paired| block_test(&paired.as_ref()?.block_logs).filter(|_| comparable)).collect();
@@ -164,6 +178,7 @@ fn compared_metrics(
             noise_floor,
             more_is_faster: metric.more_is_faster(),
         });
+        let why = differing.clone().or(why);
         MetricComparison {
             metric,
             ratio: paired.as_ref().map(|paired| paired.ratio),
@@ -252,7 +267,7 @@ pub(crate) fn category_ratio(
     category: &str,
     config: &BootstrapConfig,
 ) -> Option<Estimate> {
-    if !(baseline.valid && candidate.valid) {
+    if !is_comparable(loaded, baseline, candidate) {
         return None;
     }
     let mut matched = matched(loaded, &baseline.label, &candidate.label);

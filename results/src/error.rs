@@ -7,6 +7,7 @@ use bench_core::jsonl::RowError;
 use bench_core::run_dir::RunDirError;
 
 use crate::import::ImportError;
+use crate::reasons::Refusal;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -21,20 +22,20 @@ pub enum ResultsError {
     #[error(transparent)]
     Rows(#[from] RowError),
     /// Two runs are not of one experiment.
-    #[error("`{first}` and `{second}` cannot be merged: their {what}", first = first.display(), second = second.display())]
+    #[error("`{first}` and `{second}` cannot be merged: {why}", first = first.display(), second = second.display())]
     Unlike {
         /// The first run.
         first: PathBuf,
         /// The run that does not fit.
         second: PathBuf,
         /// What differs, and how.
-        what: String,
+        why: Refusal,
     },
     /// Two runs that may not be compared.
-    #[error("these runs cannot be compared: {}", reasons.join("; "))]
+    #[error("these runs cannot be compared: {}", listed(reasons))]
     Incomparable {
         /// Everything that stands in the way.
-        reasons: Vec<String>,
+        reasons: Vec<Refusal>,
     },
     /// A row names an arm or a run that its manifest does not have.
     #[error("`{root}`: row {request_index} belongs to {what}, which the manifest does not have", root = root.display())]
@@ -172,6 +173,10 @@ impl ResultsError {
     pub(crate) fn write(path: PathBuf, source: io::Error) -> Self {
         Self::Write { path, source }
     }
+}
+
+fn listed(reasons: &[Refusal]) -> String {
+    reasons.iter().map(|reason| reason.words.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 impl From<polars::error::PolarsError> for ResultsError {

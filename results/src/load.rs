@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use bench_core::environment::{EnvironmentRead, read_environment};
 use bench_core::kv_quality::KvQualityOutcome;
 use bench_core::noise::NoiseFloor;
-use bench_core::record::{ArmManifest, ArmStatus, HostInfo, RequestRecord, RunManifest};
+use bench_core::record::{ArmManifest, ArmStatus, RequestRecord, RunManifest};
 use bench_core::row_stream::for_each_row;
 use bench_core::run_dir::RunDir;
 
 use crate::answer::{AnswerPlace, Answers};
+use crate::differences::{no_repetition, whole_machine};
 use crate::error::ResultsError;
 use crate::import::IMPORTED_FILE;
+use crate::reasons::{Reason, Refusal};
 use crate::row::{Packed, Row, Shared};
 use crate::shards;
 use crate::tables::{self, TableRun, for_each_request};
@@ -81,7 +83,7 @@ impl Loaded {
 /// The directories have to stay as they are for as long as the result is used: answers are read again from their files.
 ///
 /// Fails if nothing is given, if something cannot be read, if a row does not belong to its manifest, and if two runs
-/// differ in preset, machine or version of the suite. All shards of a sharded run are one run; one that is missing or
+/// are no repetitions of one experiment ([`crate::REASONS`], `merged`). All shards of a sharded run are one run; one that is missing or
 /// there twice, and a request that two of them made, are refused.
 pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
     let Some(first) = runs.first() else { return Err(ResultsError::NoRuns) };
@@ -101,7 +103,7 @@ pub fn load(runs: &[PathBuf]) -> Result<Loaded, ResultsError> {
     if loaded.first().shard.is_some() {
         // One pass, sent from several places: rows in the order in which requests were sent.
         loaded.rows.sort_by_key(|row| row.sent_unix_ms);
-        let other = |run: &&RunManifest| machine(&run.host) != machine(&loaded.first().host);
+        let other = |run: &&RunManifest| whole_machine(&run.host) != whole_machine(&loaded.first().host);
         let others = loaded.manifests.iter().filter(other).count();
         if others > 0 {
             loaded.notes.push(format!(
@@ -144,8 +146,10 @@ impl Source {
 fn add(loaded: &mut Loaded, shared: &mut Shared, first: &Path, source: &Source) -> Result<(), ResultsError> {
     let dir = source.dir();
     let manifest = dir.read_manifest()?;
-    if let Some(what) = unlike(&loaded.manifests, &manifest) {
-        return Err(ResultsError::Unlike { first: first.to_owned(), second: dir.root().to_owned(), what });
+    let mut found = Vec::new();
+    let environment = environment(&dir, &mut found);
+    if let Some(why) = unlike(loaded, &manifest, environment.as_ref()) {
+        return Err(ResultsError::Unlike { first: first.to_owned(), second: dir.root().to_owned(), why });
     }
     // Shards are parts of the same blocks, other runs have their own.
     let run = to_u32(loaded.manifests.len());
@@ -153,7 +157,6 @@ fn add(loaded: &mut Loaded, shared: &mut Shared, first: &Path, source: &Source) 
     let blocks_before = manifest.preset.run.blocks.get().saturating_mul(before);
     let known = Known::of(&manifest);
     let start = loaded.rows.len();
-    let mut found = Vec::new();
     let take = |(packed, position): (Packed, Option<u64>)| {
         known.check(dir.root(), packed.record())?;
         let row = Row::new(packed, shared);
@@ -173,7 +176,7 @@ fn add(loaded: &mut Loaded, shared: &mut Shared, first: &Path, source: &Source) 
             loaded.notes.push(note.clone());
         }
     }
-    loaded.environments.push(environment(&dir, &mut loaded.notes));
+    loaded.environments.push(environment);
     loaded.readings.push(dir.environment());
     merge_arms(&mut loaded.arms, &manifest.arms);
     loaded.manifests.push(manifest);
@@ -267,41 +270,13 @@ fn rank(status: &ArmStatus) -> u8 {
 }
 
 /// Why a run may not join those already read. The same run twice would count each request twice.
-fn unlike(known: &[RunManifest], run: &RunManifest) -> Option<String> {
+fn unlike(loaded: &Loaded, run: &RunManifest, environment: Option<&EnvironmentRead>) -> Option<Refusal> {
     // Shards may share the id of their run; which of them comes twice is told later.
-    if run.shard.is_none() && known.iter().any(|other| other.run_id == run.run_id) {
-        return Some(format!("run ids do not differ (both are {})", run.run_id));
+    if run.shard.is_none() && loaded.manifests.iter().any(|other| other.run_id == run.run_id) {
+        return Some(Reason::SameRun.with(&run.run_id));
     }
-    known.first().and_then(|first| difference(first, run))
-}
-
-/// What makes two runs different experiments.
-fn difference(a: &RunManifest, b: &RunManifest) -> Option<String> {
-    if a.preset_sha256 != b.preset_sha256 {
-        return Some(format!("presets differ ({} and {})", short(&a.preset_sha256), short(&b.preset_sha256)));
-    }
-    // Equal paths are not equal weights. What one of them does not know contradicts nothing.
-    let weights = [(&a.target_sha256, &b.target_sha256), (&a.assistant_sha256, &b.assistant_sha256)];
-    let other = weights.into_iter().find_map(|(a, b)| a.as_ref().zip(b.as_ref()).filter(|(a, b)| a != b));
-    if let Some((a, b)) = other {
-        return Some(format!("model files differ ({} and {})", short(a), short(b)));
-    }
-    if a.suite_version != b.suite_version {
-        return Some(format!("versions of the suite differ ({} and {})", a.suite_version, b.suite_version));
-    }
-    // Shards measure a server elsewhere, each from its own machine.
-    if a.shard.is_some() && b.shard.is_some() {
-        return None;
-    }
-    (machine(&a.host) != machine(&b.host)).then(|| {
-        let name = |host: &HostInfo| host.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned());
-        format!("machines differ ({} and {})", name(&a.host), name(&b.host))
-    })
-}
-
-/// The load is of the moment, not of the machine.
-fn machine(host: &HostInfo) -> HostInfo {
-    HostInfo { load_before: None, ..host.clone() }
+    let first = (loaded.manifests.first()?, loaded.environments.first()?.as_ref());
+    no_repetition(first, &loaded.arms, (run, environment))
 }
 
 /// What rows may name.
@@ -334,10 +309,6 @@ impl<'a> Known<'a> {
         }
         Ok(())
     }
-}
-
-fn short(hash: &str) -> String {
-    hash.chars().take(12).collect()
 }
 
 fn to_u32(count: usize) -> u32 {

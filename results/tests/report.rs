@@ -385,7 +385,7 @@ fn runs_merge_only_if_they_are_repetitions() {
         (other_preset, "presets"),
         (other_weights, "model files"),
         (other_host, "machines"),
-        (a.clone(), "run ids"),
+        (a.clone(), "both are the run"),
     ] {
         let error = load(&[a.clone(), other]).unwrap_err();
         assert!(matches!(error, ResultsError::Unlike { .. }) && error.to_string().contains(word), "{error}");

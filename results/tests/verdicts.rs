@@ -293,7 +293,7 @@ fn what_differs_besides_the_question_is_refused_by_name() {
     for info in first.0.arms.iter_mut().filter_map(|arm| arm.info.as_mut()) {
         info.kv_type = Some("f16".to_owned());
         info.target_sha256 = Some("1".repeat(64));
-        info.details.insert("draft_position".to_owned(), "constant".to_owned());
+        info.details.insert("draft_position".to_owned(), "n".to_owned());
     }
     let a = loaded(&first);
     let against = |change: &dyn Fn(&mut RunManifest), allowed: &[Allowed]| {
@@ -318,7 +318,7 @@ fn what_differs_besides_the_question_is_refused_by_name() {
     refused(&|run| run.preset.run.concurrency = NonZeroU32::new(4).unwrap(), "requests are sent differ");
     refused(&|run| run.preset.workload.prompts[0].text.push('!'), "1 of 2 prompts have the same id");
     refused(&|run| run.host.cpu = None, "machines differ");
-    refused(&|run| run.target_sha256 = Some("2".repeat(64)), "targets differ");
+    refused(&|run| run.target_sha256 = Some("2".repeat(64)), "model files differ (target: ");
     refused(&|run| run.preset.serving.threads = NonZeroU32::new(7).unwrap(), "`--allow serving`");
     let info = |run: &mut RunManifest, change: fn(&mut StackInfo)| {
         run.arms.iter_mut().filter_map(|arm| arm.info.as_mut()).for_each(change);

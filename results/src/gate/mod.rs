@@ -20,9 +20,11 @@ use bench_core::stats::{BootstrapConfig, Looks};
 use self::arm::{Side, arm_evidence};
 pub use self::save::{Saved, provenance, save_baseline};
 use crate::aggregate::aggregate;
-use crate::between::{Allowed, Differing, differences, known_differ, labels};
+use crate::between::labels;
+use crate::differences::differences;
 use crate::error::ResultsError;
 use crate::load::Loaded;
+use crate::reasons::{Allowed, Reason, Refusal};
 
 /// Holds arms of one run to others of it: they were interleaved, the trustworthy case. Which ones say the rules; of an A/A
 /// run they need not.
@@ -230,9 +232,9 @@ struct Standing {
 }
 
 impl Standing {
-    fn sort(&mut self, Differing { may, what }: Differing, rules: &GateRules) {
+    fn sort(&mut self, Refusal { reason, words: what }: Refusal, rules: &GateRules) {
         let of = &rules.differences;
-        match may {
+        match reason.may() {
             None => self.problems.push(what),
             Some(Allowed::Machine) => self.differ(of.machine, "machine", what),
             Some(Allowed::Models) => self.differ(of.models, "models", what),
@@ -263,12 +265,16 @@ fn versions(
     let (a, b) = (baseline.first(), candidate.first());
     let mut found: Vec<_> = pairs
         .iter()
-        .filter_map(|(of_a, of_b)| known_differ(&format!("builds of {of_b}"), build(a, of_a), build(b, of_b)))
-        .map(|what| (rules.differences.stack_version, "stack_version", what))
+        .filter_map(|(of_a, of_b)| {
+            let (a, b) = build(a, of_a).zip(build(b, of_b)).filter(|(a, b)| a != b)?;
+            Some(Reason::StackBuild.of(of_b)(format!("{a:?} and {b:?}")))
+        })
+        .map(|Refusal { words, .. }| (rules.differences.stack_version, "stack_version", words))
         .collect();
-    let suites =
-        known_differ("versions of the suite", Some(a.suite_version.clone()), Some(b.suite_version.clone()));
-    found.extend(suites.map(|what| (rules.differences.suite_version, "suite_version", what)));
+    let suites = Reason::SuiteVersion.if_differ(&a.suite_version, &b.suite_version);
+    found.extend(
+        suites.map(|Refusal { words, .. }| (rules.differences.suite_version, "suite_version", words)),
+    );
     found
 }
 
