@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
 use crate::load::Load;
 use crate::stats::Metric;
+use crate::synthetic::SyntheticPrompts;
 
 /// Version of the preset document, raised when a field changes its meaning.
 pub const PRESET_SCHEMA: u32 = 1;
@@ -516,7 +517,7 @@ pub enum Route {
 }
 
 /// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// At least one; ids are unique.
@@ -528,6 +529,9 @@ pub struct Workload {
     /// Every prompt begins with digits of its own ([`crate::salt`]), so that no cache of prefixes can serve it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub salted: bool,
+    /// What the prompts were made of, if of synthetic tokens: claims about acceptance are refused. `None`: they are text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<SyntheticPrompts>,
 }
 
 /// One prompt.

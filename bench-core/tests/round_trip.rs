@@ -129,13 +129,16 @@ fn split() -> impl Strategy<Value = TokenSplit> {
         Just(SplitUnknown::Uncounted)
     ];
     let counts = (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u64>>());
-    (counts, option::of(source), option::of(unknown)).prop_map(|(counts, source, unknown)| Split {
-        thinking_tokens: counts.0,
-        answer_tokens: counts.1,
-        first_answer: counts.2,
-        source,
-        unknown,
-    })
+    (counts, option::of(source), option::of(unknown), 0..3_usize).prop_map(
+        |(counts, source, unknown, thought_bytes)| Split {
+            thinking_tokens: counts.0,
+            answer_tokens: counts.1,
+            first_answer: counts.2,
+            source,
+            unknown,
+            thought_bytes,
+        },
+    )
 }
 
 fn record() -> impl Strategy<Value = RequestRecord> {
@@ -263,7 +266,13 @@ fn workload() -> impl Strategy<Value = Workload> {
             later_turns,
         });
     (vec(prompt, 1..4), nonzero(), any::<bool>(), any::<bool>()).prop_map(
-        |(prompts, max_tokens, ignore_eos, salted)| Workload { prompts, max_tokens, ignore_eos, salted },
+        |(prompts, max_tokens, ignore_eos, salted)| Workload {
+            prompts,
+            max_tokens,
+            ignore_eos,
+            salted,
+            synthetic: None,
+        },
     )
 }
 

@@ -63,10 +63,20 @@ pub(crate) fn comparisons(report: &Report, comparisons: Vec<&Comparison>) -> Mar
                 td.n { (estimate(comparison.ratio)) } td.n { (comparison.pairs) }
                 td { (verdict(comparison.verdict))
                     @if comparison.verdict == Verdict::NotComparable { ": " (incomparable(report, comparison)) }
-                    @if let Some(why) = &comparison.why { ": " (why) } }
-                td { (comparison.same_output.map_or("–", |same| if same { "yes" } else { "no" })) }
+                    @else if let Some(why) = &comparison.why { ": " (why) } }
+                td { (same_output(report, comparison)) }
             } } }
         }
+    }
+}
+
+/// Whether outputs are the same, or that nobody may say.
+fn same_output(report: &Report, comparison: &Comparison) -> &'static str {
+    match comparison.same_output {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None if report.acceptance_refused(comparison).is_some() => "refused",
+        None => "–",
     }
 }
 

@@ -232,7 +232,7 @@ mod tests {
     ];
 
     /// Presets that have every key between them.
-    const EVERYTHING: [&str; 8] = [
+    const EVERYTHING: [&str; 9] = [
         r#"
         inherits = "quickstart"
         models = { target = "t", assistant = "a", hf_target = "h", hf_assistant = "i" }
@@ -253,6 +253,7 @@ mod tests {
         "inherits = \"quickstart\"\nrun = { load = \"trace\", trace_us = [0, 5] }",
         "inherits = \"nano-chat\"",
         "inherits = \"synthetic\"\nmodels.synth_tiny.cycle = 40",
+        "inherits = \"nano-prefill\"",
     ];
 
     #[test]

@@ -6,11 +6,12 @@ use bench_core::load::{Arrivals, Load, OpenLoad};
 use bench_core::preset::{
     AcceptanceRule, ModelSource, Preset, PromptSpec, SpecDecode, SpecVariant, StackChoice,
 };
+use bench_core::synthetic::SyntheticPrompts;
 
 use crate::error::PresetError;
 use crate::raw::{
     Acceptance, LoadWord, Method, RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawStack,
-    RawSynthTiny, RawVariant, RawWorkload,
+    RawSynthTiny, RawSynthetic, RawVariant, RawWorkload,
 };
 
 /// The preset's TOML.
@@ -45,7 +46,9 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             max_tokens: Some(workload.max_tokens.get().into()),
             ignore_eos: Some(workload.ignore_eos),
             salted: Some(workload.salted),
-            prompts: Some(workload.prompts.iter().map(raw_prompt).collect()),
+            synthetic: workload.synthetic.as_ref().map(raw_synthetic).transpose()?,
+            // Synthetic prompts are made anew of what they were made of.
+            prompts: workload.synthetic.is_none().then(|| workload.prompts.iter().map(raw_prompt).collect()),
             ..RawWorkload::default()
         }),
         sampling: Some(RawSampling {
@@ -188,6 +191,16 @@ fn raw_prompt(prompt: &PromptSpec) -> RawPrompt {
         turns: (!prompt.later_turns.is_empty())
             .then(|| std::iter::once(&prompt.text).chain(&prompt.later_turns).cloned().collect()),
     }
+}
+
+fn raw_synthetic(synthetic: &SyntheticPrompts) -> Result<RawSynthetic, toml::ser::Error> {
+    let SyntheticPrompts { input_tokens, count, spread, seed: drawn_by } = synthetic;
+    Ok(RawSynthetic {
+        input_tokens: Some(input_tokens.iter().map(|tokens| tokens.get().into()).collect()),
+        count: Some(count.get().into()),
+        spread: Some(*spread),
+        seed: Some(seed(*drawn_by)?),
+    })
 }
 
 /// The shortest decimal that reads back as this `f32`: 0.7, not 0.699999988079071.

@@ -21,6 +21,7 @@ use crate::gaps::{between_chunks, between_tokens};
 use crate::kv_quality::{kv_quality, warnings};
 use crate::latency::{percentiles, timeline};
 use crate::load::Loaded;
+use crate::refused::withhold_acceptance;
 use crate::row::Row;
 use crate::samples::{
     PromptIndex, accepted_of_drafted, completed_rows, decode_parts, e2e_parts, extra_tokens_a_step, plus_one,
@@ -57,6 +58,7 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     let mut explained = explain(loaded, &comparisons)?;
     for arm in &mut arms {
         arm.explanation = explained.arms.remove(&arm.label);
+        withhold_acceptance(arm);
     }
     let checks: Vec<_> = arms.iter().map(|arm| (arm.label.as_str(), &*arm.truth)).collect();
     Ok(Report {

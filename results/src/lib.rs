@@ -27,6 +27,7 @@ mod load;
 mod markdown;
 mod name;
 mod ranks;
+mod refused;
 mod row;
 mod samples;
 mod served;

@@ -6,6 +6,7 @@
 use bench_core::preset::AcceptanceRule;
 use bench_core::record::ArmManifest;
 use bench_core::report::FailureSummary;
+use bench_core::synthetic::refuses_acceptance;
 
 use crate::load::Loaded;
 use crate::totals::Totals;
@@ -58,11 +59,13 @@ const FEW_DRAFTS: u64 = 50;
 
 /// A drafter that is hardly ever right is broken or of another model, and its speed is the speed of that fault.
 fn acceptance_floor(loaded: &Loaded, arm: &ArmManifest, totals: &Totals) -> Option<String> {
-    if let Some(AcceptanceRule::Synthetic(_)) = arm.spec.acceptance() {
+    let run = loaded.first();
+    let is_stated = matches!(arm.spec.acceptance(), Some(AcceptanceRule::Synthetic(_)));
+    if is_stated || refuses_acceptance(&run.preset.workload, &arm.spec) {
         return None;
     }
     let (drafted, accepted) = (totals.drafted?, totals.accepted?);
-    let floor = loaded.first().preset.run.min_acceptance;
+    let floor = run.preset.run.min_acceptance;
     let rate = accepted as f64 / drafted as f64;
     (drafted >= FEW_DRAFTS && rate < floor).then(|| {
         format!(

@@ -48,6 +48,7 @@ pub fn preset() -> Preset {
             max_tokens: NonZeroU32::MIN.saturating_add(7),
             ignore_eos: true,
             salted: false,
+            synthetic: None,
         },
         sampling: SamplingParams { temperature: 0.0, top_k: None, top_p: None, min_p: None, seed: 42 },
         run: RunParams {

@@ -25,6 +25,7 @@ mod prompt_file;
 mod prompt_set;
 mod speculation;
 mod stacks;
+mod synthetic;
 mod values;
 
 /// The preset, and in `notes` what a reader of its results has to know.
@@ -40,6 +41,9 @@ pub(crate) fn validate(raw: RawPreset, notes: &mut Vec<String>) -> Checked<Prese
         let expected = format!("more than `workload.max_tokens`, which is {}", workload.max_tokens);
         return Err(invalid("serving.context_tokens", serving.context_tokens, expected)
             .hint("a request's prompt and output share the context"));
+    }
+    if let Some(synthetic) = &workload.synthetic {
+        synthetic::fits(synthetic, workload.max_tokens, serving.context_tokens)?;
     }
     Ok(Preset {
         schema: PRESET_SCHEMA,
@@ -130,6 +134,16 @@ fn serving(raw: &RawServing, slots: NonZeroU32) -> Checked<ServingParams> {
 }
 
 fn workload(raw: RawWorkload, route: Route, notes: &mut Vec<String>) -> Checked<Workload> {
+    let max_tokens = count("workload.max_tokens", raw.max_tokens, 128)?;
+    if let Some(synthetic) = synthetic::synthetic(&raw)? {
+        return Ok(Workload {
+            prompts: synthetic.prompts(),
+            max_tokens,
+            ignore_eos: raw.ignore_eos.unwrap_or(false),
+            salted: raw.salted.unwrap_or(false),
+            synthetic: Some(synthetic),
+        });
+    }
     let of_file = prompt_file::prompts(&raw, route, notes)?;
     let prompts = if of_file.is_some() { of_file } else { prompt_set::prompts(&raw, route)? };
     let prompts = prompts.or(raw.prompts).unwrap_or_default();
@@ -148,9 +162,10 @@ fn workload(raw: RawWorkload, route: Route, notes: &mut Vec<String>) -> Checked<
     });
     Ok(Workload {
         prompts: checked.collect::<Checked<_>>()?,
-        max_tokens: count("workload.max_tokens", raw.max_tokens, 128)?,
+        max_tokens,
         ignore_eos: raw.ignore_eos.unwrap_or(false),
         salted: raw.salted.unwrap_or(false),
+        synthetic: None,
     })
 }
 
