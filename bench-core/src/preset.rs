@@ -5,6 +5,7 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -622,6 +623,10 @@ pub struct RunParams {
     /// The same for the time to first token.
     #[serde(default = "default_ttft_margin", skip_serializing_if = "is_default_ttft_margin")]
     pub ttft_margin: f64,
+    /// How long a measured pass goes on sending, seconds; `None`: until everything was asked once, or `requests` of an open
+    /// loop were sent. What is in flight at the end is waited for and counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_s: Option<NonZeroU32>,
     /// How long the user of a conversation reads and types: the next turn is due so long after the end of an answer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub think_time_ms: u64,
@@ -632,6 +637,12 @@ pub struct RunParams {
 }
 
 impl RunParams {
+    /// How long a measured pass goes on sending, where time ends it.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        self.duration_s.map(|seconds| Duration::from_secs(seconds.get().into()))
+    }
+
     /// A difference nobody would act on, as a share.
     #[must_use]
     pub fn margin(&self, metric: Metric) -> f64 {

@@ -320,6 +320,7 @@ fn preset() -> impl Strategy<Value = Preset> {
                 max_looks,
                 throughput_margin: margin,
                 ttft_margin: margin,
+                duration_s: NonZeroU32::new(max_restarts % 5),
                 think_time_ms: u64::from(max_restarts % 3),
                 kv_quality_tokens: max_restarts,
                 load: Load::Closed,

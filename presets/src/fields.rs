@@ -453,6 +453,13 @@ pub(crate) const FIELDS: &[Field] = &[
         "Requests of a pass of an open loop; prompts go around.",
     ),
     field(
+        "run.duration_s",
+        ANY_COUNT,
+        "none",
+        "Seconds for which a measured pass goes on sending. A closed loop goes around the prompts until then; an open loop \
+         sends what is due before then, at most `requests`. What is in flight is waited for and counted (docs/load.md).",
+    ),
+    field(
         "run.max_in_flight",
         ANY_COUNT,
         "no limit",

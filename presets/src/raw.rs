@@ -206,6 +206,7 @@ pub(crate) struct RawRun {
     pub(crate) trace: Option<String>,
     pub(crate) trace_us: Option<Vec<u64>>,
     pub(crate) requests: Option<i64>,
+    pub(crate) duration_s: Option<i64>,
     pub(crate) max_in_flight: Option<i64>,
     pub(crate) request_timeout: Option<String>,
     pub(crate) max_restarts: Option<i64>,

@@ -1,5 +1,6 @@
 //! A preset as TOML, every key written out: what `bench presets show` prints, and what loads back equal.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use bench_core::load::{Arrivals, Load, OpenLoad};
@@ -73,6 +74,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             kv_quality_tokens: Some(run.kv_quality_tokens.into()),
             sweep_concurrency: (!run.sweep_concurrency.is_empty())
                 .then(|| run.sweep_concurrency.iter().map(|n| n.get().into()).collect()),
+            duration_s: run.duration_s.map(|seconds| seconds.get().into()),
             ..raw_load(&run.load)
         }),
     })
@@ -84,7 +86,8 @@ fn raw_load(load: &Load) -> RawRun {
         return RawRun { load: Some(LoadWord::Closed), ..RawRun::default() };
     };
     let raw = RawRun {
-        requests: Some(requests.get().into()),
+        // So many stand for all that fall into `run.duration_s`.
+        requests: (*requests != NonZeroU32::MAX).then(|| requests.get().into()),
         max_in_flight: max_in_flight.map(|most| most.get().into()),
         ..RawRun::default()
     };

@@ -263,6 +263,7 @@ fn run() -> impl Strategy<Value = RunParams> {
                 None => concurrency,
             };
             RunParams {
+                duration_s: NonZeroU32::new(max_restarts % 5),
                 think_time_ms: u64::from(max_restarts % 900),
                 blocks,
                 warmup_requests,
@@ -336,9 +337,15 @@ fn preset() -> impl Strategy<Value = Preset> {
                 device: serving.3,
                 slots: NonZeroU32::MIN,
             },
+            run: RunParams {
+                // Conversations and an end by time do not go together.
+                duration_s: run
+                    .duration_s
+                    .filter(|_| workload.prompts.iter().all(|prompt| prompt.turns() == 1)),
+                ..run
+            },
             workload,
             sampling,
-            run,
         },
     )
 }

@@ -583,3 +583,32 @@ fn synthetic_prompts_are_checked_and_come_alone() {
         assert!(error.contains(expected), "{more:?}: {error}");
     }
 }
+
+#[test]
+fn a_pass_that_time_ends_fits_its_load() {
+    let with = |more: &[&str]| {
+        let overrides: Vec<_> = more.iter().map(|text| (*text).to_owned()).collect();
+        load("quickstart", &overrides)
+    };
+    let ends = |more: &[&str]| with(&[more, &["run.duration_s=10"]].concat()).unwrap().run;
+    let requests = |more: &[&str]| ends(more).load.open().unwrap().requests.get();
+    assert_eq!(ends(&[]).duration().unwrap().as_secs(), 10);
+    // As many as fall into the time; a ramp has as many as its area; a trace no more than it has.
+    assert_eq!(requests(&["run.load=poisson", "run.rate=3.0"]), u32::MAX);
+    assert_eq!(requests(&["run.load=poisson", "run.rate=3.0", "run.requests=7"]), 7);
+    assert_eq!(requests(&["run.load=ramp", "run.rate=2.0", "run.rate_end=4.0"]), 30);
+    assert_eq!(requests(&["run.load=trace", "run.trace_us=[0, 5, 20000000]"]), 3);
+    for (more, expected) in [
+        (&["run.duration_s=0"][..], "`run.duration_s` is `0`, expected 1 to"),
+        (&["run.duration_s=-3"], "`run.duration_s` is `-3`, expected 1 to"),
+        (
+            &["run.duration_s=60", "run.load=constant", "run.rate=1000000"],
+            "expected at most 10000000 arrivals a pass, not 60000000",
+        ),
+    ] {
+        let error = with(more).unwrap_err().to_string();
+        assert!(error.contains(expected), "{more:?}: {error}");
+    }
+    let error = load("nano-chat", &["run.duration_s=5".to_owned()]).unwrap_err().to_string();
+    assert!(error.contains("`run.duration_s` is `5`, expected no such key with conversations"), "{error}");
+}

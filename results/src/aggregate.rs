@@ -192,12 +192,26 @@ fn failures(loaded: &Loaded, arm: &ArmManifest) -> Vec<FailureSummary> {
 /// Blocks in which every arm that was measured was asked every prompt.
 fn full_blocks(loaded: &Loaded) -> u32 {
     let ready: Vec<_> = loaded.arms.iter().filter(|arm| arm.status == ArmStatus::Ready).collect();
-    let whole = ready.len() * loaded.first().preset.workload.prompts.len();
+    let preset = &loaded.first().preset;
+    if preset.run.duration_s.is_some() {
+        return blocks_of_all(loaded, ready.len());
+    }
+    let whole = ready.len() * preset.workload.prompts.len();
     let mut asked: BTreeMap<u32, BTreeSet<(&str, &str)>> = BTreeMap::new();
     for row in loaded.rows.iter().filter(|row| row.phase == Phase::Measured) {
         asked.entry(row.block).or_default().insert((&row.arm, &row.prompt_id));
     }
     let full = asked.values().filter(|pairs| pairs.len() == whole).count();
+    u32::try_from(full).unwrap_or(u32::MAX)
+}
+
+/// Blocks in which every arm was asked something: how much, where time ends a pass, is what an arm is measured by.
+fn blocks_of_all(loaded: &Loaded, arms: usize) -> u32 {
+    let mut asked: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+    for row in loaded.rows.iter().filter(|row| row.phase == Phase::Measured) {
+        asked.entry(row.block).or_default().insert(&row.arm);
+    }
+    let full = asked.values().filter(|found| found.len() == arms).count();
     u32::try_from(full).unwrap_or(u32::MAX)
 }
 

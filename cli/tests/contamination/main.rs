@@ -358,6 +358,7 @@ fn line(bench: &Bench, planted: &Planted) -> String {
     };
     let state = match (check.sets_aside(), planted.verdict) {
         (true, _) => "invalid",
+        (false, TruthVerdict::Broken) if check.refuses_acceptance() => "valid, its claims refused",
         (false, TruthVerdict::Broken) => "told",
         (false, TruthVerdict::Held | TruthVerdict::Unknown | TruthVerdict::DoesNotApply) => "valid",
     };

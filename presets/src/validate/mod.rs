@@ -36,6 +36,7 @@ pub(crate) fn validate(raw: RawPreset, notes: &mut Vec<String>) -> Checked<Prese
     let workload =
         workload(raw.workload.unwrap_or_default(), raw_serving.route.unwrap_or(Route::Completion), notes)?;
     let run = run(raw.run.unwrap_or_default(), workload.prompts.len())?;
+    load::ends_no_conversation(run.duration_s, &workload.prompts)?;
     let serving = serving(&raw_serving, load::slots(&run.load, run.concurrency))?;
     if serving.context_tokens <= workload.max_tokens {
         let expected = format!("more than `workload.max_tokens`, which is {}", workload.max_tokens);
@@ -259,6 +260,7 @@ fn run(raw: RawRun, prompts: usize) -> Checked<RunParams> {
         return Err(invalid("run.max_looks", max_looks, format!("1 to {MAX_LOOKS}"))
             .hint("every look widens all intervals; 1 looks at the end only"));
     }
+    let duration_s = load::duration(&raw)?;
     let load = load::load(&raw, prompts)?;
     let (concurrency, sweep_concurrency) = load::concurrency(&raw, &load)?;
     Ok(RunParams {
@@ -280,6 +282,7 @@ fn run(raw: RawRun, prompts: usize) -> Checked<RunParams> {
             DEFAULT_THROUGHPUT_MARGIN,
         )?,
         ttft_margin: fraction("run.ttft_margin", raw.ttft_margin, DEFAULT_TTFT_MARGIN)?,
+        duration_s,
         think_time_ms: think_time(raw.think_time_ms)?,
         kv_quality_tokens: number("run.kv_quality_tokens", raw.kv_quality_tokens, DEFAULT_KV_QUALITY_TOKENS)?,
     })
