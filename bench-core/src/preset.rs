@@ -274,6 +274,12 @@ impl SpecDecode {
             Self::Ngram { .. } => Some(&AcceptanceRule::SampleAndCompare),
         }
     }
+
+    /// Whether drafts are accepted by coin flips: then neither text nor acceptance say anything of the models.
+    #[must_use]
+    pub fn plants_acceptance(&self) -> bool {
+        matches!(self.acceptance(), Some(AcceptanceRule::Synthetic(_)))
+    }
 }
 
 /// How drafts are accepted.

@@ -405,10 +405,10 @@ pub struct Comparison {
     /// The other metrics of these two arms.
     #[serde(default)]
     pub other_metrics: Vec<MetricComparison>,
-    /// Greedy outputs compared token by token; `None` if sampled, or if nothing could be compared.
+    /// Greedy outputs compared token by token; `None` if sampled, if acceptance was planted, or if nothing could be compared.
     #[serde(default)]
     pub lossless: Option<Lossless>,
-    /// Greedy output equal to the baseline's in every pair; `None` if sampled or texts are missing.
+    /// Greedy output equal to the baseline's in every pair; `None` if sampled, planted, or texts are missing.
     pub same_output: Option<bool>,
 }
 

@@ -16,7 +16,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::preset::{AcceptanceRule, PromptSpec, SpecDecode, Workload};
+use crate::preset::{PromptSpec, SpecDecode, Workload};
 use crate::random::SplitMix64;
 
 /// Why a claim about acceptance is refused, as the reader sees it.
@@ -98,10 +98,7 @@ impl SyntheticPrompts {
 /// Synthetic acceptance is stated in advance, and its speed is what such prompts are for.
 #[must_use]
 pub fn refuses_acceptance(workload: &Workload, spec: &SpecDecode) -> bool {
-    let is_judged = match spec.acceptance() {
-        Some(AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection) => true,
-        Some(AcceptanceRule::Synthetic(_)) | None => false,
-    };
+    let is_judged = spec.draft_max().is_some() && !spec.plants_acceptance();
     workload.synthetic.is_some() && is_judged
 }
 
@@ -212,7 +209,7 @@ mod tests {
 
     #[test]
     fn only_drafts_that_a_target_judges_are_refused() {
-        use crate::preset::{DraftHead, SyntheticRates};
+        use crate::preset::{AcceptanceRule, DraftHead, SyntheticRates};
 
         let mut workload = crate::testing::preset().workload;
         let mtp = |acceptance| SpecDecode::Mtp {

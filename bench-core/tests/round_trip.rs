@@ -20,6 +20,7 @@ use bench_core::run_dir::{parse_manifest, preset_sha256};
 use bench_core::stack::{
     Death, FailureKind, FinishReason, Readback, SpecCounts, SpecSource, StackInfo, Usage,
 };
+use bench_core::synthetic::SyntheticPrompts;
 use bench_core::thinking::{Split, SplitSource, SplitUnknown, TokenSplit};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -129,16 +130,13 @@ fn split() -> impl Strategy<Value = TokenSplit> {
         Just(SplitUnknown::Uncounted)
     ];
     let counts = (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u64>>());
-    (counts, option::of(source), option::of(unknown), 0..3_usize).prop_map(
-        |(counts, source, unknown, thought_bytes)| Split {
-            thinking_tokens: counts.0,
-            answer_tokens: counts.1,
-            first_answer: counts.2,
-            source,
-            unknown,
-            thought_bytes,
-        },
-    )
+    (counts, option::of(source), option::of(unknown)).prop_map(|(counts, source, unknown)| Split {
+        thinking_tokens: counts.0,
+        answer_tokens: counts.1,
+        first_answer: counts.2,
+        source,
+        unknown,
+    })
 }
 
 fn record() -> impl Strategy<Value = RequestRecord> {
@@ -265,13 +263,16 @@ fn workload() -> impl Strategy<Value = Workload> {
             text,
             later_turns,
         });
-    (vec(prompt, 1..4), nonzero(), any::<bool>(), any::<bool>()).prop_map(
-        |(prompts, max_tokens, ignore_eos, salted)| Workload {
+    let synthetic = (vec(nonzero(), 1..3), nonzero(), 0.0_f64..1.0, any::<u64>()).prop_map(
+        |(input_tokens, count, spread, seed)| SyntheticPrompts { input_tokens, count, spread, seed },
+    );
+    (vec(prompt, 1..4), nonzero(), any::<bool>(), any::<bool>(), option::of(synthetic)).prop_map(
+        |(prompts, max_tokens, ignore_eos, salted, synthetic)| Workload {
             prompts,
             max_tokens,
             ignore_eos,
             salted,
-            synthetic: None,
+            synthetic,
         },
     )
 }

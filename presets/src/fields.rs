@@ -185,8 +185,8 @@ pub(crate) const FIELDS: &[Field] = &[
         "variants[].sweep_draft_max",
         Kind::Counts("draft lengths, ascending"),
         "none",
-        "In place of `draft_max`: a variant of each, `mtp` with 1 and 3 is `mtp-1` and `mtp-3`. Which draft length is best, and does \
-         any pay?",
+        "In place of `draft_max`: a variant of each, `mtp` with 1 and 3 is `mtp-1` and `mtp-3`, each with the first of \
+         `synthetic_rates`. Which draft length is best, and does any pay?",
     ),
     field(
         "variants[].draft_min",

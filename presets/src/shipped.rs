@@ -131,6 +131,12 @@ pub fn shipped() -> &'static [Shipped] {
              a stack without the luck of the text."
         ),
         shipped!(
+            Theme::Anywhere,
+            "synthetic-draft-length",
+            "The bundled pair at draft lengths 1 to 7, each draft accepted with 0.8: which length is best on this \
+             machine, without the luck of the text."
+        ),
+        shipped!(
             Theme::Gemma4,
             "gemma-4-e2b",
             "Gemma 4 E2B and its MTP assistant at draft lengths 1 to 3 against plain decoding."

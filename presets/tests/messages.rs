@@ -425,6 +425,15 @@ fn a_sweep_over_draft_lengths_is_a_variant_of_each() {
     let swept =
         [("mtp-3-1", NonZeroU32::new(1)), ("mtp-3-3", NonZeroU32::new(3)), ("mtp-3-7", NonZeroU32::new(7))];
     assert_eq!(variants[variants.len() - 3..], swept);
+
+    let planted =
+        text.replace("[1, 3, 7]", "[1, 2]\nacceptance = \"synthetic\"\nsynthetic_rates = [0.5, 0.25]");
+    let preset = parse(&planted, "mine.toml", &[]).unwrap();
+    let rates = preset.variants.iter().filter_map(|variant| match variant.spec.acceptance()? {
+        AcceptanceRule::Synthetic(rates) => Some(rates.marginal().to_vec()),
+        AcceptanceRule::SampleAndCompare | AcceptanceRule::Rejection => None,
+    });
+    assert_eq!(rates.collect::<Vec<_>>(), [vec![0.5], vec![0.5, 0.25]]);
 }
 
 #[test]

@@ -313,9 +313,13 @@ fn compare_arms(
         candidate: of_b.to_owned(),
         not_comparable: invalid.clone(),
         metrics: metrics.collect(),
-        lossless: match refusal {
-            Some(_) => None,
-            None => audit((baseline, candidate), &rows.0, &rows.1)?,
+        lossless: if refusal.is_some()
+            || baseline.plants_acceptance(of_a)
+            || candidate.plants_acceptance(of_b)
+        {
+            None
+        } else {
+            audit((baseline, candidate), &rows.0, &rows.1)?
         },
     })
 }

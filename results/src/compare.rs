@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::audit::Lossless;
 use bench_core::noise::{NoiseEntry, NoiseFloor};
-use bench_core::preset::AcceptanceRule;
 use bench_core::record::ArmManifest;
 use bench_core::report::{ArmReport, BlockTest, Comparison, Estimate, MetricComparison, Peak};
 use bench_core::stats::{
@@ -93,11 +92,9 @@ fn comparison(
     let mut metrics = compared_metrics(loaded, (baseline, candidate), &matched, config);
     let main = metrics.remove(0);
     let greedy = loaded.first().preset.sampling.temperature <= 0.0;
-    // The text of drafts that were accepted by lot is worth nothing.
-    let is_text = [baseline, candidate]
-        .iter()
-        .all(|arm| !matches!(arm.speculation.acceptance(), Some(AcceptanceRule::Synthetic(_))));
-    let audit = if greedy && is_text && refused.is_none() { Some(audit(loaded, &matched)?) } else { None };
+    let planted = |arm: &ArmReport| loaded.plants_acceptance(&arm.label);
+    let audited = greedy && refused.is_none() && !planted(baseline) && !planted(candidate);
+    let audit = if audited { Some(audit(loaded, &matched)?) } else { None };
     Ok(Comparison {
         baseline: baseline.label.clone(),
         candidate: candidate.label.clone(),

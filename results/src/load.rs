@@ -43,6 +43,11 @@ impl Loaded {
         Answers::new(&self.files)
     }
 
+    /// Whether an arm's drafts are accepted by coin flips: its text is nobody's, and is held against no other.
+    pub(crate) fn plants_acceptance(&self, label: &str) -> bool {
+        self.arms.iter().any(|arm| arm.label == label && arm.spec.plants_acceptance())
+    }
+
     /// The noise floor that the first run knew, or was told by [`Self::or_noise_floor`].
     pub(crate) fn noise_floor(&self) -> Option<&NoiseFloor> {
         self.first().noise_floor.as_ref()

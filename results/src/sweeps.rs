@@ -1,6 +1,6 @@
 //! Where speculation stops paying as more is asked at once, and which draft length is best.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::preset::StackKind;
 use bench_core::record::ArmManifest;
@@ -29,7 +29,9 @@ pub(crate) fn sweeps(loaded: &Loaded, arms: &[ArmReport], comparisons: &[Compari
             });
         }
     }
-    let several = over.into_iter().filter(|(_, points)| points.len() > 1);
+    // Several arms at one place differ by something else (their planted acceptance, their drafter): no sweep.
+    let places = |points: &[SweepPoint]| points.iter().map(|point| point.x).collect::<BTreeSet<_>>().len();
+    let several = over.into_iter().filter(|(_, points)| points.len() > 1 && places(points) == points.len());
     several.map(|((over, stack, variant), points)| sweep(over, stack, variant, points)).collect()
 }
 

@@ -3,7 +3,6 @@
 //! Most reasons are broken truth rules, whose evidence is taken word by word; what failed, what cannot be measured and a
 //! drafter that does not work are the rest.
 
-use bench_core::preset::AcceptanceRule;
 use bench_core::record::ArmManifest;
 use bench_core::report::FailureSummary;
 use bench_core::synthetic::refuses_acceptance;
@@ -60,8 +59,7 @@ const FEW_DRAFTS: u64 = 50;
 /// A drafter that is hardly ever right is broken or of another model, and its speed is the speed of that fault.
 fn acceptance_floor(loaded: &Loaded, arm: &ArmManifest, totals: &Totals) -> Option<String> {
     let run = loaded.first();
-    let is_stated = matches!(arm.spec.acceptance(), Some(AcceptanceRule::Synthetic(_)));
-    if is_stated || refuses_acceptance(&run.preset.workload, &arm.spec) {
+    if arm.spec.plants_acceptance() || refuses_acceptance(&run.preset.workload, &arm.spec) {
         return None;
     }
     let (drafted, accepted) = (totals.drafted?, totals.accepted?);

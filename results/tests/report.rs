@@ -527,3 +527,18 @@ fn acceptance_under_the_floor_is_a_fault_unless_it_was_asked_for() {
     *acceptance = synthetic;
     assert_eq!(reasons(&run), Vec::<String>::new());
 }
+
+#[test]
+fn text_of_planted_acceptance_is_held_against_no_other() {
+    let (mut run, rows) = run(&skipped());
+    let audited = |run: &RunManifest| {
+        let report = report(run, &rows);
+        let of = report.comparisons.iter().find(|comparison| comparison.candidate == "native/mtp-2").unwrap();
+        (of.lossless.is_some(), of.same_output)
+    };
+    assert_eq!(audited(&run), (true, Some(true)));
+    let asked = run.arms.iter_mut().find(|arm| arm.label == "native/mtp-2").unwrap();
+    let SpecDecode::Mtp { acceptance, .. } = &mut asked.spec else { panic!() };
+    *acceptance = AcceptanceRule::Synthetic(SyntheticRates::new(vec![0.5, 0.25]).unwrap());
+    assert_eq!(audited(&run), (false, None));
+}

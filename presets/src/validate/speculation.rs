@@ -38,7 +38,7 @@ pub(super) fn variants(
     checked.collect()
 }
 
-/// A variant of every length of a sweep, in its place.
+/// A variant of every length of a sweep, in its place. Rates of acceptance are of the first positions, whatever the length.
 fn swept(raw: Vec<RawVariant>) -> Checked<Vec<RawVariant>> {
     let mut all = Vec::with_capacity(raw.len());
     for (index, variant) in raw.into_iter().enumerate() {
@@ -61,11 +61,17 @@ fn swept(raw: Vec<RawVariant>) -> Checked<Vec<RawVariant>> {
             label: variant.label.as_ref().map(|label| format!("{label}-{length}")),
             draft_max: Some(length),
             sweep_draft_max: None,
+            synthetic_rates: variant.synthetic_rates.as_ref().map(|rates| first(rates, length).to_vec()),
             ..variant.clone()
         };
         all.extend(lengths.iter().map(of));
     }
     Ok(all)
+}
+
+/// All of them where there are fewer: the check of a variant says so.
+fn first(rates: &[f64], length: i64) -> &[f64] {
+    usize::try_from(length).ok().and_then(|length| rates.get(..length)).unwrap_or(rates)
 }
 
 fn spec(at: &str, raw: &RawVariant) -> Checked<SpecDecode> {

@@ -2,7 +2,6 @@
 
 use bench_core::audit::Lossless;
 use bench_core::gate::{ArmEvidence, OutputPolicy, Sitting, Subject};
-use bench_core::preset::AcceptanceRule;
 use bench_core::record::ArmManifest;
 use bench_core::report::{ArmReport, Report};
 use bench_core::truth::TruthVerdict;
@@ -36,7 +35,7 @@ impl<'a> Side<'a> {
     }
 
     pub(crate) fn is_synthetic(&self) -> bool {
-        matches!(self.arm.spec.acceptance(), Some(AcceptanceRule::Synthetic(_)))
+        self.arm.spec.plants_acceptance()
     }
 
     /// Whether real drafts are verified.

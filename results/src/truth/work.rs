@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bench_core::preset::AcceptanceRule;
 use bench_core::record::{Outcome, Phase};
 use bench_core::stack::FinishReason;
 use bench_core::stats::{Steadiness, median, steadiness};
@@ -74,7 +73,7 @@ pub(super) fn equal_work(facts: &Facts<'_>) -> Finding {
     let Some(baseline) = of_stack.or_else(|| arms.first().filter(|arm| arm.label != facts.arm.label)) else {
         return Finding::does_not_apply(rule, "the other arms are held against it");
     };
-    if matches!(facts.arm.spec.acceptance(), Some(AcceptanceRule::Synthetic(_))) {
+    if facts.arm.spec.plants_acceptance() {
         return Finding::does_not_apply(rule, "synthetic acceptance writes another text");
     }
     if facts.loaded.first().preset.sampling.temperature > 0.0 {
