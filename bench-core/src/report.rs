@@ -412,6 +412,14 @@ pub struct Comparison {
     pub same_output: Option<bool>,
 }
 
+impl Comparison {
+    /// Whether some metric has a ratio: where acceptance is refused, time to first token alone.
+    #[must_use]
+    pub fn has_ratio(&self) -> bool {
+        self.ratio.is_some() || self.other_metrics.iter().any(|other| other.ratio.is_some())
+    }
+}
+
 /// A candidate against a baseline, on a metric beside the main one. Fields as in [`Comparison`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricComparison {

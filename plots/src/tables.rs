@@ -83,7 +83,7 @@ fn same_output(report: &Report, comparison: &Comparison) -> &'static str {
 /// Every metric of every comparison with its tests.
 pub(crate) fn tests(report: &Report) -> Markup {
     // What could not be compared stands above, with its reason; here it would be rows of dashes.
-    let compared = report.comparisons.iter().filter(|comparison| comparison.ratio.is_some());
+    let compared = report.comparisons.iter().filter(|comparison| comparison.has_ratio());
     let rows = compared.flat_map(|comparison| {
         let main = (comparison.metric.as_str(), comparison.ratio, comparison.verdict, comparison.test);
         let others = comparison.other_metrics.iter();

@@ -152,7 +152,7 @@ fn write_thinking(text: &mut String, report: &Report) -> std::fmt::Result {
 
 /// Every metric of every comparison, with what its verdict rests on.
 fn write_tests(text: &mut String, report: &Report) -> std::fmt::Result {
-    if report.comparisons.iter().all(|comparison| comparison.test.is_none()) {
+    if !report.comparisons.iter().any(|comparison| comparison.test.is_some() || comparison.has_ratio()) {
         return Ok(());
     }
     writeln!(
@@ -161,7 +161,7 @@ fn write_tests(text: &mut String, report: &Report) -> std::fmt::Result {
     )?;
     writeln!(text, "|---|---|---|--:|---|--:|--:|--:|")?;
     // What could not be compared stands above, with its reason.
-    for comparison in report.comparisons.iter().filter(|comparison| comparison.ratio.is_some()) {
+    for comparison in report.comparisons.iter().filter(|comparison| comparison.has_ratio()) {
         let word = |verdict, why: &Option<String>| verdict_with(verdict, why.as_deref());
         let main = (comparison.metric.as_str(), comparison.ratio, word(comparison.verdict, &comparison.why));
         let others = comparison
@@ -281,7 +281,7 @@ fn write_remarks(text: &mut String, report: &Report) -> std::fmt::Result {
         let invalid = arm.invalid_reasons.iter().map(|why| format!("invalid: {why}"));
         let refused = arm
             .acceptance_refused()
-            .map(|why| format!("refused: acceptance, speed against other arms, equal outputs; {why}"));
+            .map(|why| format!("refused: acceptance, speed that depends on it, equal outputs; {why}"));
         let failed = arm
             .failure_kinds
             .iter()

@@ -488,7 +488,11 @@ fn claims_about_acceptance_on_synthetic_prompts_are_refused_and_time_to_first_to
     let out = dir.path().join("report");
     write_files(&loaded, &report, &out).unwrap();
     let markdown = std::fs::read_to_string(out.join("report.md")).unwrap();
-    for part in ["refused: acceptance, speed against other arms, equal outputs; prompts are", "| refused |"] {
+    for part in [
+        "refused: acceptance, speed that depends on it, equal outputs; prompts are",
+        "| refused |",
+        "| `llama-server/mtp-2` | `llama-server/none` | ttft_ms | 1.000",
+    ] {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }
 }
