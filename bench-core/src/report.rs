@@ -1,5 +1,7 @@
 //! The report: aggregates of one or more runs, derived from rows, never edited. Unknown values are `None`.
 
+mod hardware;
+
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Lossless;

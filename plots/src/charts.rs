@@ -318,13 +318,22 @@ pub(crate) fn whisker(report: &Report) -> String {
     }
 }
 
+/// Stacks that give one model several names are not a caption's matter.
+fn models(report: &Report) -> String {
+    match report.models().as_slice() {
+        [one] => format!(" · {one}"),
+        _ => String::new(),
+    }
+}
+
 pub(crate) fn footer(report: &Report) -> String {
     let requests: u64 = report.arms.iter().map(|arm| arm.n_requests).sum();
     format!(
-        "preset {} · n = {requests} requests, {} blocks · {} · {} · suite {}",
+        "preset {}{} · n = {requests} requests, {} blocks · {} · {} · suite {}",
         report.preset,
+        models(report),
         report.blocks,
-        report.host.cpu.as_deref().unwrap_or("unknown CPU"),
+        report.hardware(),
         date(report.started_unix_ms),
         report.suite_version,
     )

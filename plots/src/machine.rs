@@ -39,13 +39,18 @@ fn hygiene(report: &Report) -> Option<(Picture, Markup)> {
     Some((Picture::Rows(chart), table(&head, &cells)))
 }
 
+/// Others' share is a matter of tenths of a per cent.
+fn fine(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
 fn row(arm: &ArmReport) -> Row {
     let label = variant(&arm.label).to_owned();
     let Some((span, share)) = arm.environment.as_ref().and_then(|span| Some((span, span.others_share?)))
     else {
         return Row::Gap { label, text: "the readings do not cover it".to_owned() };
     };
-    let mut words = vec![percent(share)];
+    let mut words = vec![fine(share)];
     words.extend(span.cpu_mhz.map(|mhz| format!("{mhz:.0} MHz")));
     let gpu = span.gpus.first();
     words.extend(gpu.and_then(|gpu| gpu.sm_clock_mhz).map(|mhz| format!("GPU {mhz:.0} MHz")));
@@ -56,7 +61,7 @@ fn row(arm: &ArmReport) -> Row {
 
 fn cell(arm: &ArmReport, span: &Span) -> Vec<String> {
     let dash = || "–".to_owned();
-    let share = |value: Option<f64>| value.map_or_else(dash, percent);
+    let share = |value: Option<f64>| value.map_or_else(dash, fine);
     let plain = |value: Option<f64>| value.map_or_else(dash, number);
     let gpu = span.gpus.first();
     vec![

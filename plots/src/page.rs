@@ -16,6 +16,7 @@ use crate::kv_quality::kv_quality;
 use crate::load::load;
 use crate::marks::layer;
 use crate::rows::{NARROW, WIDE};
+use crate::site::{gpus, models};
 use crate::tables;
 use crate::theme::{Theme, stack_colour};
 use crate::truth::{surroundings, truth};
@@ -286,6 +287,8 @@ fn environment(report: &Report) -> Markup {
     let unknown = || "unknown".to_owned();
     let memory = host.memory_bytes.map(|bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1_u32 << 30)));
     let facts = [
+        ("models", models(report)),
+        ("GPUs", gpus(report).join(", ")),
         ("CPU", host.cpu.clone().unwrap_or_else(unknown)),
         ("logical CPUs", host.cpu_count.map_or_else(unknown, |count| count.to_string())),
         ("instruction sets", host.cpu_features.join(" ")),

@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 
-use bench_core::environment::GpuHost;
 use bench_core::report::Report;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -84,21 +83,16 @@ type Facet = (&'static str, &'static str, fn(&Report) -> Vec<String>);
 
 const FACETS: [Facet; 6] = [
     ("stack", "Stack", |report| distinct(report.arms.iter().map(|arm| arm.stack.to_string()))),
-    ("model", "Model", |report| distinct(told(report, "model").iter().map(|model| file_name(model)))),
+    ("model", "Model", Report::models),
     ("gpu", "GPU", gpus),
     ("preset", "Preset", |report| vec![report.preset.clone()]),
     ("cpu", "CPU", |report| vec![cpu(report)]),
-    ("threads", "Threads", |report| told(report, "threads")),
+    ("threads", "Threads", |report| report.told("threads")),
 ];
 
-/// Values of a setting that the arms know, each once.
-fn told(report: &Report, setting: &str) -> Vec<String> {
-    let settings = report.arms.iter().flat_map(|arm| &arm.effective);
-    distinct(
-        settings
-            .filter(|(name, value)| name == setting && value != "unknown")
-            .map(|(_, value)| value.clone()),
-    )
+pub(crate) fn gpus(report: &Report) -> Vec<String> {
+    let names = report.gpus();
+    if names.is_empty() { vec!["none seen".to_owned()] } else { names }
 }
 
 fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
@@ -106,21 +100,6 @@ fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
     values.sort();
     values.dedup();
     values
-}
-
-/// A server reads its model back as a path of its own machine.
-fn file_name(model: &str) -> String {
-    model.rsplit(['/', '\\']).next().unwrap_or(model).to_owned()
-}
-
-fn gpus(report: &Report) -> Vec<String> {
-    let heads = report.environment.iter().filter_map(|run| run.head.as_ref());
-    let names = heads.flat_map(|head| match &head.gpu {
-        GpuHost::Present { devices, .. } => devices.iter().filter_map(|device| device.name.clone()).collect(),
-        GpuHost::Absent { .. } => Vec::new(),
-    });
-    let names = distinct(names);
-    if names.is_empty() { vec!["none seen".to_owned()] } else { names }
 }
 
 fn filters(runs: &[SiteRun<'_>]) -> Markup {
@@ -163,7 +142,7 @@ fn machine(report: &Report) -> String {
 
 /// `1 thread`, `1 or 2 threads`, or that no arm tells.
 fn threads(report: &Report) -> String {
-    match told(report, "threads").as_slice() {
+    match report.told("threads").as_slice() {
         [] => "threads not told".to_owned(),
         [one] if one == "1" => "1 thread".to_owned(),
         several => format!("{} threads", several.join(" or ")),
@@ -171,8 +150,8 @@ fn threads(report: &Report) -> String {
 }
 
 /// Names as the stacks tell them, and the beginning of the file's hash: equal names may be of other weights.
-fn models(report: &Report) -> String {
-    let names = (FACETS[1].2)(report);
+pub(crate) fn models(report: &Report) -> String {
+    let names = report.models();
     let names = if names.is_empty() { "model not told".to_owned() } else { names.join(", ") };
     let hash = report.target_sha256.as_ref().and_then(|hash| hash.get(..8));
     hash.map_or_else(|| names.clone(), |hash| format!("{names} ({hash})"))

@@ -38,6 +38,26 @@ fn every_arm_is_in_every_chart_it_belongs_to() {
 }
 
 #[test]
+fn captions_name_the_model_and_what_the_arms_ran_on() {
+    let mut report = support::report();
+    let cpu = report.host.cpu.clone().unwrap();
+    assert_eq!(report.hardware(), cpu, "no arm tells its device, and the machine has no GPU");
+    let told = |device: &str| {
+        [("device", device), ("model", "/m/e4b.gguf")].map(|(n, v)| (n.to_owned(), v.to_owned()))
+    };
+    for arm in report.arms.iter_mut().filter(|arm| arm.skipped.is_none()) {
+        arm.effective.extend(told("cpu"));
+    }
+    assert_eq!(report.hardware(), cpu);
+    report.arms[0].effective.extend(told("NVIDIA H200"));
+    assert_eq!(report.hardware(), format!("NVIDIA H200, {cpu}"));
+    let dir = tempfile::tempdir().unwrap();
+    write_report(&report, &dir.path().join("report")).unwrap();
+    let chart = std::fs::read_to_string(dir.path().join("report/throughput.svg")).unwrap();
+    assert!(chart.contains("e4b.gguf") && chart.contains("NVIDIA H200, AMD EPYC"), "{chart}");
+}
+
+#[test]
 fn a_category_shows_every_arm_that_speculates() {
     let (_dir, files) = written();
     let chart = files.iter().find(|file| file.ends_with("acceptance-by-category.svg")).unwrap();

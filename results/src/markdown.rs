@@ -63,7 +63,7 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
         report.suite_version,
         report.preset_sha256.chars().take(12).collect::<String>(),
         report.prompt_set.as_ref().map_or_else(|| "unknown prompts".to_owned(), ToString::to_string),
-        report.host.cpu.as_deref().unwrap_or("unknown CPU"),
+        report.hardware(),
     )
 }
 

@@ -56,7 +56,7 @@ fn run_case(name: &str) -> Result<(), String> {
         let mut hot = (case.prepare)();
         measured(&mut *hot);
     };
-    std::thread::spawn(prepared_and_run).join().map_err(|_| format!("{name} panicked"))
+    std::thread::spawn(prepared_and_run).join().map_err(|_panic| format!("{name} panicked"))
 }
 
 fn check() -> Result<(), String> {

@@ -24,7 +24,7 @@ fn block(loaded: &Loaded, report: &Report, arm: &ArmReport) -> String {
     if let Some(set) = &report.prompt_set {
         line(&format!("{:<16} {set}", "Prompts:"));
     }
-    line(&format!("{:<16} {}", "Machine:", report.host.cpu.as_deref().unwrap_or("unknown")));
+    line(&format!("{:<16} {}", "Machine:", report.hardware()));
     if let Some(why) = &arm.skipped {
         line(&format!("{:<16} {why}", "Skipped:"));
     } else {
