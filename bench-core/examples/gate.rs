@@ -98,6 +98,7 @@ fn evidence(rule: MetricRule, experiment: &Experiment, seed: u64) -> Option<Evid
         values: [None; 2],
         found: Some(Found::paired(rule.metric, rule.margin, &paired)),
         noise_floor: None,
+        refused: None,
     })
 }
 

@@ -50,6 +50,7 @@ pub mod salt;
 pub mod stack;
 pub mod stats;
 pub mod sweep;
+pub mod synthetic;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod thinking;

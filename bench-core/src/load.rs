@@ -8,6 +8,7 @@
 //! same arrivals, and a part of it can be sent from another machine ([`Shard`]).
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,8 @@ pub enum Load {
 pub struct OpenLoad {
     /// How they are spaced.
     pub arrivals: Arrivals,
-    /// Requests of a pass; prompts go around.
+    /// Requests of a pass; prompts go around. Where time ends a pass ([`crate::preset::RunParams::duration_s`]) no more than
+    /// these.
     pub requests: NonZeroU32,
     /// Most requests in flight; the rest waits, and is late in its row. `None`: no limit.
     pub max_in_flight: Option<NonZeroU32>,
@@ -170,41 +172,58 @@ impl OpenLoad {
     /// The whole schedule of a block, ascending.
     #[must_use]
     pub fn schedule(&self, seed: u64, block: u32) -> Vec<Intended> {
+        self.arrivals(seed, block).collect()
+    }
+
+    /// What of the schedule of a block is due before `end`: the same arrivals, and no later ones.
+    #[must_use]
+    pub fn schedule_until(&self, seed: u64, block: u32, end: Duration) -> Vec<Intended> {
+        let is_due = |arrival: &Intended| Duration::from_nanos(arrival.at_ns) < end;
+        self.arrivals(seed, block).take_while(is_due).collect()
+    }
+
+    /// Requests of a ramp that lasts so long: the area under its rate. At least one.
+    #[must_use]
+    pub fn requests_of_ramp(from: f64, to: f64, curve: RampCurve, duration: Duration) -> f64 {
+        // The whole ramp takes this long for each of its requests.
+        (duration.as_secs_f64() / ramp(from, to, curve, 1.0)).round().max(1.0)
+    }
+
+    /// One after another: who ends early makes no more of them.
+    fn arrivals(&self, seed: u64, block: u32) -> impl Iterator<Item = Intended> + '_ {
         // Blocks differ, arms of a block do not.
         let mut random = SplitMix64::new(seed ^ (u64::from(block) + 1).wrapping_mul(0x9e6c_63d0_876a_3f6b));
         let count = self.requests.get();
         let mut now_s = 0.0;
-        (0..count)
-            .map(|slot| {
-                let at_s = match &self.arrivals {
-                    Arrivals::Constant { rate } => f64::from(slot) / rate,
-                    Arrivals::Poisson { rate } => {
-                        now_s += exponential(&mut random) / rate;
-                        now_s
-                    }
-                    Arrivals::Gamma { rate, burstiness } => {
-                        now_s += gamma(&mut random, *burstiness) / (burstiness * rate);
-                        now_s
-                    }
-                    Arrivals::Ramp { from, to, curve } => {
-                        ramp(*from, *to, *curve, f64::from(slot) / f64::from(count)) * f64::from(count)
-                    }
-                    Arrivals::Trace { at_us } => {
-                        let at_us = usize::try_from(slot).ok().and_then(|slot| at_us.get(slot));
-                        at_us.copied().unwrap_or_default() as f64 / 1e6
-                    }
-                };
-                Intended { slot, at_ns: nanoseconds(at_s) }
-            })
-            .collect()
+        (0..count).map(move |slot| {
+            let at_s = match &self.arrivals {
+                Arrivals::Constant { rate } => f64::from(slot) / rate,
+                Arrivals::Poisson { rate } => {
+                    now_s += exponential(&mut random) / rate;
+                    now_s
+                }
+                Arrivals::Gamma { rate, burstiness } => {
+                    now_s += gamma(&mut random, *burstiness) / (burstiness * rate);
+                    now_s
+                }
+                Arrivals::Ramp { from, to, curve } => {
+                    ramp(*from, *to, *curve, f64::from(slot) / f64::from(count)) * f64::from(count)
+                }
+                Arrivals::Trace { at_us } => {
+                    let at_us = usize::try_from(slot).ok().and_then(|slot| at_us.get(slot));
+                    at_us.copied().unwrap_or_default() as f64 / 1e6
+                }
+            };
+            Intended { slot, at_ns: nanoseconds(at_s) }
+        })
     }
+}
 
-    /// What a part of several machines sends of it.
+impl Shard {
+    /// Whether an arrival is of this part.
     #[must_use]
-    pub fn share(&self, seed: u64, block: u32, shard: Shard) -> Vec<Intended> {
-        let mut all = self.schedule(seed, block);
-        all.retain(|arrival| arrival.slot % shard.of == shard.index);
-        all
+    pub fn has(self, arrival: &Intended) -> bool {
+        arrival.slot % self.of == self.index
     }
 }
 
@@ -371,7 +390,12 @@ mod tests {
             let load = open(arrivals, requests);
             let of = NonZeroU32::new(of).unwrap();
             let mut parts: Vec<_> =
-                (0..of.get()).flat_map(|index| load.share(seed, 3, Shard { index, of })).collect();
+                (0..of.get())
+                    .flat_map(|index| {
+                        let shard = Shard { index, of };
+                        load.schedule(seed, 3).into_iter().filter(move |arrival| shard.has(arrival))
+                    })
+                    .collect();
             parts.sort_by_key(|arrival| arrival.slot);
             prop_assert_eq!(parts, load.schedule(seed, 3));
         }

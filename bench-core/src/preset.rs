@@ -5,12 +5,14 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
 use crate::load::Load;
 use crate::stats::Metric;
+use crate::synthetic::SyntheticPrompts;
 
 /// Version of the preset document, raised when a field changes its meaning.
 pub const PRESET_SCHEMA: u32 = 1;
@@ -522,7 +524,7 @@ pub enum Route {
 }
 
 /// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// At least one; ids are unique.
@@ -534,6 +536,9 @@ pub struct Workload {
     /// Every prompt begins with digits of its own ([`crate::salt`]), so that no cache of prefixes can serve it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub salted: bool,
+    /// What the prompts were made of, if of synthetic tokens: claims about acceptance are refused. `None`: they are text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<SyntheticPrompts>,
 }
 
 /// One prompt.
@@ -624,6 +629,10 @@ pub struct RunParams {
     /// The same for the time to first token.
     #[serde(default = "default_ttft_margin", skip_serializing_if = "is_default_ttft_margin")]
     pub ttft_margin: f64,
+    /// How long a measured pass goes on sending, seconds; `None`: until everything was asked once, or `requests` of an open
+    /// loop were sent. What is in flight at the end is waited for and counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_s: Option<NonZeroU32>,
     /// How long the user of a conversation reads and types: the next turn is due so long after the end of an answer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub think_time_ms: u64,
@@ -634,6 +643,12 @@ pub struct RunParams {
 }
 
 impl RunParams {
+    /// How long a measured pass goes on sending, where time ends it.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        self.duration_s.map(|seconds| Duration::from_secs(seconds.get().into()))
+    }
+
     /// A difference nobody would act on, as a share.
     #[must_use]
     pub fn margin(&self, metric: Metric) -> f64 {

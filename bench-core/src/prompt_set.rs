@@ -17,6 +17,9 @@ pub struct PromptSet {
     pub categories: u64,
     /// SHA-256, hex, of the JSON list of their own hashes in ascending order: of the words, not of ids and categories.
     pub sha256: String,
+    /// Whether they are made of synthetic tokens ([`crate::synthetic`]) and not text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub synthetic: bool,
 }
 
 impl PromptSet {
@@ -31,6 +34,7 @@ impl PromptSet {
             categories: categories.len() as u64,
             // A list of strings is always JSON.
             sha256: json_sha256(&hashes).unwrap_or_default(),
+            synthetic: workload.synthetic.is_some(),
         }
     }
 }
@@ -41,9 +45,10 @@ impl fmt::Display for PromptSet {
         let plural =
             |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
         let prompts = plural(self.prompts, "prompt", "prompts");
+        let made_of = if self.synthetic { " of synthetic tokens" } else { "" };
         let categories = plural(self.categories, "category", "categories");
         let hash: String = self.sha256.chars().take(12).collect();
-        write!(f, "{prompts} in {categories}, {hash}")
+        write!(f, "{prompts}{made_of} in {categories}, {hash}")
     }
 }
 

@@ -186,7 +186,9 @@ pub struct RequestRecord {
     pub request_sha256: Option<String>,
     /// Sent, milliseconds since 1970.
     pub sent_unix_ms: u64,
-    /// When it was to be sent and when it was; `None` in a closed loop, where it was to be sent when another had ended.
+    /// When it was to be sent and when it was; `None` in a closed loop, where it was to be sent when another had ended. In a
+    /// closed loop that time ends (`run.duration_s`) the number says which prompt for the how manieth time, and nobody meant
+    /// another time than that of the send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrival: Option<Arrival>,
     /// Its place in a conversation; `None` where the prompt has one user turn.

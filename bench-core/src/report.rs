@@ -232,6 +232,24 @@ pub struct ArmReport {
     pub kv_quality: Option<KvQualityOutcome>,
 }
 
+impl Report {
+    /// Why a comparison's claims that depend on acceptance are refused: outputs, and all speeds but time to first token;
+    /// `None` where they are not.
+    #[must_use]
+    pub fn acceptance_refused(&self, comparison: &Comparison) -> Option<&str> {
+        let of = |label: &String| self.arms.iter().find(|arm| arm.label == *label)?.acceptance_refused();
+        of(&comparison.baseline).or_else(|| of(&comparison.candidate))
+    }
+}
+
+impl ArmReport {
+    /// Why its claims about acceptance are refused and not shown; `None` where they are not.
+    #[must_use]
+    pub fn acceptance_refused(&self) -> Option<&str> {
+        self.truth.iter().find(|check| check.refuses_acceptance()).map(|check| check.evidence.as_str())
+    }
+}
+
 /// Thinking and answer tokens of an arm's completed requests. Counts of speculation stay of all tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThinkingReport {
@@ -317,6 +335,16 @@ pub struct CategoryReport {
     pub positions: Option<Vec<PositionReport>>,
     /// Decode throughput, as [`ArmReport::tokens_per_s`].
     pub tokens_per_s: Option<Estimate>,
+    /// Least and most prompt tokens of its requests, as the stack counted them; `None` where some request does not tell,
+    /// and in reports made before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_range: Option<[u32; 2]>,
+    /// Median time to first token, milliseconds; `None` in reports made before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_ms: Option<Estimate>,
+    /// Prompt tokens over time to first token, both summed: reading the prompt, and the first token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_per_s: Option<Estimate>,
     /// Throughput by that of the first arm of the stack (in a sweep, of the same concurrency), paired by block and prompt; `None` for that arm itself, and
     /// if one of the two is invalid.
     pub ratio: Option<Estimate>,
@@ -384,6 +412,14 @@ pub struct Comparison {
     pub lossless: Option<Lossless>,
     /// Greedy output equal to the baseline's in every pair; `None` if sampled, planted, or texts are missing.
     pub same_output: Option<bool>,
+}
+
+impl Comparison {
+    /// Whether some metric has a ratio: where acceptance is refused, time to first token alone.
+    #[must_use]
+    pub fn has_ratio(&self) -> bool {
+        self.ratio.is_some() || self.other_metrics.iter().any(|other| other.ratio.is_some())
+    }
 }
 
 /// A candidate against a baseline, on a metric beside the main one. Fields as in [`Comparison`].

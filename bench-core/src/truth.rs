@@ -36,6 +36,8 @@ pub enum RuleId {
     CountsUndisputed,
     /// Thinking tokens are told from answer tokens.
     ThinkingApart,
+    /// Acceptance is claimed of text alone.
+    AcceptanceOfText,
     /// The client was not what was measured.
     ClientValid,
     /// Nobody else used the machine.
@@ -78,6 +80,9 @@ pub enum Consequence {
     SetsAside,
     /// The reader is told; the arm stays comparable.
     Told,
+    /// What the arm would claim of acceptance is withheld: rates, lengths, speeds against other arms, equal outputs. What
+    /// does not depend on acceptance stays comparable.
+    Refuses,
 }
 
 /// One rule with its verdict and the evidence for it.
@@ -96,6 +101,12 @@ impl TruthCheck {
     #[must_use]
     pub fn sets_aside(&self) -> bool {
         self.verdict == TruthVerdict::Broken && self.rule.rule().consequence == SetsAside
+    }
+
+    /// Whether it refuses what its arm would claim of acceptance.
+    #[must_use]
+    pub fn refuses_acceptance(&self) -> bool {
+        self.verdict == TruthVerdict::Broken && self.rule.rule().consequence == Refuses
     }
 }
 
@@ -133,10 +144,10 @@ pub const MOST_STOLEN_SHARE: f64 = 0.01;
 /// Share of time in which somebody may have waited for memory.
 pub const MOST_MEMORY_STALL: f64 = 0.01;
 
-use Consequence::{SetsAside, Told};
+use Consequence::{Refuses, SetsAside, Told};
 
 /// All rules, in the order of a report.
-pub const RULES: [Rule; 16] = [
+pub const RULES: [Rule; 17] = [
     Rule {
         id: RuleId::PromptsEqual,
         claim: "Every arm was asked the preset's prompts, letter by letter.",
@@ -282,6 +293,17 @@ pub const RULES: [Rule; 16] = [
               6 s too long; thinking and answer are drafted unequally well.",
     },
     Rule {
+        id: RuleId::AcceptanceOfText,
+        claim: "Where drafts are judged by the target, prompts are text.",
+        evidence: "What the preset's prompts were made of (`workload.synthetic`), and how the arm accepts drafts.",
+        broken: "the prompts are synthetic tokens, and the arm speculates",
+        open: "does not apply to synthetic prompts where nothing is drafted, and with synthetic acceptance: speed at an \
+               acceptance that is stated in advance is what such prompts are for",
+        consequence: Refuses,
+        why: "How much a drafter guesses of words drawn at random says nothing of text: it may be nothing, or a loop that \
+              the target falls into.",
+    },
+    Rule {
         id: RuleId::ClientValid,
         claim: "The client was on time: what was measured is the stack, not the reader.",
         evidence: "The client's own lateness and CPU time during the passes.",
@@ -369,7 +391,9 @@ A rule is **held** by evidence, **broken** by evidence, or **unknown**, because 
 held. A rule that asks nothing of an arm *does not apply*. Of a run, a rule's verdict is the worst of its arms.
 
 A broken rule either *sets the arm aside*, which is then invalid: its numbers are shown with the reason and are not
-compared; or it is *told*: the arm stays comparable, and the reader is warned.
+compared; or it is *told*: the arm stays comparable, and the reader is warned; or it *refuses acceptance*: acceptance rate
+and length, acceptance by position, speeds that depend on acceptance against other arms, and whether outputs are equal are
+withheld with the reason, here and in `bench gate`, `bench compare` and exports, and time to first token stays comparable.
 
 Written from the table in `bench-core/src/truth.rs`; `BLESS=1 cargo test --release -p bench-core truth` writes it anew.
 
@@ -384,6 +408,7 @@ pub fn document() -> String {
         let then = match rule.consequence {
             SetsAside => "sets aside",
             Told => "told",
+            Refuses => "refuses acceptance",
         };
         text.push_str(&format!("| `{}` | {} | {} | {then} |\n", rule.id.name(), rule.claim, rule.broken));
     }

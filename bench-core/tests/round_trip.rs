@@ -20,6 +20,7 @@ use bench_core::run_dir::{parse_manifest, preset_sha256};
 use bench_core::stack::{
     Death, FailureKind, FinishReason, Readback, SpecCounts, SpecSource, StackInfo, Usage,
 };
+use bench_core::synthetic::SyntheticPrompts;
 use bench_core::thinking::{Split, SplitSource, SplitUnknown, TokenSplit};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -267,8 +268,17 @@ fn workload() -> impl Strategy<Value = Workload> {
             text,
             later_turns,
         });
-    (vec(prompt, 1..4), nonzero(), any::<bool>(), any::<bool>()).prop_map(
-        |(prompts, max_tokens, ignore_eos, salted)| Workload { prompts, max_tokens, ignore_eos, salted },
+    let synthetic = (vec(nonzero(), 1..3), nonzero(), 0.0_f64..1.0, any::<u64>()).prop_map(
+        |(input_tokens, count, spread, seed)| SyntheticPrompts { input_tokens, count, spread, seed },
+    );
+    (vec(prompt, 1..4), nonzero(), any::<bool>(), any::<bool>(), option::of(synthetic)).prop_map(
+        |(prompts, max_tokens, ignore_eos, salted, synthetic)| Workload {
+            prompts,
+            max_tokens,
+            ignore_eos,
+            salted,
+            synthetic,
+        },
     )
 }
 
@@ -316,6 +326,7 @@ fn preset() -> impl Strategy<Value = Preset> {
                 max_looks,
                 throughput_margin: margin,
                 ttft_margin: margin,
+                duration_s: NonZeroU32::new(max_restarts % 5),
                 think_time_ms: u64::from(max_restarts % 3),
                 kv_quality_tokens: max_restarts,
                 load: Load::Closed,

@@ -101,6 +101,7 @@ fn arm_row(report: &Report, arm: &ArmReport) -> [String; 7] {
 
 fn accepted_cell(arm: &ArmReport) -> String {
     match (arm.accepted, arm.drafted) {
+        _ if arm.acceptance_refused().is_some() => "refused".to_owned(),
         // A server that counts reports zeros without speculation, too: nothing to show.
         (_, None | Some(0)) if arm.speculation.draft_max().is_none() => String::new(),
         (Some(accepted), Some(drafted)) => format!("{accepted}/{drafted}"),

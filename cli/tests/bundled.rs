@@ -84,6 +84,34 @@ fn a_run_needs_no_set_up_and_its_manifest_names_the_weights() {
 }
 
 #[test]
+fn synthetic_prompts_are_about_as_long_as_asked_and_their_claims_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = bench(dir.path());
+    command.args(["run", "nano-prefill", "--stack", "native", "--out", "run"]);
+    for set in ["run.blocks=1", "workload.max_tokens=4", "workload.synthetic.input_tokens=[8, 64, 200]"] {
+        command.args(["--set", set]);
+    }
+    let printed = succeeds(&mut command);
+    let refusal = "prompts are synthetic tokens: acceptance says nothing about text";
+    assert!(printed.contains(refusal) && printed.contains("refused"), "{printed}");
+    let rows = std::fs::read_to_string(dir.path().join("run/rows.jsonl")).unwrap();
+    let mut lengths = std::collections::BTreeMap::new();
+    for line in rows.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let asked: u64 = row["category"].as_str().unwrap().trim_end_matches(" tokens").parse().unwrap();
+        let read_back = row["usage"]["prompt_tokens"].as_u64().unwrap();
+        // The token that begins every prompt, and a first word that has no space before it.
+        assert!((asked..=asked + 3).contains(&read_back), "{asked} asked, {read_back} read back");
+        assert_eq!(row["usage"]["cached_tokens"], 0);
+        lengths
+            .entry(asked)
+            .or_insert_with(std::collections::BTreeSet::new)
+            .insert(row["prompt_sha256"].to_string());
+    }
+    assert_eq!(lengths.values().map(std::collections::BTreeSet::len).collect::<Vec<_>>(), [4, 4, 4]);
+}
+
+#[test]
 fn damaged_files_in_the_cache_are_written_anew_and_whole_ones_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     succeeds(&mut run(dir.path(), "first"));

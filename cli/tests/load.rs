@@ -189,3 +189,34 @@ fn shards_are_one_run_and_need_a_load_that_can_be_shared() {
     let wrong = bench(dir.path()).args(["run", "smoke", "--shard", "2/2"]).output().unwrap();
     assert!(text(&wrong).0.contains("expected I/N"), "{}", text(&wrong).0);
 }
+
+#[test]
+fn time_ends_a_pass_and_arms_pair_what_both_were_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = bench(dir.path());
+    command.args(["run", "smoke", "--stack", "native", "--out", "run"]);
+    for set in ["run.duration_s=1", "run.blocks=2", "workload.max_tokens=4"] {
+        command.args(["--set", set]);
+    }
+    succeed(&mut command);
+    let root = dir.path().join("run");
+    let rows = measured(&root);
+    let places = |label: &str| -> BTreeSet<(u32, u32)> {
+        let of_arm = rows.iter().filter(|row| row.arm == label);
+        of_arm.map(|row| (row.block, row.arrival.expect("a number").slot)).collect()
+    };
+    let report = report(&root);
+    assert_eq!(report.blocks, 2, "blocks in which every arm was asked something");
+    let comparison = &report.comparisons[0];
+    let (baseline, candidate) = (places(&comparison.baseline), places(&comparison.candidate));
+    assert_eq!(baseline.len() + candidate.len(), rows.len(), "every request has a place of its own");
+    let both = baseline.intersection(&candidate).count();
+    assert_eq!(comparison.pairs, both as u64);
+    assert!(both > 2 * 2, "two prompts came round again in a second: {both}");
+    assert!(rows.iter().all(|row| row.outcome.is_completed()));
+    assert!(
+        rows.iter().all(|row| row.arrival.unwrap().sent_ns.unwrap() < 1_100_000_000),
+        "nothing after the end"
+    );
+    assert!(report.arms.iter().all(|arm| arm.load.is_none()), "nobody meant another time");
+}

@@ -81,7 +81,7 @@ pub(crate) fn charts(report: &Report) -> Charts {
     );
     let speculates = speculating(report).next().is_some();
     let made = speculates.then(|| (Picture::Rows(acceptance(report)), tables::acceptance(report)));
-    charts.offer("acceptance", made, "Acceptance: no arm speculates.");
+    charts.offer("acceptance", made, no_acceptance(report));
     let made = speculating(report).any(|arm| !arm.categories.is_empty()).then(|| {
         let table = html! { (tables::categories(report)) (tables::category_positions(report)) };
         (Picture::Rows(by_category(report)), table)
@@ -253,7 +253,18 @@ fn category_names(report: &Report) -> Vec<(&str, u64)> {
 
 /// Arms that were asked to speculate.
 pub(crate) fn speculating(report: &Report) -> impl Iterator<Item = &ArmReport> {
-    report.arms.iter().filter(|arm| arm.speculation.draft_max().is_some())
+    let claims =
+        |arm: &&ArmReport| arm.speculation.draft_max().is_some() && arm.acceptance_refused().is_none();
+    report.arms.iter().filter(claims)
+}
+
+/// Why a chart of acceptance has nothing to show.
+fn no_acceptance(report: &Report) -> &'static str {
+    if report.arms.iter().any(|arm| arm.acceptance_refused().is_some()) {
+        "Acceptance: refused, since prompts are synthetic tokens."
+    } else {
+        "Acceptance: no arm speculates."
+    }
 }
 
 /// llama.cpp's server counts what was accepted at a position, but not what was drafted there.

@@ -338,6 +338,7 @@ fn accepted(arm: &ArmReport) -> String {
             format!("{accepted} / {drafted}, {}", percent(rate.point))
         }
         (Some(accepted), Some(drafted), None) => format!("{accepted} / {drafted}"),
+        _ if arm.acceptance_refused().is_some() => "refused".to_owned(),
         _ => "–".to_owned(),
     }
 }

@@ -63,17 +63,27 @@ pub(crate) fn comparisons(report: &Report, comparisons: Vec<&Comparison>) -> Mar
                 td.n { (estimate(comparison.ratio)) } td.n { (comparison.pairs) }
                 td { (verdict(comparison.verdict))
                     @if comparison.verdict == Verdict::NotComparable { ": " (incomparable(report, comparison)) }
-                    @if let Some(why) = &comparison.why { ": " (why) } }
-                td { (comparison.same_output.map_or("–", |same| if same { "yes" } else { "no" })) }
+                    @else if let Some(why) = &comparison.why { ": " (why) } }
+                td { (same_output(report, comparison)) }
             } } }
         }
+    }
+}
+
+/// Whether outputs are the same, or that nobody may say.
+fn same_output(report: &Report, comparison: &Comparison) -> &'static str {
+    match comparison.same_output {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None if report.acceptance_refused(comparison).is_some() => "refused",
+        None => "–",
     }
 }
 
 /// Every metric of every comparison with its tests.
 pub(crate) fn tests(report: &Report) -> Markup {
     // What could not be compared stands above, with its reason; here it would be rows of dashes.
-    let compared = report.comparisons.iter().filter(|comparison| comparison.ratio.is_some());
+    let compared = report.comparisons.iter().filter(|comparison| comparison.has_ratio());
     let rows = compared.flat_map(|comparison| {
         let main = (comparison.metric.as_str(), comparison.ratio, comparison.verdict, comparison.test);
         let others = comparison.other_metrics.iter();

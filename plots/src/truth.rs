@@ -58,6 +58,7 @@ fn evidence(arm: &ArmReport) -> Markup {
             dt { (check.rule.name()) }
             dd { @if check.verdict == TruthVerdict::Broken { strong { "broken" } } @else { (check.verdict.word()) }
                 @if check.verdict == TruthVerdict::Broken && check.rule.rule().consequence == Consequence::Told { " (told)" }
+                @if check.refuses_acceptance() { " (refuses acceptance)" }
                 ": " (check.evidence) }
         }
     } } }

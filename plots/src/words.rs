@@ -70,7 +70,9 @@ pub(crate) fn incomparable(report: &Report, comparison: &Comparison) -> String {
     let arm = |label: &str| report.arms.iter().find(|arm| arm.label == label);
     let both = [arm(&comparison.candidate), arm(&comparison.baseline)];
     let Some(culprit) = both.into_iter().flatten().find(|arm| !arm.valid) else {
-        return comparison.why.clone().unwrap_or_else(|| "too few pairs".to_owned());
+        let refused = report.acceptance_refused(comparison).map(|why| format!("refused, {why}"));
+        let why = refused.or_else(|| comparison.why.clone());
+        return why.unwrap_or_else(|| "too few pairs".to_owned());
     };
     let why = culprit.invalid_reasons.first().cloned().unwrap_or_else(|| absence(culprit));
     if culprit.label == comparison.candidate { why } else { format!("{} {why}", culprit.label) }

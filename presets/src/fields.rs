@@ -314,6 +314,27 @@ pub(crate) const FIELDS: &[Field] = &[
          was said before, answered by the arm itself. What is left out is counted and said.",
     ),
     field(
+        "workload.synthetic.input_tokens",
+        Kind::Counts("lengths in tokens, each once"),
+        "",
+        "Prompts of synthetic tokens in place of `workload.prompts`, for speed at these input lengths: words drawn at \
+         random, each about one token. Each length is a category; what a prompt really was is read back. Claims about \
+         acceptance are refused (docs/truth.md), unless acceptance is synthetic too.",
+    ),
+    field(
+        "workload.synthetic.count",
+        Kind::Whole(1, Some(256), "1 to 256, of all lengths together"),
+        "8",
+        "Prompts of each length. All begin with different words, so that none finds its prefix in a cache.",
+    ),
+    field(
+        "workload.synthetic.spread",
+        SHARE,
+        "0",
+        "Draw each prompt's length evenly from this share below the length to this share above it.",
+    ),
+    field("workload.synthetic.seed", ANY_NUMBER, "1", "Seed of words and lengths: the same everywhere."),
+    field(
         "workload.categories",
         Kind::Texts("names of categories of the set, or of the file"),
         "all",
@@ -430,6 +451,13 @@ pub(crate) const FIELDS: &[Field] = &[
         ANY_COUNT,
         "one for each prompt, or as long as the trace",
         "Requests of a pass of an open loop; prompts go around.",
+    ),
+    field(
+        "run.duration_s",
+        ANY_COUNT,
+        "none",
+        "Seconds for which a measured pass goes on sending. A closed loop goes around the prompts until then; an open loop \
+         sends what is due before then, at most `requests`. What is in flight is waited for and counted (docs/load.md).",
     ),
     field(
         "run.max_in_flight",

@@ -232,7 +232,7 @@ mod tests {
     ];
 
     /// Presets that have every key between them.
-    const EVERYTHING: [&str; 8] = [
+    const EVERYTHING: [&str; 9] = [
         r#"
         inherits = "quickstart"
         models = { target = "t", assistant = "a", hf_target = "h", hf_assistant = "i" }
@@ -250,9 +250,10 @@ mod tests {
         "inherits = \"quickstart\"\nrun = { sweep_concurrency = [1, 2] }",
         "inherits = \"quickstart\"\nrun = { load = \"gamma\", rate = 2, burstiness = 0.5, max_in_flight = 3 }",
         "inherits = \"quickstart\"\nrun = { load = \"ramp\", rate = 2, rate_end = 4 }",
-        "inherits = \"quickstart\"\nrun = { load = \"trace\", trace_us = [0, 5] }",
+        "inherits = \"quickstart\"\nrun = { load = \"trace\", trace_us = [0, 5], duration_s = 9 }",
         "inherits = \"nano-chat\"",
         "inherits = \"synthetic\"\nmodels.synth_tiny.cycle = 40",
+        "inherits = \"nano-prefill\"",
     ];
 
     #[test]

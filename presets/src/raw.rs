@@ -102,6 +102,7 @@ pub(crate) struct RawWorkload {
     pub(crate) salted: Option<bool>,
     pub(crate) set: Option<PromptSet>,
     pub(crate) file: Option<RawPromptFile>,
+    pub(crate) synthetic: Option<RawSynthetic>,
     pub(crate) categories: Option<Vec<String>>,
     pub(crate) per_category: Option<i64>,
     pub(crate) prompts: Option<Vec<RawPrompt>>,
@@ -116,6 +117,16 @@ pub(crate) struct RawPromptFile {
     pub(crate) sha256: Option<String>,
     pub(crate) limit: Option<i64>,
     pub(crate) turns: Option<i64>,
+}
+
+/// Prompts of synthetic tokens.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSynthetic {
+    pub(crate) input_tokens: Option<Vec<i64>>,
+    pub(crate) count: Option<i64>,
+    pub(crate) spread: Option<f64>,
+    pub(crate) seed: Option<i64>,
 }
 
 /// Shapes of prompt files.
@@ -195,6 +206,7 @@ pub(crate) struct RawRun {
     pub(crate) trace: Option<String>,
     pub(crate) trace_us: Option<Vec<u64>>,
     pub(crate) requests: Option<i64>,
+    pub(crate) duration_s: Option<i64>,
     pub(crate) max_in_flight: Option<i64>,
     pub(crate) request_timeout: Option<String>,
     pub(crate) max_restarts: Option<i64>,

@@ -91,6 +91,11 @@ pub fn shipped() -> &'static [Shipped] {
         ),
         shipped!(
             Theme::Anywhere,
+            "nano-prefill",
+            "The bundled pair on synthetic prompts of 128, 512 and 1024 tokens: time to first token by input length. Claims about real drafts are refused; `stated` drafts at 2 tokens a step."
+        ),
+        shipped!(
+            Theme::Anywhere,
             "nano-poisson",
             "The bundled pair under arrivals that do not wait: 3 requests a second at random times, 24 a pass, \
              latencies from when each was meant to be sent."

@@ -1,16 +1,18 @@
 //! A preset as TOML, every key written out: what `bench presets show` prints, and what loads back equal.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use bench_core::load::{Arrivals, Load, OpenLoad};
 use bench_core::preset::{
     AcceptanceRule, ModelSource, Preset, PromptSpec, SpecDecode, SpecVariant, StackChoice,
 };
+use bench_core::synthetic::SyntheticPrompts;
 
 use crate::error::PresetError;
 use crate::raw::{
     Acceptance, LoadWord, Method, RawModels, RawPreset, RawPrompt, RawRun, RawSampling, RawServing, RawStack,
-    RawSynthTiny, RawVariant, RawWorkload,
+    RawSynthTiny, RawSynthetic, RawVariant, RawWorkload,
 };
 
 /// The preset's TOML.
@@ -45,7 +47,9 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             max_tokens: Some(workload.max_tokens.get().into()),
             ignore_eos: Some(workload.ignore_eos),
             salted: Some(workload.salted),
-            prompts: Some(workload.prompts.iter().map(raw_prompt).collect()),
+            synthetic: workload.synthetic.as_ref().map(raw_synthetic).transpose()?,
+            // Synthetic prompts are made anew of what they were made of.
+            prompts: workload.synthetic.is_none().then(|| workload.prompts.iter().map(raw_prompt).collect()),
             ..RawWorkload::default()
         }),
         sampling: Some(RawSampling {
@@ -70,6 +74,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             kv_quality_tokens: Some(run.kv_quality_tokens.into()),
             sweep_concurrency: (!run.sweep_concurrency.is_empty())
                 .then(|| run.sweep_concurrency.iter().map(|n| n.get().into()).collect()),
+            duration_s: run.duration_s.map(|seconds| seconds.get().into()),
             ..raw_load(&run.load)
         }),
     })
@@ -81,7 +86,8 @@ fn raw_load(load: &Load) -> RawRun {
         return RawRun { load: Some(LoadWord::Closed), ..RawRun::default() };
     };
     let raw = RawRun {
-        requests: Some(requests.get().into()),
+        // So many stand for all that fall into `run.duration_s`.
+        requests: (*requests != NonZeroU32::MAX).then(|| requests.get().into()),
         max_in_flight: max_in_flight.map(|most| most.get().into()),
         ..RawRun::default()
     };
@@ -188,6 +194,16 @@ fn raw_prompt(prompt: &PromptSpec) -> RawPrompt {
         turns: (!prompt.later_turns.is_empty())
             .then(|| std::iter::once(&prompt.text).chain(&prompt.later_turns).cloned().collect()),
     }
+}
+
+fn raw_synthetic(synthetic: &SyntheticPrompts) -> Result<RawSynthetic, toml::ser::Error> {
+    let SyntheticPrompts { input_tokens, count, spread, seed: drawn_by } = synthetic;
+    Ok(RawSynthetic {
+        input_tokens: Some(input_tokens.iter().map(|tokens| tokens.get().into()).collect()),
+        count: Some(count.get().into()),
+        spread: Some(*spread),
+        seed: Some(seed(*drawn_by)?),
+    })
 }
 
 /// The shortest decimal that reads back as this `f32`: 0.7, not 0.699999988079071.

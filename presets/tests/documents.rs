@@ -13,6 +13,7 @@ use bench_core::preset::{
     Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
     StackKind, SynthTiny, SyntheticRates, WeightType, Workload,
 };
+use bench_core::synthetic::SyntheticPrompts;
 use bench_presets::{Theme, json_schema, load, parse, reference_markdown, shipped, to_toml};
 use proptest::option;
 use proptest::prelude::*;
@@ -193,7 +194,29 @@ fn workload() -> impl Strategy<Value = (Workload, Route)> {
             text,
             later_turns: if route == Route::Chat { later } else { Vec::new() },
         });
-        (Workload { prompts: prompts.collect(), max_tokens, ignore_eos, salted }, route)
+        (Workload { prompts: prompts.collect(), max_tokens, ignore_eos, salted, synthetic: None }, route)
+    })
+}
+
+fn synthetic() -> impl Strategy<Value = SyntheticPrompts> {
+    let lengths = proptest::collection::hash_set(nonzero(300), 1..4);
+    (lengths, nonzero(9), prop_oneof![Just(0.0), 0.0_f64..=1.0], seed()).prop_map(
+        |(input_tokens, count, spread, seed)| SyntheticPrompts {
+            input_tokens: input_tokens.into_iter().collect(),
+            count,
+            spread,
+            seed,
+        },
+    )
+}
+
+/// Prompts of text, or of synthetic tokens.
+fn any_workload() -> impl Strategy<Value = (Workload, Route)> {
+    (workload(), option::of(synthetic())).prop_map(|((workload, route), synthetic)| match synthetic {
+        None => (workload, route),
+        Some(made_of) => {
+            (Workload { prompts: made_of.prompts(), synthetic: Some(made_of), ..workload }, route)
+        }
     })
 }
 
@@ -240,6 +263,7 @@ fn run() -> impl Strategy<Value = RunParams> {
                 None => concurrency,
             };
             RunParams {
+                duration_s: NonZeroU32::new(max_restarts % 5),
                 think_time_ms: u64::from(max_restarts % 900),
                 blocks,
                 warmup_requests,
@@ -282,7 +306,7 @@ fn preset() -> impl Strategy<Value = Preset> {
     let names = (label(), any::<String>());
     let stacks = (kinds, any::<bool>(), command);
     let serving = (0_u32..10_000, kv_type, nonzero(u32::MAX), device);
-    (names, models(), stacks, variants, serving, workload(), sampling(), run()).prop_map(
+    (names, models(), stacks, variants, serving, any_workload(), sampling(), run()).prop_map(
         |(
             (name, description),
             models,
@@ -303,16 +327,25 @@ fn preset() -> impl Strategy<Value = Preset> {
                 .map(|(label, spec)| SpecVariant { label, spec })
                 .collect(),
             serving: ServingParams {
-                context_tokens: workload.max_tokens.saturating_add(1 + serving.0),
+                context_tokens: workload
+                    .max_tokens
+                    .saturating_add(1 + serving.0)
+                    .saturating_add(workload.synthetic.as_ref().map_or(0, SyntheticPrompts::longest_tokens)),
                 kv_type: serving.1,
                 threads: serving.2,
                 route,
                 device: serving.3,
                 slots: NonZeroU32::MIN,
             },
+            run: RunParams {
+                // Conversations and an end by time do not go together.
+                duration_s: run
+                    .duration_s
+                    .filter(|_| workload.prompts.iter().all(|prompt| prompt.turns() == 1)),
+                ..run
+            },
             workload,
             sampling,
-            run,
         },
     )
 }

@@ -550,3 +550,74 @@ fn a_conversation_is_written_as_turns_and_needs_messages() {
         assert!(said.contains(expected), "{prompts}: {said}");
     }
 }
+
+#[test]
+fn synthetic_prompts_are_checked_and_come_alone() {
+    let with = |more: &[&str]| {
+        let mut overrides = vec!["workload.synthetic.input_tokens=[8, 32]", "workload.prompts=[]"];
+        overrides.extend(more);
+        let overrides: Vec<_> = overrides.into_iter().map(str::to_owned).collect();
+        load("quickstart", &overrides)
+    };
+    let preset = with(&["workload.synthetic.count=3", "workload.synthetic.seed=5"]).unwrap();
+    assert_eq!(preset.workload.prompts.len(), 6);
+    let made_of = preset.workload.synthetic.as_ref().unwrap();
+    assert_eq!((made_of.prompts(), made_of.seed), (preset.workload.prompts.clone(), 5));
+    assert_eq!(preset.workload.prompts[1].category, "32 tokens");
+    assert_eq!(bench_core::synthetic::MAX_SYNTHETIC_PROMPTS, 256, "presets/src/fields.rs says so");
+    for (more, expected) in [
+        (
+            &["workload.synthetic.input_tokens=[0]"][..],
+            "`workload.synthetic.input_tokens` is `0`, expected 1 to 1048576",
+        ),
+        (&["workload.synthetic.input_tokens=[-1]"], "is `-1`, expected 1 to"),
+        (&["workload.synthetic.input_tokens=[1048577]"], "is `1048577`, expected 1 to"),
+        (&["workload.synthetic.input_tokens=[]"], "is missing, expected at least one length"),
+        (&["workload.synthetic.input_tokens=[8, 8]"], "is `8`, expected each length once"),
+        (&["workload.synthetic.count=0"], "`workload.synthetic.count` is `0`, expected 1 to"),
+        (&["workload.synthetic.count=129"], "at most 256 prompts of all lengths together, not 258"),
+        (&["workload.synthetic.spread=1.5"], "`workload.synthetic.spread` is `1.5`, expected 0 to 1"),
+        (&["workload.synthetic.spread=nan"], "`workload.synthetic.spread` is `NaN`, expected 0 to 1"),
+        (&["workload.synthetic.seed=-1"], "`workload.synthetic.seed` is `-1`"),
+        (
+            &["workload.synthetic.input_tokens=[990]"],
+            "expected at least 1086: prompts of `workload.synthetic` have up to 990",
+        ),
+        (&["workload.prompts=[{ id = \"a\", text = \"b\" }]"], "no such prompts beside `workload.prompts`"),
+        (&["workload.set=suite"], "no such prompts beside `workload.set`"),
+        (&["workload.file.path=x"], "no such prompts beside `workload.file`"),
+        (&["workload.per_category=1"], "no such prompts beside `workload.per_category`"),
+    ] {
+        let error = with(more).unwrap_err().to_string();
+        assert!(error.contains(expected), "{more:?}: {error}");
+    }
+}
+
+#[test]
+fn a_pass_that_time_ends_fits_its_load() {
+    let with = |more: &[&str]| {
+        let overrides: Vec<_> = more.iter().map(|text| (*text).to_owned()).collect();
+        load("quickstart", &overrides)
+    };
+    let ends = |more: &[&str]| with(&[more, &["run.duration_s=10"]].concat()).unwrap().run;
+    let requests = |more: &[&str]| ends(more).load.open().unwrap().requests.get();
+    assert_eq!(ends(&[]).duration().unwrap().as_secs(), 10);
+    // As many as fall into the time; a ramp has as many as its area; a trace no more than it has.
+    assert_eq!(requests(&["run.load=poisson", "run.rate=3.0"]), u32::MAX);
+    assert_eq!(requests(&["run.load=poisson", "run.rate=3.0", "run.requests=7"]), 7);
+    assert_eq!(requests(&["run.load=ramp", "run.rate=2.0", "run.rate_end=4.0"]), 30);
+    assert_eq!(requests(&["run.load=trace", "run.trace_us=[0, 5, 20000000]"]), 3);
+    for (more, expected) in [
+        (&["run.duration_s=0"][..], "`run.duration_s` is `0`, expected 1 to"),
+        (&["run.duration_s=-3"], "`run.duration_s` is `-3`, expected 1 to"),
+        (
+            &["run.duration_s=60", "run.load=constant", "run.rate=1000000"],
+            "expected at most 10000000 arrivals a pass, not 60000000",
+        ),
+    ] {
+        let error = with(more).unwrap_err().to_string();
+        assert!(error.contains(expected), "{more:?}: {error}");
+    }
+    let error = load("nano-chat", &["run.duration_s=5".to_owned()]).unwrap_err().to_string();
+    assert!(error.contains("`run.duration_s` is `5`, expected no such key with conversations"), "{error}");
+}

@@ -21,6 +21,7 @@ use crate::gaps::{between_chunks, between_tokens};
 use crate::kv_quality::{kv_quality, warnings};
 use crate::latency::{percentiles, timeline};
 use crate::load::Loaded;
+use crate::refused::withhold_acceptance;
 use crate::row::Row;
 use crate::samples::{
     PromptIndex, accepted_of_drafted, completed_rows, decode_parts, e2e_parts, extra_tokens_a_step, plus_one,
@@ -57,6 +58,7 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
     let mut explained = explain(loaded, &comparisons)?;
     for arm in &mut arms {
         arm.explanation = explained.arms.remove(&arm.label);
+        withhold_acceptance(arm);
     }
     let checks: Vec<_> = arms.iter().map(|arm| (arm.label.as_str(), &*arm.truth)).collect();
     Ok(Report {
@@ -190,12 +192,26 @@ fn failures(loaded: &Loaded, arm: &ArmManifest) -> Vec<FailureSummary> {
 /// Blocks in which every arm that was measured was asked every prompt.
 fn full_blocks(loaded: &Loaded) -> u32 {
     let ready: Vec<_> = loaded.arms.iter().filter(|arm| arm.status == ArmStatus::Ready).collect();
-    let whole = ready.len() * loaded.first().preset.workload.prompts.len();
+    let preset = &loaded.first().preset;
+    if preset.run.duration_s.is_some() {
+        return blocks_of_all(loaded, ready.len());
+    }
+    let whole = ready.len() * preset.workload.prompts.len();
     let mut asked: BTreeMap<u32, BTreeSet<(&str, &str)>> = BTreeMap::new();
     for row in loaded.rows.iter().filter(|row| row.phase == Phase::Measured) {
         asked.entry(row.block).or_default().insert((&row.arm, &row.prompt_id));
     }
     let full = asked.values().filter(|pairs| pairs.len() == whole).count();
+    u32::try_from(full).unwrap_or(u32::MAX)
+}
+
+/// Blocks in which every arm was asked something: how much, where time ends a pass, is what an arm is measured by.
+fn blocks_of_all(loaded: &Loaded, arms: usize) -> u32 {
+    let mut asked: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+    for row in loaded.rows.iter().filter(|row| row.phase == Phase::Measured) {
+        asked.entry(row.block).or_default().insert(&row.arm);
+    }
+    let full = asked.values().filter(|found| found.len() == arms).count();
     u32::try_from(full).unwrap_or(u32::MAX)
 }
 

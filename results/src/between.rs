@@ -124,29 +124,36 @@ fn compare_arms(
     (of_a, of_b): (&str, &str),
     (report_a, report_b): (Option<ArmReport>, Option<ArmReport>),
 ) -> Result<ArmComparison, ResultsError> {
-    let invalid: Vec<String> = [report_a, report_b]
-        .iter()
+    let invalid: Vec<String> = [&report_a, &report_b]
+        .into_iter()
         .zip([baseline, candidate])
         .flat_map(|(arm, run)| why_not(arm.as_ref(), &run.first().run_id))
         .collect();
+    let refusal = [&report_a, &report_b].into_iter().flatten().find_map(ArmReport::acceptance_refused);
+    let refused = |metric: Metric| refusal.filter(|_| metric.depends_on_acceptance());
     let rows = (completed_rows(baseline, of_a), completed_rows(candidate, of_b));
     let ratios = Metric::ALL.map(|metric| {
         let values = |run: &Loaded, rows: &[&Row]| log_values(baseline, run, rows, metric);
         unpaired_log_ratio(&values(baseline, &rows.0), &values(candidate, &rows.1), CONFIDENCE)
-            .filter(|_| invalid.is_empty())
+            .filter(|_| invalid.is_empty() && refused(metric).is_none())
     });
     let p_values = ratios.map(|ratio| ratio.and_then(|ratio| ratio.p_value));
     let adjusted = holm_of_known(&p_values);
     let metrics = Metric::ALL.into_iter().zip(ratios).zip(adjusted).map(|((metric, ratio), p_holm)| {
         let floor = [(baseline, of_a), (candidate, of_b)].map(|(run, label)| floor(run, label, metric));
-        judge(metric, ratio, p_holm, (candidate.first().preset.run.margin(metric), floor))
+        let judged = judge(metric, ratio, p_holm, (candidate.first().preset.run.margin(metric), floor));
+        let why = refused(metric).map(|why| format!("refused: {why}")).or(judged.why);
+        MetricComparison { why, ..judged }
     });
     Ok(ArmComparison {
         baseline: of_a.to_owned(),
         candidate: of_b.to_owned(),
         not_comparable: invalid.clone(),
         metrics: metrics.collect(),
-        lossless: if baseline.plants_acceptance(of_a) || candidate.plants_acceptance(of_b) {
+        lossless: if refusal.is_some()
+            || baseline.plants_acceptance(of_a)
+            || candidate.plants_acceptance(of_b)
+        {
             None
         } else {
             audit((baseline, candidate), &rows.0, &rows.1)?

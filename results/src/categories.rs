@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use bench_core::record::ArmManifest;
 use bench_core::report::{ArmReport, CategoryReport, PositionReport};
 use bench_core::stack::SpecCounts;
-use bench_core::stats::BootstrapConfig;
+use bench_core::stats::{BootstrapConfig, Metric};
 
 use crate::compare::category_ratio;
 use crate::load::Loaded;
 use crate::row::Row;
 use crate::samples::{
-    PromptIndex, accepted_of_drafted, completed_rows, decode_parts, extra_tokens_a_step, plus_one,
-    position_sums,
+    PromptIndex, accepted_of_drafted, completed_rows, decode_parts, extra_tokens_a_step, metric_value,
+    plus_one, position_sums, prompt_parts,
 };
 
 /// The categories of one of `arms`, in preset order; those without a completed request are left out.
@@ -79,8 +79,17 @@ fn category(
         acceptance_length: verify_steps.and_then(|_| over_prompts(&extra_tokens_a_step).map(plus_one)),
         positions: if speculates { positions(&prompts, rows, config) } else { None },
         tokens_per_s: prompts.ratio(rows, &decode_parts, config),
+        prompt_tokens_range: prompt_tokens_range(rows),
+        ttft_ms: prompts.median(rows, &|row| metric_value(row, Metric::TtftMs), config),
+        prompt_tokens_per_s: prompts.ratio(rows, &prompt_parts, config),
         ratio: None,
     })
+}
+
+/// Least and most, read back; `None` if some request does not tell.
+fn prompt_tokens_range(rows: &[&Row]) -> Option<[u32; 2]> {
+    let told: Vec<u32> = rows.iter().map(|row| row.usage.prompt_tokens).collect::<Option<_>>()?;
+    Some([*told.iter().min()?, *told.iter().max()?])
 }
 
 /// `None` if some request does not tell, since a sum without it would be of something else.

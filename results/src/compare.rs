@@ -19,6 +19,7 @@ use bench_core::stats::{
 use crate::differences::arms_differ;
 use crate::error::ResultsError;
 use crate::load::Loaded;
+use crate::refused::refused_between;
 use crate::row::Row;
 use crate::samples::{PromptIndex, completed_rows, decode_parts, metric_value};
 
@@ -86,13 +87,14 @@ fn comparison(
     let matched = matched(loaded, &baseline.label, &candidate.label);
     let prompts = PromptIndex::new(loaded);
     let samples: Vec<_> = matched.iter().filter_map(|(a, b)| pair_sample(a, b, prompts.of(a))).collect();
+    let refused = refused_between(baseline, candidate);
     // The ratio of an invalid arm would be quoted without its reasons.
-    let comparable = is_comparable(loaded, baseline, candidate);
+    let comparable = is_comparable(loaded, baseline, candidate) && refused.is_none();
     let mut metrics = compared_metrics(loaded, (baseline, candidate), &matched, config);
     let main = metrics.remove(0);
     let greedy = loaded.first().preset.sampling.temperature <= 0.0;
     let planted = |arm: &ArmReport| loaded.plants_acceptance(&arm.label);
-    let audited = greedy && !planted(baseline) && !planted(candidate);
+    let audited = greedy && refused.is_none() && !planted(baseline) && !planted(candidate);
     let audit = if audited { Some(audit(loaded, &matched)?) } else { None };
     Ok(Comparison {
         baseline: baseline.label.clone(),
@@ -159,16 +161,22 @@ fn compared_metrics(
     config: &BootstrapConfig,
 ) -> Vec<MetricComparison> {
     let differing = differing(loaded, baseline, candidate);
-    let comparable = baseline.valid && candidate.valid && differing.is_none();
+    let valid = baseline.valid && candidate.valid && differing.is_none();
+    let refused =
+        |metric: Metric| refused_between(baseline, candidate).filter(|_| metric.depends_on_acceptance());
+    let comparable = |metric| valid && refused(metric).is_none();
     let paired = Metric::ALL.map(|metric| paired(loaded, matched, metric, config));
-    let p_values: Vec<Option<f64>> =
-        paired.iter().map(|paired| block_test(&paired.as_ref()?.block_logs).filter(|_| comparable)).collect();
+    let p_values: Vec<Option<f64>> = paired
+        .iter()
+        .zip(Metric::ALL)
+        .map(|(paired, metric)| block_test(&paired.as_ref()?.block_logs).filter(|_| comparable(metric)))
+        .collect();
     let adjusted = holm_of_known(&p_values);
     let floor = noise_floor(loaded, baseline, candidate);
     let run = &loaded.first().preset.run;
     let describe = |((metric, paired), (p_value, p_holm)): ((Metric, Option<PairedRatio>), _)| {
         let pairs = paired.as_ref().map_or(0, |paired| paired.pairs);
-        let paired = paired.filter(|_| comparable);
+        let paired = paired.filter(|_| comparable(metric));
         let (margin, noise_floor) = (run.margin(metric), floor(metric));
         let (verdict, why) = verdict(&Evidence {
             ratio: paired.as_ref().map(|paired| paired.ratio),
@@ -184,7 +192,7 @@ fn compared_metrics(
             ratio: paired.as_ref().map(|paired| paired.ratio),
             pairs,
             verdict,
-            why,
+            why: refused(metric).map(|why| format!("refused: {why}")).or(why),
             other_prompts: paired.as_ref().map(|paired| paired.other_prompts),
             test: paired.map(|paired| tests(&paired, (p_value, p_holm), (margin, noise_floor), config)),
         }
@@ -259,7 +267,8 @@ pub(crate) fn audit(loaded: &Loaded, matched: &[(&Row, &Row)]) -> Result<Lossles
     Ok(audit)
 }
 
-/// The paired ratio on the prompts of one category; `None` if an arm is invalid, as in [`compare`].
+/// The paired ratio on the prompts of one category; `None` if an arm is invalid or what it claims
+/// is refused, as in [`compare`].
 pub(crate) fn category_ratio(
     loaded: &Loaded,
     baseline: &ArmReport,
@@ -267,7 +276,7 @@ pub(crate) fn category_ratio(
     category: &str,
     config: &BootstrapConfig,
 ) -> Option<Estimate> {
-    if !is_comparable(loaded, baseline, candidate) {
+    if !is_comparable(loaded, baseline, candidate) || refused_between(baseline, candidate).is_some() {
         return None;
     }
     let mut matched = matched(loaded, &baseline.label, &candidate.label);

@@ -29,6 +29,7 @@ mod markdown;
 mod name;
 mod ranks;
 mod reasons;
+mod refused;
 mod row;
 mod samples;
 mod served;

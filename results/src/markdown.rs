@@ -38,7 +38,7 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(text, "\n| candidate | baseline | tokens/s ratio | pairs | verdict | same output |")?;
     writeln!(text, "|---|---|--:|--:|---|---|")?;
     for comparison in &report.comparisons {
-        writeln!(text, "{}", comparison_row(comparison))?;
+        writeln!(text, "{}", comparison_row(report, comparison))?;
     }
     write_peaks(text, report)?;
     write_sweeps(text, report)?;
@@ -50,6 +50,7 @@ fn write_all(text: &mut String, report: &Report) -> std::fmt::Result {
     write_kv_quality(text, report)?;
     write_explanations(text, report)?;
     write_categories(text, report)?;
+    write_prompt_lengths(text, report)?;
     write_remarks(text, report)?;
     write_truth(text, report)?;
     write_environment(text, report)?;
@@ -151,7 +152,7 @@ fn write_thinking(text: &mut String, report: &Report) -> std::fmt::Result {
 
 /// Every metric of every comparison, with what its verdict rests on.
 fn write_tests(text: &mut String, report: &Report) -> std::fmt::Result {
-    if report.comparisons.iter().all(|comparison| comparison.test.is_none()) {
+    if !report.comparisons.iter().any(|comparison| comparison.test.is_some() || comparison.has_ratio()) {
         return Ok(());
     }
     writeln!(
@@ -160,7 +161,7 @@ fn write_tests(text: &mut String, report: &Report) -> std::fmt::Result {
     )?;
     writeln!(text, "|---|---|---|--:|---|--:|--:|--:|")?;
     // What could not be compared stands above, with its reason.
-    for comparison in report.comparisons.iter().filter(|comparison| comparison.ratio.is_some()) {
+    for comparison in report.comparisons.iter().filter(|comparison| comparison.has_ratio()) {
         let word = |verdict, why: &Option<String>| verdict_with(verdict, why.as_deref());
         let main = (comparison.metric.as_str(), comparison.ratio, word(comparison.verdict, &comparison.why));
         let others = comparison
@@ -245,15 +246,47 @@ fn write_categories(text: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(text, "\nBy position: accepted there, of the rounds that drafted there.")
 }
 
+/// Time to first token by the length that was asked for, beside the length that was read back: where prompts are of
+/// synthetic tokens, a category is a length.
+fn write_prompt_lengths(text: &mut String, report: &Report) -> std::fmt::Result {
+    if !report.prompt_set.as_ref().is_some_and(|set| set.synthetic) {
+        return Ok(());
+    }
+    writeln!(text, "\n| arm | prompts of | prompt tokens, read back | TTFT ms | prompt tokens/s |")?;
+    writeln!(text, "|---|---|--:|--:|--:|")?;
+    for arm in &report.arms {
+        for category in &arm.categories {
+            let range = category.prompt_tokens_range.map_or_else(unknown, |[least, most]| {
+                if least == most { least.to_string() } else { format!("{least} to {most}") }
+            });
+            writeln!(
+                text,
+                "| `{}` | {} | {range} | {} | {} |",
+                arm.label,
+                category.category,
+                cell(category.ttft_ms, 2),
+                cell(category.prompt_tokens_per_s, 0),
+            )?;
+        }
+    }
+    writeln!(
+        text,
+        "\nPrompt tokens/s: prompt tokens over time to first token, which holds the first output token too."
+    )
+}
+
 fn write_remarks(text: &mut String, report: &Report) -> std::fmt::Result {
     for arm in &report.arms {
         let skipped = arm.skipped.iter().map(|why| format!("skipped: {why}"));
         let invalid = arm.invalid_reasons.iter().map(|why| format!("invalid: {why}"));
+        let refused = arm
+            .acceptance_refused()
+            .map(|why| format!("refused: acceptance, speed that depends on it, equal outputs; {why}"));
         let failed = arm
             .failure_kinds
             .iter()
             .map(|kind| format!("{} x {}: {}", kind.count, kind.kind, kind.first_message));
-        for (index, line) in skipped.chain(invalid).chain(failed).enumerate() {
+        for (index, line) in skipped.chain(invalid).chain(refused).chain(failed).enumerate() {
             let gap = if index == 0 { "\n" } else { "" };
             writeln!(text, "{gap}* `{}`: {}", arm.label, one_line(&line))?;
         }
@@ -266,6 +299,7 @@ fn arm_row(arm: &ArmReport) -> String {
         return format!("| `{}` | skipped | | | | | |", arm.label);
     }
     let accepted = match (arm.accepted, arm.drafted) {
+        _ if arm.acceptance_refused().is_some() => REFUSED.to_owned(),
         (Some(accepted), Some(drafted)) if drafted > 0 => format!("{accepted} / {drafted}"),
         _ if arm.speculation.draft_max().is_none() => String::new(),
         _ => "?".to_owned(),
@@ -278,7 +312,11 @@ fn arm_row(arm: &ArmReport) -> String {
         cell(arm.tokens_per_s, 1),
         cell(arm.ttft_ms, 2),
         cell(arm.tpot_ms, 3),
-        if arm.speculation.draft_max().is_none() { String::new() } else { cell(arm.acceptance_length, 2) },
+        match arm.acceptance_refused() {
+            Some(_) => REFUSED.to_owned(),
+            None if arm.speculation.draft_max().is_none() => String::new(),
+            None => cell(arm.acceptance_length, 2),
+        },
     )
 }
 
@@ -286,6 +324,8 @@ fn category_row(arm: &ArmReport, category: &CategoryReport) -> String {
     let CategoryReport { category: name, prompts, tokens_per_s, .. } = category;
     let speculation = if arm.speculation.draft_max().is_none() {
         [""; 4].join(" | ")
+    } else if arm.acceptance_refused().is_some() {
+        [REFUSED; 4].join(" | ")
     } else {
         let counts = category.accepted.zip(category.drafted);
         format!(
@@ -322,6 +362,9 @@ fn percent(share: Estimate) -> Estimate {
     Estimate { point: times(share.point), low: share.low.map(times), high: share.high.map(times) }
 }
 
+/// A claim that was withheld, where a number would be.
+const REFUSED: &str = "refused";
+
 fn unknown() -> String {
     "?".to_owned()
 }
@@ -342,9 +385,14 @@ fn verdict_word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn comparison_row(comparison: &Comparison) -> String {
+fn comparison_row(report: &Report, comparison: &Comparison) -> String {
     let verdict = verdict_with(comparison.verdict, comparison.why.as_deref());
-    let same = comparison.same_output.map_or("unknown", |same| if same { "yes" } else { "no" });
+    let same = match comparison.same_output {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None if report.acceptance_refused(comparison).is_some() => REFUSED,
+        None => "unknown",
+    };
     format!(
         "| `{}` | `{}` | {} | {} | {verdict} | {same} |",
         comparison.candidate,

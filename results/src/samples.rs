@@ -94,6 +94,11 @@ pub(crate) fn e2e_parts(row: &Row) -> Option<(f64, f64)> {
     Some((f64::from(row.output.tokens?) * 1e9, row.timing.last_token_ns? as f64))
 }
 
+/// Prompt tokens and the time to the first output token, scaled as [`decode_parts`].
+pub(crate) fn prompt_parts(row: &Row) -> Option<(f64, f64)> {
+    Some((f64::from(row.usage.prompt_tokens?) * 1e9, row.timing.first_token_ns? as f64))
+}
+
 /// Accepted and drafted tokens.
 pub(crate) fn accepted_of_drafted(row: &Row) -> Option<(f64, f64)> {
     row.spec().map(|spec| (spec.accepted as f64, spec.drafted as f64))

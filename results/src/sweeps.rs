@@ -15,6 +15,10 @@ pub(crate) fn sweeps(loaded: &Loaded, arms: &[ArmReport], comparisons: &[Compari
     for arm in &loaded.arms {
         for (what, variant, x) in axes(arm) {
             let Some(report) = arms.iter().find(|report| report.label == arm.label) else { continue };
+            // A best draft length is a claim about acceptance.
+            if report.acceptance_refused().is_some() {
+                continue;
+            }
             let ratio = within_stack(loaded, arm, comparisons).and_then(|comparison| comparison.ratio);
             let tokens_per_s = report.tokens_per_s.filter(|_| report.valid);
             over.entry((what, arm.stack, variant)).or_default().push(SweepPoint {

@@ -5,6 +5,7 @@
 
 use bench_core::record::ArmManifest;
 use bench_core::report::FailureSummary;
+use bench_core::synthetic::refuses_acceptance;
 
 use crate::load::Loaded;
 use crate::totals::Totals;
@@ -57,11 +58,12 @@ const FEW_DRAFTS: u64 = 50;
 
 /// A drafter that is hardly ever right is broken or of another model, and its speed is the speed of that fault.
 fn acceptance_floor(loaded: &Loaded, arm: &ArmManifest, totals: &Totals) -> Option<String> {
-    if arm.spec.plants_acceptance() {
+    let run = loaded.first();
+    if arm.spec.plants_acceptance() || refuses_acceptance(&run.preset.workload, &arm.spec) {
         return None;
     }
     let (drafted, accepted) = (totals.drafted?, totals.accepted?);
-    let floor = loaded.first().preset.run.min_acceptance;
+    let floor = run.preset.run.min_acceptance;
     let rate = accepted as f64 / drafted as f64;
     (drafted >= FEW_DRAFTS && rate < floor).then(|| {
         format!(

@@ -11,11 +11,15 @@ use bench_core::environment::{
     CpuTimes, EnvironmentHead, EnvironmentLine, EnvironmentSample, GpuHost, GpuSample, Moment, Pressure,
 };
 use bench_core::jsonl::RowSink;
-use bench_core::preset::{AcceptanceRule, Device, DraftHead, SpecDecode, SpecVariant, StackKind};
+use bench_core::preset::{
+    AcceptanceRule, Device, DraftHead, SpecDecode, SpecVariant, StackKind, SyntheticRates,
+};
 use bench_core::record::{ArmManifest, ArmStatus, Outcome, Phase, RequestRecord, RunManifest, Turn};
-use bench_core::report::{ArmReport, Report};
+use bench_core::report::{ArmReport, Report, Verdict};
 use bench_core::run_dir::{RunDir, prompt_sha256, turn_sha256};
 use bench_core::stack::{FinishReason, Readback, SpecCounts, SpecSource};
+use bench_core::stats::Metric;
+use bench_core::synthetic::{REFUSAL, SyntheticPrompts};
 use bench_core::testing::{environment_sample, manifest, preset, record, stack_info};
 use bench_core::truth::{RULES, RuleId, TruthCheck, TruthVerdict};
 use bench_results::{aggregate, load, write_files};
@@ -262,7 +266,7 @@ fn energy_is_told_where_the_gpu_is_the_arms() {
 /// What is planted, the rule that has to fire on the speculating arm, a part of its evidence, whether it sets aside.
 type Planted = (fn(&mut Run), RuleId, &'static str, bool);
 
-const FAULTS: [Planted; 24] = [
+const FAULTS: [Planted; 25] = [
     (
         |run| run.manifest.client.as_mut().unwrap().passes[1].late.p50_ns = 50_000_000,
         RuleId::ClientValid,
@@ -347,6 +351,12 @@ const FAULTS: [Planted; 24] = [
         },
         RuleId::ThinkingApart,
         "the server counts more thinking than output tokens in 1 of 12 requests",
+        false,
+    ),
+    (
+        |run| run.manifest.preset.workload.synthetic = Some(synthetic()),
+        RuleId::AcceptanceOfText,
+        "prompts are synthetic tokens: acceptance says nothing about text",
         false,
     ),
     (|run| info(run).kv_type = Some("q8_0".to_owned()), RuleId::ConfigurationInForce, "q8_0", true),
@@ -441,6 +451,81 @@ fn every_planted_fault_fires_its_rule() {
     let fired: Vec<_> = FAULTS.iter().map(|fault| fault.1).collect();
     let silent: Vec<_> = RULES.iter().map(|rule| rule.id).filter(|rule| !fired.contains(rule)).collect();
     assert_eq!(silent, [], "rules that nothing here breaks");
+}
+
+/// Any: which prompts they made does not matter here.
+fn synthetic() -> SyntheticPrompts {
+    let one = NonZeroU32::MIN;
+    SyntheticPrompts { input_tokens: vec![one], count: one, spread: 0.0, seed: 1 }
+}
+
+#[test]
+fn claims_about_acceptance_on_synthetic_prompts_are_refused_and_time_to_first_token_is_not() {
+    let mut run = clean();
+    let of_text = run.report();
+    run.manifest.preset.workload.synthetic = Some(synthetic());
+    // A drafter that is hardly ever right on such prompts is no broken one.
+    run.manifest.preset.run.min_acceptance = 0.9;
+    let report = run.report();
+    let arm = arm_of(&report, MTP);
+    assert!(arm.valid, "{:?}", arm.invalid_reasons);
+    assert_eq!(arm.acceptance_refused(), Some(REFUSAL));
+    let claims = |arm: &ArmReport| {
+        let json = serde_json::to_value(arm).unwrap();
+        let of_arm = [
+            "drafted",
+            "accepted",
+            "verify_steps",
+            "acceptance_rate",
+            "acceptance_length",
+            "accepted_per_position",
+            "drafted_per_position",
+        ];
+        let of_category = ["accepted", "acceptance_rate", "acceptance_length", "positions", "ratio"];
+        let category = &json["categories"][0];
+        let of_arm = of_arm.into_iter().filter(|key| !json[key].is_null());
+        of_arm.chain(of_category.into_iter().filter(|key| !category[key].is_null())).count()
+    };
+    assert_eq!((claims(arm_of(&of_text, MTP)), claims(arm)), (12, 0));
+    let ([told], [refused]) = (&of_text.comparisons[..], &report.comparisons[..]) else {
+        panic!("{report:?}")
+    };
+    assert!(told.ratio.is_some() && told.lossless.is_some() && told.same_output.is_some(), "{told:?}");
+    assert_eq!((refused.verdict, refused.ratio), (Verdict::NotComparable, None));
+    assert_eq!(refused.why.as_deref(), Some(&*format!("refused: {REFUSAL}")));
+    assert!(refused.lossless.is_none() && refused.same_output.is_none() && refused.peak.is_none());
+    assert!(refused.ratio_of_sums.is_none() && refused.test.is_none());
+    let of_metric = |metric| refused.other_metrics.iter().find(|other| other.metric == metric).unwrap();
+    assert_eq!(of_metric(Metric::E2eTokensPerS).ratio, None);
+    let ttft = of_metric(Metric::TtftMs);
+    assert!(ttft.ratio.is_some() && ttft.why.as_deref() != refused.why.as_deref(), "{ttft:?}");
+    assert!(report.prompt_set.as_ref().unwrap().to_string().contains("of synthetic tokens"));
+    let dir = tempfile::tempdir().unwrap();
+    let loaded = load(&[run.store(&dir.path().join("run"))]).unwrap();
+    let out = dir.path().join("report");
+    write_files(&loaded, &report, &out).unwrap();
+    let markdown = std::fs::read_to_string(out.join("report.md")).unwrap();
+    for part in [
+        "refused: acceptance, speed that depends on it, equal outputs; prompts are",
+        "| refused |",
+        "| `llama-server/mtp-2` | `llama-server/none` | ttft_ms | 1.000",
+    ] {
+        assert!(markdown.contains(part), "{part}: {markdown}");
+    }
+}
+
+#[test]
+fn stated_acceptance_on_synthetic_prompts_is_what_they_are_for() {
+    let mut run = clean();
+    run.manifest.preset.workload.synthetic = Some(synthetic());
+    let SpecDecode::Mtp { acceptance, .. } = &mut run.manifest.arms[1].spec else { panic!() };
+    *acceptance = AcceptanceRule::Synthetic(SyntheticRates::new(vec![0.5, 0.25]).unwrap());
+    let report = run.report();
+    assert_eq!(
+        check(&arm_of(&report, MTP).truth, RuleId::AcceptanceOfText).verdict,
+        TruthVerdict::DoesNotApply
+    );
+    assert!(report.comparisons[0].ratio.is_some() && arm_of(&report, MTP).acceptance_length.is_some());
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Evidence {
     pub found: Option<Found>,
     /// The larger noise floor of the two arms, as a share.
     pub noise_floor: Option<f64>,
+    /// Why it is not judged whatever was found; `None` where it is.
+    pub refused: Option<String>,
 }
 
 /// A ratio with its interval and the chance to see it without a regression.

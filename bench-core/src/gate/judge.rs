@@ -114,6 +114,9 @@ fn check(
 
 /// Why a metric of a valid arm gets no verdict; `None` where it does.
 fn unjudged(evidence: &Evidence, rules: &GateRules, terms: &Terms) -> Option<String> {
+    if let Some(refused) = &evidence.refused {
+        return Some(format!("refused: {refused}"));
+    }
     let Some(found) = evidence.found else {
         return Some("not measured: no pair of requests tells it on both arms".to_owned());
     };

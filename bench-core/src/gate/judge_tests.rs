@@ -20,6 +20,7 @@ fn evidence(metric: GateMetric, low: f64, high: f64) -> Evidence {
             spread: Some(0.02),
         }),
         noise_floor: None,
+        refused: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn silence_is_never_a_pass() {
     };
     for (evidence, why) in [
         (Evidence { found: None, ..good.clone() }, "not measured"),
+        (Evidence { refused: Some("no text".to_owned()), ..good.clone() }, "refused: no text"),
         (with(&|found| found.clusters = 5), "5 blocks, at least 6 are needed"),
         (with(&|found| found.ratio.low = None), "no interval"),
         (with(&|found| found.ratio.low = Some(f64::NAN)), "straddles"),
@@ -176,7 +178,15 @@ fn gate(ratio: f64, blocks: u32, seed: u64) -> GateVerdict {
         let paired = paired_log_ratio(&pairs, &config).unwrap();
         let found = Found::paired(metric, margin, &paired);
         let subject = Subject::Engine;
-        Evidence { metric, subject, margin, values: [None; 2], found: Some(found), noise_floor: None }
+        Evidence {
+            metric,
+            subject,
+            margin,
+            values: [None; 2],
+            found: Some(found),
+            noise_floor: None,
+            refused: None,
+        }
     };
     let arms = (0..2)
         .map(|nth| {

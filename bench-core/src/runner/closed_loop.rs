@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::conversation::{Said, Sending, Start};
 use super::looks::Watch;
+use super::open_loop::starts;
 use super::request::{Identity, Job, Measured, measure};
+use super::rounds::Rounds;
 use super::seed::{request_seed, turn_seed};
 use super::{Observer, RunEvent, RunPlan, RunSummary, RunnableArm};
 use crate::jsonl::{RowError, RowSink};
@@ -92,7 +94,7 @@ impl<'a> RunState<'a> {
         cancel: &'a CancellationToken,
     ) -> Self {
         let run = &plan.preset.run;
-        let per_arm = u64::from(run.warmup_requests) + u64::from(run.blocks.get()) * requests_of_pass(&plan);
+        let per_arm = u64::from(run.warmup_requests) + requests_of_blocks(&plan);
         Self {
             plan,
             sink,
@@ -132,6 +134,9 @@ impl<'a> RunState<'a> {
         if let (Some(load), Phase::Measured) = (preset.run.load.open(), pass.phase) {
             return self.run_open_pass(arm, pass, load).await;
         }
+        if let (Some(duration), Phase::Measured) = (preset.run.duration(), pass.phase) {
+            return self.run_timed_pass(arm, pass, duration).await;
+        }
         let starts: Vec<_> = self
             .prompt_order(pass.phase)
             .map(|prompt| Start { at: None, asked: Asked::in_turn(prompt) })
@@ -139,7 +144,27 @@ impl<'a> RunState<'a> {
         let most = concurrency_of(arm, preset).get() as usize;
         let ahead = Ahead::Pass { concurrency: most.min(starts.len()) };
         let began = self.beginning(arm, pass.phase, ahead).await;
-        self.send_all(arm, pass, Sending { starts, most, began, is_open: false }).await
+        self.send_all(arm, pass, Sending { starts, most, began, is_open: false, rounds: None }).await
+    }
+
+    /// The same, around and around until the time is over.
+    async fn run_timed_pass(
+        &mut self,
+        arm: &RunnableArm,
+        pass: Pass,
+        duration: Duration,
+    ) -> Result<PassEnd, RowError> {
+        let (total, done) = (self.total, self.done);
+        let most = concurrency_of(arm, self.plan.preset).get() as usize;
+        let began = self.beginning(arm, pass.phase, Ahead::Pass { concurrency: most }).await;
+        let rounds = Some(Rounds::new(self.plan.preset.workload.prompts.len(), began + duration));
+        // Rows tell when in the pass they were sent, and by their number which prompt for the how manieth time.
+        let sending = Sending { starts: Vec::new(), most, began, is_open: true, rounds };
+        self.send_all(arm, pass, sending).await?;
+        // How many it would be nobody knew; a pass that the user ended is never whole.
+        let owed = requests_of_pass(&self.plan, pass.block);
+        self.total = total - owed + (self.done - done) + u64::from(self.cancel.is_cancelled());
+        Ok(self.pass_end())
     }
 
     pub(super) fn pass_end(&self) -> PassEnd {
@@ -281,6 +306,8 @@ impl<'a> RunState<'a> {
         let Measured { record, counters_error, process, ended: _ } = measured;
         self.sink.append(&record)?;
         self.done += 1;
+        // Of a pass that time ends, one for each prompt was a guess.
+        self.total = self.total.max(self.done);
         self.arms[arm].process = process.or(self.arms[arm].process.take());
         if let Some(error) = counters_error {
             self.observer
@@ -317,15 +344,26 @@ impl Asked {
     }
 }
 
-/// Requests of one measured pass: every turn of every conversation.
-pub(super) fn requests_of_pass(plan: &RunPlan<'_>) -> u64 {
+/// Requests of one measured pass: every turn of every conversation. In a closed loop that time ends it is a guess: every
+/// prompt once.
+pub(super) fn requests_of_pass(plan: &RunPlan<'_>, block: u32) -> u64 {
     let prompts = &plan.preset.workload.prompts;
     let Some(load) = plan.preset.run.load.open() else {
         return prompts.iter().map(|prompt| u64::from(prompt.turns())).sum();
     };
-    let is_ours = |slot: &u32| plan.shard.is_none_or(|shard| *slot % shard.of == shard.index);
-    let turns = |slot: u32| u64::from(prompts[slot as usize % prompts.len()].turns());
-    (0..load.requests.get()).filter(is_ours).map(turns).sum()
+    let turns = |start: &Start| u64::from(prompts[start.asked.prompt].turns());
+    starts(plan.preset, load, block, plan.shard).iter().map(turns).sum()
+}
+
+/// Requests of all measured passes of an arm.
+fn requests_of_blocks(plan: &RunPlan<'_>) -> u64 {
+    let run = &plan.preset.run;
+    let blocks = run.blocks.get();
+    if run.load.is_closed() || run.duration_s.is_none() {
+        return u64::from(blocks) * requests_of_pass(plan, 0);
+    }
+    // As many arrivals as fall into the time, which differs from block to block.
+    (0..blocks).map(|block| requests_of_pass(plan, block)).sum()
 }
 
 fn concurrency_of(arm: &RunnableArm, preset: &Preset) -> NonZeroU32 {

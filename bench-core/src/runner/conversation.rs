@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::RunnableArm;
 use super::closed_loop::{Asked, Pass, PassEnd, RunState, resume};
 use super::request::{Measured, measure};
+use super::rounds::Rounds;
 use crate::clock;
 use crate::jsonl::RowError;
 use crate::preset::PromptSpec;
@@ -46,8 +47,10 @@ pub(super) struct Sending {
     pub(super) most: usize,
     /// The zero of intended times.
     pub(super) began: Instant,
-    /// Whether rows tell intended times.
+    /// Whether rows tell when in the pass they were sent.
     pub(super) is_open: bool,
+    /// What comes after `starts`, around and around, where time ends a closed loop.
+    pub(super) rounds: Option<Rounds>,
 }
 
 /// A turn that waits for its user, or for room.
@@ -72,6 +75,14 @@ impl Asked {
             of: prompt.turns(),
             since_answer_ns: None,
         })
+    }
+
+    /// In a closed loop a request is meant to be sent when there is room for it.
+    fn sent_at(mut self, now_ns: Option<u64>) -> Self {
+        if let (Some(arrival), Some(now_ns)) = (&mut self.arrival, now_ns) {
+            arrival.intended_ns = now_ns;
+        }
+        self
     }
 
     /// The next turn, which nobody has sent.
@@ -107,7 +118,7 @@ impl RunState<'_> {
         pass: Pass,
         sending: Sending,
     ) -> Result<PassEnd, RowError> {
-        let Sending { starts, most, began, is_open } = sending;
+        let Sending { starts, most, began, is_open, mut rounds } = sending;
         let due_of = |start: Start| Due {
             at: began + Duration::from_nanos(start.at.unwrap_or_default()),
             asked: start.asked,
@@ -120,6 +131,10 @@ impl RunState<'_> {
             if self.arms[pass.arm].cold && in_flight.is_empty() {
                 self.warm_up_again(arm, pass).await?;
                 continue;
+            }
+            if let Some(rounds) = &mut rounds {
+                let asked = rounds.next(Instant::now());
+                starts = asked.map(|asked| Due { at: began, asked }).into_iter().collect();
             }
             let may_send = !self.cancel.is_cancelled() && !self.arms[pass.arm].cold;
             let has_room = in_flight.len() + later.len() < most;
@@ -134,12 +149,20 @@ impl RunState<'_> {
                     self.store(pass.arm, Measured::given_up(identity, &why))?;
                     self.give_up_after(arm, pass, due.asked, &why)?;
                 }
+                // One row says it; nobody knows how many there would have been.
+                if let Some(rounds) = &mut rounds {
+                    rounds.end();
+                }
                 continue;
             }
             tokio::select! {
                 biased;
                 () = sleep_until(at.unwrap_or(began)), if at.is_some() => {
-                    let Some(Due { asked, .. }) = queue.pop_front() else { break };
+                    let Some(Due { mut asked, .. }) = queue.pop_front() else { break };
+                    if let Some(rounds) = &mut rounds {
+                        rounds.sent();
+                        asked = asked.sent_at(clock::elapsed_ns(began, Instant::now()));
+                    }
                     let mut job = self.job(arm, pass, &asked);
                     job.pass_began = is_open.then_some(began);
                     let cancel = self.cancel.clone();
@@ -148,6 +171,9 @@ impl RunState<'_> {
                 Some(ended) = in_flight.join_next(), if !in_flight.is_empty() => {
                     let (measured, asked) = ended.unwrap_or_else(resume);
                     let next = self.after(pass, &measured, asked, began);
+                    if let Some(rounds) = &mut rounds {
+                        rounds.note(&measured.record.outcome);
+                    }
                     self.keep(arm, pass.arm, measured).await?;
                     match next {
                         Next::Nothing => {}

@@ -35,6 +35,7 @@ mod looks;
 mod open_loop;
 mod order;
 mod request;
+mod rounds;
 mod seed;
 
 use std::num::NonZeroU32;

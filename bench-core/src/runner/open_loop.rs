@@ -25,7 +25,7 @@ impl RunState<'_> {
         let most = load.max_in_flight.map_or(usize::MAX, |most| most.get() as usize);
         let concurrency = most.min(CONNECTIONS_AHEAD).min(starts.len());
         let began = self.beginning(arm, pass.phase, Ahead::Pass { concurrency }).await;
-        self.send_all(arm, pass, Sending { starts, most, began, is_open: true }).await
+        self.send_all(arm, pass, Sending { starts, most, began, is_open: true, rounds: None }).await
     }
 
     /// Says that the pass begins.
@@ -38,11 +38,12 @@ impl RunState<'_> {
 /// follow their answers, wherever the first went out.
 pub(super) fn starts(preset: &Preset, load: &OpenLoad, block: u32, shard: Option<Shard>) -> Vec<Start> {
     let seed = preset.sampling.seed;
-    let all = match shard {
+    let all = match preset.run.duration() {
         None => load.schedule(seed, block),
-        Some(shard) => load.share(seed, block, shard),
+        Some(end) => load.schedule_until(seed, block, end),
     };
-    all.into_iter().map(|next| Start { at: Some(next.at_ns), asked: asked(preset, next) }).collect()
+    let ours = all.into_iter().filter(|next| shard.is_none_or(|shard| shard.has(next)));
+    ours.map(|next| Start { at: Some(next.at_ns), asked: asked(preset, next) }).collect()
 }
 
 /// Prompts go around.

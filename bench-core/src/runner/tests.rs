@@ -15,6 +15,7 @@ use crate::testing::{Script, ScriptedStack, Step, preset};
 
 mod conversation;
 mod open_loop;
+mod timed;
 
 struct Ran {
     rows: Vec<RequestRecord>,

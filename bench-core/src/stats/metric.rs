@@ -29,6 +29,15 @@ impl Metric {
         }
     }
 
+    /// Whether it changes with how many drafts are accepted. The first token comes before any draft.
+    #[must_use]
+    pub fn depends_on_acceptance(self) -> bool {
+        match self {
+            Self::TokensPerS | Self::E2eTokensPerS => true,
+            Self::TtftMs => false,
+        }
+    }
+
     /// Whether more is faster.
     #[must_use]
     pub fn more_is_faster(self) -> bool {

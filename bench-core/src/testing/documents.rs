@@ -48,6 +48,7 @@ pub fn preset() -> Preset {
             max_tokens: NonZeroU32::MIN.saturating_add(7),
             ignore_eos: true,
             salted: false,
+            synthetic: None,
         },
         sampling: SamplingParams { temperature: 0.0, top_k: None, top_p: None, min_p: None, seed: 42 },
         run: RunParams {
@@ -61,6 +62,7 @@ pub fn preset() -> Preset {
             max_looks: DEFAULT_MAX_LOOKS,
             throughput_margin: DEFAULT_THROUGHPUT_MARGIN,
             ttft_margin: DEFAULT_TTFT_MARGIN,
+            duration_s: None,
             think_time_ms: 0,
             kv_quality_tokens: DEFAULT_KV_QUALITY_TOKENS,
             load: Load::Closed,

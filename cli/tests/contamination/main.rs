@@ -111,6 +111,19 @@ impl Bench {
         serde_json::from_slice(&json).expect("report.json is a Report")
     }
 
+    /// Our engine alone, on synthetic prompts, with a second way of decoding.
+    fn synthetic(&self, name: &str, variant: &str) -> Report {
+        let mut command = bench(self.dir.path());
+        command.args(["run", "preset.toml", "--out", name, "--stack", "native"]);
+        let variants = format!("variants=[{{ label = \"none\", method = \"none\" }}, {variant}]");
+        let assistant = format!("models.assistant={}", self.assistant.display());
+        let lengths = "workload.synthetic.input_tokens=[24, 48]";
+        for set in [&*assistant, "workload.prompts=[]", lengths, "workload.synthetic.count=1", &variants] {
+            command.args(["--set", set]);
+        }
+        self.report(name, &command.output().unwrap())
+    }
+
     fn server(&self, fault: Fault) -> String {
         start(self.target.clone(), fault)
     }
@@ -216,6 +229,23 @@ fn contaminations() -> Vec<Planted> {
                     "first_answer_ns": null, "source": "server_field" });
             })
         }),
+        Planted {
+            arm: "native/ngram",
+            ..planted("synthetic prompts, and an arm that speculates", RuleId::AcceptanceOfText, |bench| {
+                bench.synthetic("acceptance", "{ label = \"ngram\", method = \"ngram\", draft_max = 2 }")
+            })
+        },
+        Planted {
+            arm: "native/stated",
+            verdict: TruthVerdict::DoesNotApply,
+            ..planted("the same, at an acceptance that is stated", RuleId::AcceptanceOfText, |bench| {
+                bench.synthetic(
+                    "stated",
+                    "{ label = \"stated\", method = \"mtp\", draft_max = 2, acceptance = \"synthetic\", \
+                     synthetic_length = 2.0 }",
+                )
+            })
+        },
         Planted {
             arm: NATIVE,
             part: Some("others used"),
@@ -328,6 +358,7 @@ fn line(bench: &Bench, planted: &Planted) -> String {
     };
     let state = match (check.sets_aside(), planted.verdict) {
         (true, _) => "invalid",
+        (false, TruthVerdict::Broken) if check.refuses_acceptance() => "valid, its claims refused",
         (false, TruthVerdict::Broken) => "told",
         (false, TruthVerdict::Held | TruthVerdict::Unknown | TruthVerdict::DoesNotApply) => "valid",
     };

@@ -102,6 +102,37 @@ fn what_got_worse_is_named_apart() {
 }
 
 #[test]
+fn acceptance_on_synthetic_prompts_is_never_passed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let synthetic = |run: &mut bench_core::record::RunManifest, _: &mut Vec<RequestRecord>| {
+        let one = std::num::NonZeroU32::MIN;
+        let made_of = bench_core::synthetic::SyntheticPrompts {
+            input_tokens: vec![one],
+            count: one,
+            spread: 0.0,
+            seed: 1,
+        };
+        run.preset.workload.synthetic = Some(made_of);
+    };
+    Planted::sound("base").store_with(dir, synthetic);
+    Planted::sound("same").store_with(dir, synthetic);
+    let gate = report(dir, &["same", "--baseline", "base"]);
+    let [plain, mtp] = &gate.arms[..] else { panic!("{gate:?}") };
+    assert_eq!((plain.verdict, mtp.verdict), (GateVerdict::Pass, GateVerdict::Inconclusive));
+    let refused = "refused: prompts are synthetic tokens: acceptance says nothing about text";
+    for check in &mtp.checks {
+        let is_ttft = check.metric == bench_core::gate::GateMetric::TtftMs;
+        assert_eq!(check.verdict == GateVerdict::Pass, is_ttft, "{check:?}");
+        assert_eq!(check.why.as_deref() == Some(refused), !is_ttft, "{check:?}");
+        assert!(
+            is_ttft || (check.ratio.is_none() && check.metric.is_acceptance() == check.candidate.is_none())
+        );
+    }
+    assert!(mtp.checks.iter().any(|check| check.metric.is_acceptance()), "{mtp:?}");
+}
+
+#[test]
 fn arms_of_one_run_are_held_to_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -136,6 +136,9 @@ fn categories(draft_max: u32, tokens_per_s: f64) -> Vec<CategoryReport> {
             acceptance_length: counted.map(|()| alone(1.0 + f64::from(draft_max) * share)),
             positions: counted.map(|()| (0..draft_max).map(position).collect()),
             tokens_per_s: Some(estimate(tokens_per_s)),
+            prompt_tokens_range: None,
+            ttft_ms: None,
+            prompt_tokens_per_s: None,
             ratio: counted.map(|()| estimate(1.4)),
         }
     };

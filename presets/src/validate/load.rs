@@ -1,13 +1,18 @@
 //! `run.load` and the keys that go with it, made into a [`Load`].
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use bench_core::load::{Arrivals, Load, OpenLoad};
+use bench_core::preset::PromptSpec;
 
 use super::values::{Checked, count, invalid, missing};
 use crate::error::InvalidValue;
 use crate::raw::{LoadWord, RawRun};
 use crate::trace::read_trace;
+
+/// A schedule is made before its pass begins, and held in memory.
+const MOST_ARRIVALS: f64 = 1e7;
 
 /// Above this no client of this suite could follow.
 const MOST_REQUESTS_PER_S: f64 = 1e6;
@@ -37,7 +42,12 @@ pub(super) fn load(raw: &RawRun, prompts: usize) -> Checked<Load> {
         | Arrivals::Gamma { .. }
         | Arrivals::Ramp { .. } => prompts,
     };
-    let requests = count("run.requests", raw.requests, u32::try_from(given).unwrap_or(u32::MAX))?;
+    let duration = duration(raw)?;
+    let given = match duration {
+        None => u32::try_from(given).unwrap_or(u32::MAX),
+        Some(duration) => fits(&arrivals, duration, raw.requests.is_some())?,
+    };
+    let requests = count("run.requests", raw.requests, given)?;
     if let Arrivals::Trace { at_us } = &arrivals
         && requests.get() as usize > at_us.len()
     {
@@ -47,6 +57,54 @@ pub(super) fn load(raw: &RawRun, prompts: usize) -> Checked<Load> {
     let max_in_flight =
         raw.max_in_flight.map(|most| count("run.max_in_flight", Some(most), 1)).transpose()?;
     Ok(Load::Open(OpenLoad { arrivals, requests, max_in_flight }))
+}
+
+/// How long a measured pass goes on sending.
+pub(super) fn duration(raw: &RawRun) -> Checked<Option<NonZeroU32>> {
+    raw.duration_s.map(|seconds| count("run.duration_s", Some(seconds), 1)).transpose()
+}
+
+/// A conversation that began is one unit: an end in the middle of it would leave out its later turns, which are the long
+/// ones.
+pub(super) fn ends_no_conversation(duration: Option<NonZeroU32>, prompts: &[PromptSpec]) -> Checked<()> {
+    match (duration, prompts.iter().find(|prompt| prompt.turns() > 1)) {
+        (Some(seconds), Some(talk)) => {
+            let expected = format!("no such key with conversations, such as prompt `{}`", talk.id);
+            Err(invalid("run.duration_s", seconds, expected).hint(
+                "a pass over conversations ends when the last one does; `run.requests` says how many begin",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The most requests that a pass of this duration may send: as many as fall into it, or as many as a ramp of this length has.
+fn fits(arrivals: &Arrivals, duration: NonZeroU32, has_requests: bool) -> Checked<u32> {
+    let time = Duration::from_secs(duration.get().into());
+    let (expected, most) = match arrivals {
+        Arrivals::Constant { rate } | Arrivals::Poisson { rate } | Arrivals::Gamma { rate, .. } => {
+            (rate * f64::from(duration.get()), None)
+        }
+        Arrivals::Ramp { from, to, curve } => {
+            let requests = OpenLoad::requests_of_ramp(*from, *to, *curve, time);
+            (requests, Some(requests))
+        }
+        Arrivals::Trace { at_us } => return Ok(u32::try_from(at_us.len()).unwrap_or(u32::MAX)),
+    };
+    if !has_requests && expected > MOST_ARRIVALS {
+        return Err(invalid(
+            "run.duration_s",
+            duration,
+            format!("at most {MOST_ARRIVALS} arrivals a pass, not {expected}"),
+        )
+        .hint("shorten the pass, lower the rate, or limit it by `run.requests`"));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "1 to MOST_ARRIVALS, and `as` saturates"
+    )]
+    Ok(most.map_or(u32::MAX, |most| most as u32))
 }
 
 /// The numbers of requests in flight of a sweep, and the greatest of them or `run.concurrency`.

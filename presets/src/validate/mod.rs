@@ -25,6 +25,7 @@ mod prompt_file;
 mod prompt_set;
 mod speculation;
 mod stacks;
+mod synthetic;
 mod values;
 
 /// The preset, and in `notes` what a reader of its results has to know.
@@ -35,11 +36,15 @@ pub(crate) fn validate(raw: RawPreset, notes: &mut Vec<String>) -> Checked<Prese
     let workload =
         workload(raw.workload.unwrap_or_default(), raw_serving.route.unwrap_or(Route::Completion), notes)?;
     let run = run(raw.run.unwrap_or_default(), workload.prompts.len())?;
+    load::ends_no_conversation(run.duration_s, &workload.prompts)?;
     let serving = serving(&raw_serving, load::slots(&run.load, run.concurrency))?;
     if serving.context_tokens <= workload.max_tokens {
         let expected = format!("more than `workload.max_tokens`, which is {}", workload.max_tokens);
         return Err(invalid("serving.context_tokens", serving.context_tokens, expected)
             .hint("a request's prompt and output share the context"));
+    }
+    if let Some(synthetic) = &workload.synthetic {
+        synthetic::fits(synthetic, workload.max_tokens, serving.context_tokens)?;
     }
     Ok(Preset {
         schema: PRESET_SCHEMA,
@@ -130,6 +135,16 @@ fn serving(raw: &RawServing, slots: NonZeroU32) -> Checked<ServingParams> {
 }
 
 fn workload(raw: RawWorkload, route: Route, notes: &mut Vec<String>) -> Checked<Workload> {
+    let max_tokens = count("workload.max_tokens", raw.max_tokens, 128)?;
+    if let Some(synthetic) = synthetic::synthetic(&raw)? {
+        return Ok(Workload {
+            prompts: synthetic.prompts(),
+            max_tokens,
+            ignore_eos: raw.ignore_eos.unwrap_or(false),
+            salted: raw.salted.unwrap_or(false),
+            synthetic: Some(synthetic),
+        });
+    }
     let of_file = prompt_file::prompts(&raw, route, notes)?;
     let prompts = if of_file.is_some() { of_file } else { prompt_set::prompts(&raw, route)? };
     let prompts = prompts.or(raw.prompts).unwrap_or_default();
@@ -148,9 +163,10 @@ fn workload(raw: RawWorkload, route: Route, notes: &mut Vec<String>) -> Checked<
     });
     Ok(Workload {
         prompts: checked.collect::<Checked<_>>()?,
-        max_tokens: count("workload.max_tokens", raw.max_tokens, 128)?,
+        max_tokens,
         ignore_eos: raw.ignore_eos.unwrap_or(false),
         salted: raw.salted.unwrap_or(false),
+        synthetic: None,
     })
 }
 
@@ -244,6 +260,7 @@ fn run(raw: RawRun, prompts: usize) -> Checked<RunParams> {
         return Err(invalid("run.max_looks", max_looks, format!("1 to {MAX_LOOKS}"))
             .hint("every look widens all intervals; 1 looks at the end only"));
     }
+    let duration_s = load::duration(&raw)?;
     let load = load::load(&raw, prompts)?;
     let (concurrency, sweep_concurrency) = load::concurrency(&raw, &load)?;
     Ok(RunParams {
@@ -265,6 +282,7 @@ fn run(raw: RawRun, prompts: usize) -> Checked<RunParams> {
             DEFAULT_THROUGHPUT_MARGIN,
         )?,
         ttft_margin: fraction("run.ttft_margin", raw.ttft_margin, DEFAULT_TTFT_MARGIN)?,
+        duration_s,
         think_time_ms: think_time(raw.think_time_ms)?,
         kv_quality_tokens: number("run.kv_quality_tokens", raw.kv_quality_tokens, DEFAULT_KV_QUALITY_TOKENS)?,
     })

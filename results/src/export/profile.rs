@@ -20,6 +20,10 @@ pub(super) fn export(loaded: &Loaded, report: &Report, out: &Path) -> Result<Exp
         let rows = completed_rows(loaded, &arm.label);
         let counts: Option<Vec<_>> = rows.iter().map(|row| row.spec().cloned().map(with_histogram)).collect();
         let left_out = |why: &str| format!("{}: {why}", arm.label);
+        if let Some(why) = arm.acceptance_refused() {
+            exported.left_out.push(left_out(why));
+            continue;
+        }
         let Some(counts) = counts else {
             exported.left_out.push(left_out("some request does not tell what was drafted"));
             continue;

@@ -9,6 +9,7 @@ use bench_core::clock::utc_date;
 use bench_core::load::Arrivals;
 use bench_core::record::ArmStatus;
 use bench_core::stats::percentile;
+use bench_core::synthetic::{REFUSAL, refuses_acceptance};
 use serde_json::{Map, Value, json};
 
 use super::{Exported, Serving, write};
@@ -32,13 +33,22 @@ pub(super) fn export(loaded: &Loaded, out: &Path) -> Result<Exported, ResultsErr
             exported.left_out.push(format!("{}: {why}", arm.label));
             continue;
         }
-        let text = serde_json::to_string(&document(loaded, &arm.label, &serving)?)? + "\n";
+        let refused = refuses_acceptance(&loaded.first().preset.workload, &arm.spec);
+        if refused {
+            exported.left_out.push(format!("{}: speculative decoding: {REFUSAL}", arm.label));
+        }
+        let text = serde_json::to_string(&document(loaded, &arm.label, &serving, refused)?)? + "\n";
         exported.files.push(write(out, &format!("vllm-{}.json", file_name(&arm.label)), &text)?);
     }
     Ok(exported)
 }
 
-fn document(loaded: &Loaded, label: &str, serving: &Serving<'_>) -> Result<Value, ResultsError> {
+fn document(
+    loaded: &Loaded,
+    label: &str,
+    serving: &Serving<'_>,
+    refused: bool,
+) -> Result<Value, ResultsError> {
     let answers = of_all(&loaded.files, &serving.rows, Answers::of)?;
     let run = loaded.first();
     let (input, output) =
@@ -92,7 +102,10 @@ fn document(loaded: &Loaded, label: &str, serving: &Serving<'_>) -> Result<Value
     let sent = |row: &&crate::row::Row| row.sent_unix_ms as f64 / 1e3;
     set("start_times", json!(serving.rows.iter().map(sent).collect::<Vec<_>>()));
     set("generated_texts", json!(answers.iter().map(|answer| &answer.text).collect::<Vec<_>>()));
-    document.extend(speculation(serving));
+    // Theirs has no word for a refusal: what may not be claimed is left out, as without speculation.
+    if !refused {
+        document.extend(speculation(serving));
+    }
     Ok(Value::Object(document))
 }
 

@@ -12,6 +12,7 @@ use crate::between;
 use crate::compare::{self, matched};
 use crate::error::ResultsError;
 use crate::load::Loaded;
+use crate::refused::refused_between;
 use crate::samples::completed_rows;
 
 /// Planted acceptance that differs by more than this is no equal work.
@@ -114,7 +115,10 @@ type Said = (Option<String>, Option<String>);
 /// Whether greedy outputs stand in the way, and what has to be said of them.
 fn outputs(gate: &Gate<'_>, a: &Side<'_>, b: &Side<'_>) -> Result<Said, ResultsError> {
     let greedy = a.run.first().preset.sampling.temperature <= 0.0;
-    // The text of planted acceptance is worth nothing.
+    // The text of planted acceptance is worth nothing, and of outputs that may not be compared a check says so.
+    if refused_between(a.report, b.report).is_some() {
+        return Ok((None, None));
+    }
     if !greedy || a.is_synthetic() || b.is_synthetic() {
         return Ok((None, None));
     }

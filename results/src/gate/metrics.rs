@@ -10,6 +10,7 @@ use super::Gate;
 use super::arm::{Side, subject};
 use crate::compare::matched;
 use crate::load::Loaded;
+use crate::refused::refused_between;
 use crate::row::Row;
 use crate::samples::{PromptIndex, completed_rows, metric_value};
 
@@ -25,7 +26,11 @@ fn evidence(
     a: &Side<'_>,
     b: &Side<'_>,
 ) -> Evidence {
-    let found = if metric.is_acceptance() {
+    let depends_on_acceptance = metric.noise_of().is_none_or(Metric::depends_on_acceptance);
+    let refused = refused_between(a.report, b.report).filter(|_| depends_on_acceptance).map(str::to_owned);
+    let found = if refused.is_some() {
+        None
+    } else if metric.is_acceptance() {
         acceptance(gate, (metric, margin), a, b)
     } else {
         match gate.sitting {
@@ -40,6 +45,7 @@ fn evidence(
         values: [a, b].map(|side| point(side.report, metric).map(|estimate| estimate.point)),
         found,
         noise_floor: noise_floor(gate, metric, a, b),
+        refused,
     }
 }
 

@@ -43,6 +43,9 @@ pub(super) fn read(document: &Value) -> Result<Document, ImportError> {
                 acceptance_length: None,
                 positions: None,
                 tokens_per_s: rate,
+                prompt_tokens_range: None,
+                ttft_ms: None,
+                prompt_tokens_per_s: None,
                 ratio: None,
             }),
         }

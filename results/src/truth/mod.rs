@@ -94,6 +94,7 @@ pub(crate) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         answers::one_answerer(facts),
         answers::counts_undisputed(facts),
         answers::thinking_apart(facts),
+        work::acceptance_of_text(facts),
         machine::client_valid(facts),
         machine::environment_quiet(facts),
         machine::gpu_undisturbed(facts),

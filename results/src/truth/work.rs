@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bench_core::record::{Outcome, Phase};
 use bench_core::stack::FinishReason;
 use bench_core::stats::{Steadiness, median, steadiness};
+use bench_core::synthetic::{REFUSAL, refuses_acceptance};
 use bench_core::truth::{RuleId, STEADY_FALSE_ALARM, STEADY_LEAST_CHANGE};
 
 use super::{Facts, Finding};
@@ -131,6 +132,22 @@ pub(super) fn warm_up(facts: &Facts<'_>) -> Finding {
         (least == 0).then(|| "no warm-up request was completed before the first measured one".to_owned());
     Finding::broken_or(rule, cold.into_iter().collect(), || {
         Finding::held(rule, format!("{least} warm-up requests before the first measured one, not counted"))
+    })
+}
+
+/// What synthetic tokens say of acceptance is nothing.
+pub(super) fn acceptance_of_text(facts: &Facts<'_>) -> Finding {
+    let rule = RuleId::AcceptanceOfText;
+    let (workload, spec) = (&facts.loaded.first().preset.workload, &facts.arm.spec);
+    if workload.synthetic.is_none() {
+        return Finding::held(rule, "prompts are text");
+    }
+    let refused = refuses_acceptance(workload, spec).then(|| REFUSAL.to_owned());
+    Finding::broken_or(rule, refused.into_iter().collect(), || match spec.acceptance() {
+        None => Finding::does_not_apply(rule, "prompts are synthetic tokens, and nothing is drafted"),
+        Some(_) => {
+            Finding::does_not_apply(rule, "prompts are synthetic tokens, and acceptance is stated in advance")
+        }
     })
 }
 

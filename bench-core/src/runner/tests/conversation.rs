@@ -208,7 +208,7 @@ proptest! {
         };
         let owed = |shard| {
             let plan = RunPlan { run_id: "run", preset: &preset, first_request_index: 0, shard, start_at: None };
-            closed_loop::requests_of_pass(&plan)
+            closed_loop::requests_of_pass(&plan, block)
         };
         prop_assert_eq!(owed(None), whole.iter().map(turns).sum::<u64>());
         let of_parts: u64 = (0..of.get()).map(|index| owed(Some(Shard { index, of }))).sum();
