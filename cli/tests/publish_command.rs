@@ -95,7 +95,7 @@ fn an_experiment_that_was_repeated_makes_a_trend() {
         4,
         "wide, narrow, light, dark"
     );
-    assert!(index.contains("1: 20") && index.contains("2: 20"), "each run with its day");
+    assert!(index.contains("1: monday, 20") && index.contains("2: tuesday, 20"), "each run with its day");
 }
 
 fn readable(looks: &serde_json::Value, width: u32, is_dark: bool) {
