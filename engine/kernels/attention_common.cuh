@@ -111,10 +111,10 @@ DEVICE int chunk_of(const AttentionArgs& a, int first_pos, int keys) {
     return max(a.chunk, round_up((round_up(reach, grain) + rows + splits - 1) / splits, keys));
 }
 
-DEVICE Work work_of(const AttentionArgs& a, int columns, int keys) {
+DEVICE Work work_of_tile(const AttentionArgs& a, int tile, int columns, int keys) {
     Work w;
-    w.first_token = token_of(a, (int)blockIdx.y * columns);
-    w.last_token = min(a.q_rows - 1, token_of(a, (int)blockIdx.y * columns + columns - 1));
+    w.first_token = token_of(a, tile * columns);
+    w.last_token = min(a.q_rows - 1, token_of(a, tile * columns + columns - 1));
     w.kv_end = a.state[0];
     w.first_pos = a.state[1];
     int end = max(0, min(w.kv_end, w.first_pos + w.last_token + 1));
@@ -126,6 +126,7 @@ DEVICE Work work_of(const AttentionArgs& a, int columns, int keys) {
     w.end = (int)min((i64)end, from + chunk);
     return w;
 }
+DEVICE Work work_of(const AttentionArgs& a, int columns, int keys) { return work_of_tile(a, (int)blockIdx.y, columns, keys); }
 
 DEVICE bool sees(const AttentionArgs& a, int token_pos, int key_pos, int kv_end) {
     return key_pos < kv_end && key_pos <= token_pos && (a.window == 0 || key_pos > token_pos - a.window);

@@ -51,7 +51,7 @@ fn jobs() -> Vec<Job> {
                 let defines = row.defines(*k, *v);
                 if seen.insert((compute, defines.clone())) {
                     let name = format!("{} {}/{}", row.name(), k.name(), v.name());
-                    let source = KernelSource::AttentionMma.file();
+                    let source = KernelSource::attention(row.path).file();
                     let max_registers = row.max_registers();
                     jobs.push(Job { name, source, defines, compute, max_registers, static_shared: 0 });
                 }
@@ -88,6 +88,10 @@ fn plain_jobs() -> Vec<Job> {
             let (name, source) = (source.entry().to_owned(), source.file());
             jobs.push(Job { name, source, defines: Vec::new(), compute, max_registers, static_shared });
         }
+        let source = KernelSource::AttentionCombine;
+        let (name, defines) = (format!("{} of few splits", source.entry()), vec!["-DFEW_SPLITS".to_owned()]);
+        let source = source.file();
+        jobs.push(Job { name, source, defines, compute, max_registers: 64, static_shared: 0 });
         jobs.extend(matmul_jobs(compute));
         for per_lane in [4, 32] {
             let (source, defines) = (KernelSource::RouteExperts, vec![format!("-DPER_LANE={per_lane}")]);

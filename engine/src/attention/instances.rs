@@ -5,12 +5,14 @@
 
 use std::fmt::Write as _;
 
-use super::KvFormat;
+use super::{KvFormat, VERIFY_ROWS};
 use crate::kv_cache::turbo::TurboType;
 
 /// A family of kernels, in order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Path {
+    /// Tensor cores over 16-bit rows for passes of more rows than a verify step has (`attention_prefill.cu`).
+    MmaPrefill,
     /// Tensor cores over 16-bit or 8-bit rows (`attention_mma.cu`).
     MmaDecode,
     /// The same over turbo rows, or turbo on one side.
@@ -21,15 +23,26 @@ pub enum Path {
 
 impl Path {
     /// Every path, in order of preference.
-    pub const ALL: [Self; 3] = [Self::MmaDecode, Self::MmaDecodeTurbo, Self::Tile];
+    pub const ALL: [Self; 4] = [Self::MmaPrefill, Self::MmaDecode, Self::MmaDecodeTurbo, Self::Tile];
 
     /// As in tables and records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::MmaPrefill => "mma-prefill",
             Self::MmaDecode => "mma",
             Self::MmaDecodeTurbo => "mma-turbo",
             Self::Tile => "tile",
+        }
+    }
+
+    /// Fewest query rows that it serves.
+    #[must_use]
+    pub const fn least_rows(self) -> u32 {
+        match self {
+            // Steps of up to that many rows have the bits of decode steps, which are another path's.
+            Self::MmaPrefill => VERIFY_ROWS + 1,
+            Self::MmaDecode | Self::MmaDecodeTurbo | Self::Tile => 1,
         }
     }
 }
@@ -58,8 +71,12 @@ pub struct Instance {
     pub keys: u32,
     /// Warps of a block.
     pub warps: u32,
+    /// Warps among them that share columns and split keys and dimensions, where the row says so; else 0.
+    pub abreast: u32,
     /// Slots of the ring, each a tile of keys or of values; 0 without a ring.
     pub slots: u32,
+    /// KiB of a slot where it is a part of a tile; else 0.
+    pub slot_kib: u32,
     /// Blocks that shall fit a multiprocessor by their registers; bounds what the compiler may use.
     pub blocks: u32,
     /// Least compute capability times ten.
@@ -106,7 +123,31 @@ const fn mma(
         columns,
         keys,
         warps,
+        abreast: 0,
         slots,
+        slot_kib: 0,
+        blocks,
+        min_compute: 80,
+    }
+}
+
+/// A row of the prefill kernel: warps are given as those with columns of their own, and those that share them.
+const fn prefill(
+    head_dim: u32,
+    [columns, keys, blocks]: [u32; 3],
+    [apart, abreast]: [u32; 2],
+    [slots, slot_kib]: [u32; 2],
+) -> Instance {
+    Instance {
+        path: Path::MmaPrefill,
+        head_dims: HeadDims::One(head_dim),
+        formats: HALVES,
+        columns,
+        keys,
+        warps: apart * abreast,
+        abreast,
+        slots,
+        slot_kib,
         blocks,
         min_compute: 80,
     }
@@ -163,6 +204,14 @@ pub static INSTANCES: &[Instance] = &[
     mma(512, TURBO, [32, 64, 8, 3, 1]),
     mma(512, Q8_0_TURBO, [16, 32, 8, 4, 2]),
     mma(512, F16_TURBO, [16, 16, 4, 4, 2]),
+    // head_dim, [columns, keys, blocks], warps [apart, abreast], [slots, KiB of one]
+    prefill(512, [64, 64, 1], [2, 4], [3, 8]),
+    prefill(512, [64, 64, 1], [2, 4], [8, 16]),
+    prefill(256, [128, 64, 1], [8, 1], [4, 8]),
+    prefill(256, [128, 64, 1], [8, 1], [8, 16]),
+    prefill(256, [64, 64, 2], [4, 1], [2, 8]),
+    prefill(128, [64, 64, 3], [4, 1], [2, 8]),
+    prefill(64, [64, 64, 4], [4, 1], [2, 8]),
     Instance {
         path: Path::Tile,
         head_dims: HeadDims::MultiplesOf8UpTo(576),
@@ -170,7 +219,9 @@ pub static INSTANCES: &[Instance] = &[
         columns: 8,
         keys: 8,
         warps: 4,
+        abreast: 0,
         slots: 0,
+        slot_kib: 0,
         blocks: 3,
         min_compute: 75,
     },
@@ -205,6 +256,10 @@ impl Instance {
             let (columns, keys, widest) = (self.columns, self.keys, 640);
             return (0, 4 * (columns * widest + keys * widest + columns * keys));
         };
+        if self.path == Path::MmaPrefill {
+            let shared = if self.abreast > 1 { self.columns * (2 * self.keys + 4 * self.abreast) } else { 0 };
+            return (self.columns * dim * 2 + shared + self.slots * self.slot_kib * 1024, 0);
+        }
         let chunks =
             |format: KvFormat| u32::try_from(format.row_bytes(dim as usize) / 16).unwrap_or(u32::MAX);
         // Rows lie apart so that no bank is met twice: see the kernel.
@@ -222,6 +277,8 @@ impl Instance {
     #[must_use]
     pub fn defines(&self, k: KvFormat, v: KvFormat) -> Vec<String> {
         let HeadDims::One(dim) = self.head_dims else { return Vec::new() };
+        let streamed = [("WD", self.abreast), ("SLOT", 1024 * self.slot_kib)];
+        let streamed = if self.path == Path::MmaPrefill { &streamed[..] } else { &[] };
         [
             ("D", dim),
             ("K_FORMAT", k.code()),
@@ -234,25 +291,31 @@ impl Instance {
             ("SHARED_BYTES", self.shared_bytes(k, v).0),
         ]
         .iter()
+        .chain(streamed)
         .map(|(name, value)| format!("-D{name}={value}"))
         .collect()
     }
 
-    /// Name of the row: path, head dimension, columns, keys, warps, slots.
+    /// Name of the row: path, head dimension, columns, keys, warps, slots; of prefill, warps apart x abreast and slots x
+    /// KiB.
     #[must_use]
     pub fn name(&self) -> String {
         let dim = match self.head_dims {
             HeadDims::One(dim) => dim.to_string(),
             HeadDims::MultiplesOf8UpTo(_) => "any".to_owned(),
         };
-        format!(
-            "{}-d{dim}-c{}-k{}-w{}-s{}",
-            self.path.name(),
-            self.columns,
-            self.keys,
-            self.warps,
-            self.slots
-        )
+        let (path, columns, keys) = (self.path.name(), self.columns, self.keys);
+        let (warps, slots) = self.warps_and_slots();
+        format!("{path}-d{dim}-c{columns}-k{keys}-w{warps}-s{slots}")
+    }
+
+    /// In words.
+    fn warps_and_slots(&self) -> (String, String) {
+        if self.path == Path::MmaPrefill {
+            let apart = self.warps / self.abreast;
+            return (format!("{apart}x{}", self.abreast), format!("{}x{}k", self.slots, self.slot_kib));
+        }
+        (self.warps.to_string(), self.slots.to_string())
     }
 
     /// Head dimension as the kernel pads it.
@@ -303,6 +366,7 @@ pub fn markdown() -> String {
             let (dynamic, fixed) = row.shared_bytes(*k, *v);
             dynamic + fixed
         });
+        let (warps, slots) = row.warps_and_slots();
         // Writing to a String cannot fail.
         let _written = writeln!(
             out,
@@ -310,8 +374,8 @@ pub fn markdown() -> String {
             row.path.name(),
             row.columns,
             row.keys,
-            row.warps,
-            row.slots,
+            warps,
+            slots,
             row.blocks,
             row.max_registers(),
             shared.max().unwrap_or(0),

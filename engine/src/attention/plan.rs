@@ -45,6 +45,13 @@ pub enum Rule {
         /// Of values.
         v: &'static str,
     },
+    /// Query rows of a call.
+    Rows {
+        /// Fewest that the path serves.
+        needed: u32,
+        /// The shape's.
+        got: u32,
+    },
     /// Shared memory of a block.
     SharedMemory {
         /// The row's, in bytes.
@@ -122,7 +129,13 @@ pub fn plan_among(
     let short = blocks <= 8 * u64::from(caps.multiprocessors);
     let chosen = rows().filter(|row| exclusion(row, shape, caps).is_none()).min_by_key(|row| {
         let passes = if short { 1 } else { shape.columns().div_ceil(row.columns) };
-        (row.path == Path::Tile, passes, row.columns, Reverse(row.shared_bytes(shape.k, shape.v).0))
+        let rank = match row.path {
+            // Its tiles cost the same however many columns they have.
+            Path::MmaPrefill => u32::from(2 * shape.columns() < row.columns),
+            Path::MmaDecode | Path::MmaDecodeTurbo => 1,
+            Path::Tile => 2,
+        };
+        (rank, passes, row.columns, Reverse(row.shared_bytes(shape.k, shape.v).0))
     });
     if let Some(instance) = chosen {
         return Ok(AttnPlan { instance, shape: *shape, splits: splits(instance, shape, caps) });
@@ -149,6 +162,9 @@ fn exclusion(row: &Instance, shape: &AttnShape, caps: &DeviceCaps) -> Option<Rul
     }
     if !row.formats.contains(&(shape.k, shape.v)) {
         return Some(Rule::Formats { k: shape.k.name(), v: shape.v.name() });
+    }
+    if shape.q_rows < row.path.least_rows() {
+        return Some(Rule::Rows { needed: row.path.least_rows(), got: shape.q_rows });
     }
     let (dynamic, fixed) = row.shared_bytes(shape.k, shape.v);
     let (needed, got) = (dynamic + fixed, caps.shared_per_block);
@@ -249,7 +265,8 @@ impl Rule {
             Self::Compute { .. } => 0,
             Self::HeadDim { .. } => 1,
             Self::Formats { .. } => 2,
-            Self::SharedMemory { .. } => 3,
+            Self::Rows { .. } => 3,
+            Self::SharedMemory { .. } => 4,
         }
     }
 }
@@ -269,6 +286,7 @@ impl fmt::Display for Rule {
             }
             Self::HeadDim { got } => write!(f, "no row for head_dim {got}"),
             Self::Formats { k, v } => write!(f, "no row for {k} keys with {v} values"),
+            Self::Rows { needed, got } => write!(f, "serves {needed} query rows or more, not {got}"),
             Self::SharedMemory { needed, got } => {
                 write!(f, "row needs {needed} bytes of shared memory, the device allows {got}")
             }
@@ -313,7 +331,8 @@ mod tests {
         let error = plan(&SHAPE, &caps).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no attention kernel for head_dim 256: mma: needs compute capability 8.0, the device has 7.0; \
+            "no attention kernel for head_dim 256: mma-prefill: needs compute capability 8.0, the device has 7.0; \
+             mma: needs compute capability 8.0, the device has 7.0; \
              mma-turbo: needs compute capability 8.0, the device has 7.0; \
              tile: needs compute capability 7.5, the device has 7.0"
         );

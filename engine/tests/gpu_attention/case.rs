@@ -46,42 +46,57 @@ pub(crate) fn nmse(got: &[f32], expected: &[f64]) -> f64 {
 
 /// What the GPU says and what is right.
 pub(crate) fn output(device: &Device, case: &Case) -> (Vec<f32>, Vec<f64>) {
-    let shape = case.plan.shape();
-    let (dim, kv_len, first_pos) = (shape.head_dim as usize, case.kv_len as usize, case.first_pos());
-    let mut rng = StdRng::seed_from_u64(u64::from(case.kv_len) * 31 + u64::from(shape.columns()));
-    let q = normal(&mut rng, shape.q_rows as usize * shape.heads as usize * dim, 1.0);
-    // Scores get a standard deviation of about 2, enough for a softmax that is neither flat nor one key.
-    let (k_cache, k) = cache(&mut rng, shape, shape.k, kv_len, 2.0 / (dim as f32).sqrt());
-    let (v_cache, v) = cache(&mut rng, shape, shape.v, kv_len, 1.0);
-    let q_device = device.upload("queries", &q).unwrap();
-    let (k_device, v_device) =
-        (device.upload("keys", &k_cache).unwrap(), device.upload("values", &v_cache).unwrap());
-    let state = device.upload("state", &[case.kv_len.cast_signed(), first_pos.cast_signed()]).unwrap();
-    // What is not written stays NaN and shows.
-    let mut out = device.upload("output", &vec![f32::NAN; q.len()]).unwrap();
-    let attention = Attention::new(device, case.plan, 1.0).unwrap();
-    let buffers = AttentionBuffers {
-        q: &q_device,
-        k: &k_device,
-        v: &v_device,
-        state: &state,
-        out: AttentionOutput::Values(&mut out),
-    };
-    attention.launch(device, shape.q_rows, buffers).unwrap();
-    let got = device.download(&out).unwrap();
-    let expected = attention_f64(&OracleInput {
-        q: &q,
-        k: &k,
-        v: &v,
-        heads: shape.heads as usize,
-        kv_heads: shape.kv_heads as usize,
-        head_dim: dim,
-        kv_len,
-        first_pos: first_pos as usize,
-        window: shape.window,
-        scale: 1.0,
-    });
-    (got, expected)
+    let inputs = Inputs::new(case.plan.shape(), case.kv_len, case.first_pos());
+    let got = inputs.launch(device, case.plan);
+    (got, inputs.expected)
+}
+
+/// Random queries and caches of a shape, and what is right.
+pub(crate) struct Inputs {
+    q: Vec<f32>,
+    k: Vec<u8>,
+    v: Vec<u8>,
+    state: [i32; 2],
+    pub(crate) expected: Vec<f64>,
+}
+
+impl Inputs {
+    pub(crate) fn new(shape: &AttnShape, kv_len: u32, first_pos: u32) -> Self {
+        let dim = shape.head_dim as usize;
+        let mut rng = StdRng::seed_from_u64(u64::from(kv_len) * 31 + u64::from(shape.columns()));
+        let q = normal(&mut rng, shape.q_rows as usize * shape.heads as usize * dim, 1.0);
+        // Scores get a standard deviation of about 2, enough for a softmax that is neither flat nor one key.
+        let (k_cache, k) = cache(&mut rng, shape, shape.k, kv_len as usize, 2.0 / (dim as f32).sqrt());
+        let (v_cache, v) = cache(&mut rng, shape, shape.v, kv_len as usize, 1.0);
+        let expected = attention_f64(&OracleInput {
+            q: &q,
+            k: &k,
+            v: &v,
+            heads: shape.heads as usize,
+            kv_heads: shape.kv_heads as usize,
+            head_dim: dim,
+            kv_len: kv_len as usize,
+            first_pos: first_pos as usize,
+            window: shape.window,
+            scale: 1.0,
+        });
+        let state = [kv_len, first_pos].map(u32::cast_signed);
+        Self { q, k: k_cache, v: v_cache, state, expected }
+    }
+
+    /// What a plan of the shape makes of them.
+    pub(crate) fn launch(&self, device: &Device, plan: AttnPlan) -> Vec<f32> {
+        let q = device.upload("queries", &self.q).unwrap();
+        let (k, v) = (device.upload("keys", &self.k).unwrap(), device.upload("values", &self.v).unwrap());
+        let state = device.upload("state", &self.state).unwrap();
+        // What is not written stays NaN and shows.
+        let mut out = device.upload("output", &vec![f32::NAN; self.q.len()]).unwrap();
+        let attention = Attention::new(device, plan, 1.0).unwrap();
+        let buffers =
+            AttentionBuffers { q: &q, k: &k, v: &v, state: &state, out: AttentionOutput::Values(&mut out) };
+        attention.launch(device, plan.shape().q_rows, buffers).unwrap();
+        device.download(&out).unwrap()
+    }
 }
 
 /// A cache whose unused and forgotten cells are NaN in every format, and what its positions hold.

@@ -65,7 +65,9 @@ pub(crate) fn compare_rows(device: &Device) -> Value {
                     AttnShape { head_dim, heads, kv_heads, q_rows: 1, k: format, v: format, window, cells };
                 let caches = caches(device, &shape);
                 for q_rows in [1, 2, 4, 8] {
-                    for row in INSTANCES.iter().filter(|row| row.path != Path::Tile) {
+                    for row in
+                        INSTANCES.iter().filter(|row| ![Path::Tile, Path::MmaPrefill].contains(&row.path))
+                    {
                         let shape = AttnShape { q_rows, ..shape };
                         if let Ok(plan) = plan_among(&shape, device.caps(), |other| std::ptr::eq(other, row))
                         {
@@ -143,7 +145,7 @@ fn one(
 }
 
 /// A cache of random rows, repeated.
-fn fill(device: &Device, shape: &AttnShape, format: KvFormat) -> Buffer<u8> {
+pub(crate) fn fill(device: &Device, shape: &AttnShape, format: KvFormat) -> Buffer<u8> {
     let mut rng = StdRng::seed_from_u64(2);
     let dim = shape.head_dim as usize;
     let rows: Vec<u8> =

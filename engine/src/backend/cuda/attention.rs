@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::activations::{ActivationRows, Activations};
 use super::kernel::{Kernel, KernelArgs};
 use super::{Buffer, CudaError, Device, KernelSource};
-use crate::attention::{AttnPlan, AttnShape, HeadDims, KvFormat};
+use crate::attention::{AttnPlan, AttnShape, KvFormat, VERIFY_ROWS};
 
 /// One layer's attention, ready to launch.
 #[derive(Debug)]
@@ -100,16 +100,14 @@ impl Attention {
     /// A kernel that does not compile or load, or no memory.
     pub fn new(device: &Device, plan: AttnPlan, scale: f32) -> Result<Self, CudaError> {
         let (row, shape) = (plan.instance(), plan.shape());
-        let source = match row.head_dims {
-            HeadDims::One(_) => KernelSource::AttentionMma,
-            HeadDims::MultiplesOf8UpTo(_) => KernelSource::AttentionTile,
-        };
+        let source = KernelSource::attention(row.path);
         let (dynamic, _) = row.shared_bytes(shape.k, shape.v);
         let (outputs, statistics) = plan.scratch();
+        let combine = if few_splits(&plan) { vec!["-DFEW_SPLITS".to_owned()] } else { Vec::new() };
         Ok(Self {
             plan,
             kernel: device.kernel(source, row.defines(shape.k, shape.v), dynamic)?,
-            combine: device.kernel(KernelSource::AttentionCombine, Vec::new(), 0)?,
+            combine: device.kernel(KernelSource::AttentionCombine, combine, 0)?,
             partial: device.zeros("partial results of attention", outputs)?,
             statistics: device.zeros("partial results of attention", statistics)?,
             scale,
@@ -189,9 +187,14 @@ impl Attention {
             rotated: u32::from(shape.v.is_turbo()),
             heads: shape.heads,
         };
-        let grid = [combine.columns, self.plan.partial_width().div_ceil(128), 1];
+        let groups = self.plan.partial_width().div_ceil(128);
+        let (grid, threads) = if few_splits(&self.plan) {
+            ([(combine.columns * groups).div_ceil(8), 1, 1], 256)
+        } else {
+            ([combine.columns, groups, 1], 512)
+        };
         // SAFETY: as above.
-        unsafe { self.combine.launch(device, grid, 512, true, &combine) }
+        unsafe { self.combine.launch(device, grid, threads, true, &combine) }
     }
 }
 
@@ -277,6 +280,12 @@ impl KvWriter {
         // SAFETY: sizes were checked above.
         unsafe { self.kernel.launch(device, [rows, shape.kv_heads, 2], 128, false, &args) }
     }
+}
+
+/// Whether a warp a column joins the splits, instead of a block: pays where there are many columns. Steps of up to
+/// [`VERIFY_ROWS`] rows sum in one order.
+fn few_splits(plan: &AttnPlan) -> bool {
+    plan.shape().q_rows > VERIFY_ROWS && plan.splits() <= 32
 }
 
 /// ceil(2^32 / ratio), by which the kernels divide; 0 for ratio 1.

@@ -12,14 +12,16 @@ use cudarc::nvrtc::{result, sys};
 
 use super::error::Doing;
 use super::{CudaError, nvrtc_present};
+use crate::attention::Path;
 
 /// What kernels include.
-const HEADERS: [(&str, &str); 5] = [
+const HEADERS: [(&str, &str); 6] = [
     ("attention_common.cuh", include_str!("../../../kernels/attention_common.cuh")),
     ("activations.cuh", include_str!("../../../kernels/activations.cuh")),
     ("experts.cuh", include_str!("../../../kernels/experts.cuh")),
     ("matmul_common.cuh", include_str!("../../../kernels/matmul_common.cuh")),
     ("sampling.cuh", include_str!("../../../kernels/sampling.cuh")),
+    ("tensor_cores.cuh", include_str!("../../../kernels/tensor_cores.cuh")),
 ];
 
 /// Declares the kernels: a file in `engine/kernels` each, named like its entry.
@@ -57,6 +59,8 @@ macro_rules! kernel_sources {
 }
 
 kernel_sources! {
+    /// Tensor-core attention of many columns.
+    AttentionPrefill = "attention_prefill";
     /// Tensor-core attention.
     AttentionMma = "attention_mma";
     /// Attention for everything else.
@@ -99,6 +103,18 @@ kernel_sources! {
     MatmulTiled = "matmul_tiled";
     /// Rows of a table.
     GatherRows = "gather_rows";
+}
+
+impl KernelSource {
+    /// The kernel of a path.
+    #[must_use]
+    pub const fn attention(path: Path) -> Self {
+        match path {
+            Path::MmaPrefill => Self::AttentionPrefill,
+            Path::MmaDecode | Path::MmaDecodeTurbo => Self::AttentionMma,
+            Path::Tile => Self::AttentionTile,
+        }
+    }
 }
 
 /// What NVRTC made of a source.

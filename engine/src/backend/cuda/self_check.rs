@@ -11,7 +11,7 @@ use crate::attention::{
 
 /// Largest relative squared error of a kernel that works; what was measured is 1e-5 at most.
 const MOST_ERROR: f64 = 1e-3;
-/// Rows of the check: more than one, so that they see different keys.
+/// Rows of the check, unless the path needs more: more than one, so that they see different keys.
 const ROWS: u32 = 3;
 
 /// A row of the table that was passed over.
@@ -71,12 +71,13 @@ pub fn checked_plan(
 fn check(device: &Device, plan: &AttnPlan) -> Result<f64, CudaError> {
     let of = plan.shape();
     let (ratio, dim) = (of.gqa_ratio(), of.head_dim as usize);
+    let rows = ROWS.max(plan.instance().path.least_rows());
     let kv_len = 2 * plan.instance().keys + 5;
-    let shape = AttnShape { heads: ratio, kv_heads: 1, q_rows: ROWS, cells: kv_len + 3, ..*of };
+    let shape = AttnShape { heads: ratio, kv_heads: 1, q_rows: rows, cells: kv_len + 3, ..*of };
     let small = plan_among(&shape, device.caps(), |row| std::ptr::eq(row, plan.instance()))?.with_splits(2);
     let count = kv_len as usize * dim;
     let scale = 2.0 / (dim as f32).sqrt();
-    let q = values(1, ROWS as usize * ratio as usize * dim, 1.0);
+    let q = values(1, rows as usize * ratio as usize * dim, 1.0);
     let (k, v) = (values(2, count, scale), values(3, count, 1.0));
     let length = kv_len.cast_signed();
     let mut state = device.upload("state", &[length, 0])?;
@@ -84,7 +85,7 @@ fn check(device: &Device, plan: &AttnPlan) -> Result<f64, CudaError> {
     let (mut k_cache, mut v_cache) = (cells(shape.k)?, cells(shape.v)?);
     let (q_device, k_device, v_device) =
         (device.upload("queries", &q)?, device.upload("keys", &k)?, device.upload("values", &v)?);
-    let rows = KvRows {
+    let written = KvRows {
         k: &k_device,
         v: &v_device,
         rows: kv_len,
@@ -92,8 +93,8 @@ fn check(device: &Device, plan: &AttnPlan) -> Result<f64, CudaError> {
         k_cache: &mut k_cache,
         v_cache: &mut v_cache,
     };
-    KvWriter::new(device, shape)?.launch(device, rows)?;
-    let first_pos = kv_len - ROWS;
+    KvWriter::new(device, shape)?.launch(device, written)?;
+    let first_pos = kv_len - rows;
     device.write(&mut state, &[length, first_pos.cast_signed()])?;
     let mut out = device.zeros("output", q.len())?;
     let buffers = AttentionBuffers {
@@ -103,7 +104,7 @@ fn check(device: &Device, plan: &AttnPlan) -> Result<f64, CudaError> {
         state: &state,
         out: AttentionOutput::Values(&mut out),
     };
-    Attention::new(device, small, 1.0)?.launch(device, ROWS, buffers)?;
+    Attention::new(device, small, 1.0)?.launch(device, rows, buffers)?;
     let got = device.download(&out)?;
     let (k, v) = (stored(shape.k, &k, dim), stored(shape.v, &v, dim));
     let expected = attention_f64(&OracleInput {

@@ -100,7 +100,10 @@ impl Attentions {
         let words = |attention: &Arc<LayerAttention>| {
             let shape = &attention.shape;
             let kind = if shape.window.is_some() { "sliding" } else { "full" };
-            format!("{kind} d{} x{}: {}", shape.head_dim, shape.gqa_ratio(), attention.verify.plan().route())
+            let prefill =
+                attention.prefill.as_ref().map(|prefill| format!("; prefill {}", prefill.plan().route()));
+            let (dim, ratio, verify) = (shape.head_dim, shape.gqa_ratio(), attention.verify.plan().route());
+            format!("{kind} d{dim} x{ratio}: {verify}{}", prefill.unwrap_or_default())
         };
         self.disabled.dedup();
         self.made.iter().map(words).chain(self.disabled.iter().map(ToString::to_string)).collect()
