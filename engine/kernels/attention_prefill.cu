@@ -4,7 +4,7 @@
 //
 // grid  (splits, column tiles, kv_heads); block NW warps; dynamic shared memory as `attention::instances` computes it:
 //   Q [RT][D] 16-bit | WD > 1: P [RT][KT] 16-bit, tops [WD][RT] f32 | ring of NS slots of SLOT bytes
-// Defines: D head_dim, K_FORMAT = V_FORMAT (F16 or BF16), RT columns of a tile, KT keys of a tile, NW warps, WD of them
+// Defines: D head_dim, K_FORMAT, V_FORMAT, RT columns of a tile, KT keys of a tile, NW warps, WD of them
 // side by side, NS slots, SLOT bytes of one, BLOCKS per SM, SHARED_BYTES.
 //
 // The queries of a tile stay; keys and values stream past them in slots: KC dimensions of all KT keys of a tile, then VC
@@ -20,6 +20,7 @@
 
 #include "attention_common.cuh"
 #include "tensor_cores.cuh"
+#include "attention_codes.cuh"
 
 constexpr int THREADS = NW * 32;
 constexpr bool BFLOAT = K_FORMAT == BF16;
@@ -33,9 +34,13 @@ constexpr int PARTS = D / VD;              // slots of values by dimension
 constexpr int WIDTH = VD / WD;             // dimensions of a slot of values, a warp
 constexpr int SLOTS_OF_KEYS = D / KC, SLOTS_OF_VALUES = KT / VC * PARTS, SLOTS_OF_TILE = SLOTS_OF_KEYS + SLOTS_OF_VALUES;
 constexpr int P_BYTES = WD > 1 ? RT * KT * 2 : 0, TOP_BYTES = WD > 1 ? WD * RT * 4 : 0;
+constexpr bool COPIED = K_FORMAT <= BF16 && V_FORMAT <= BF16; // slots are copies of what is stored; else decoded
+constexpr int ITEMS = COPIED ? 1 : SLOT / 32 / THREADS; // parts of 16 dimensions of a slot, a thread
 constexpr float LAG = 8;                   // powers of two that a score may exceed the reference by
 
-static_assert(K_FORMAT == V_FORMAT && K_FORMAT <= BF16, "16-bit caches");
+static_assert(K_FORMAT == V_FORMAT || (K_FORMAT != BF16 && V_FORMAT != BF16), "bf16 has no mixed pairs");
+static_assert(D % 128 == 0 || !(is_turbo(K_FORMAT) || is_turbo(V_FORMAT)), "whole groups");
+static_assert(COPIED || (SLOT % (32 * THREADS) == 0 && SLOTS_OF_KEYS % 2 == 0 && SLOTS_OF_VALUES % 2 == 0), "decoding");
 static_assert(NW % WD == 0 && RT % (16 * WM) == 0 && KT % 64 == 0 && NT % 2 == 0, "tiling");
 static_assert(KC % 64 == 0 && D % KC == 0 && VC % 16 == 0 && KT % VC == 0 && VD % 64 == 0 && WIDTH % 16 == 0, "slots");
 static_assert(RT * D * 2 + P_BYTES + TOP_BYTES + NS * SLOT == SHARED_BYTES, "the row's shared memory");
@@ -59,6 +64,93 @@ DEVICE void fetch(u32 slot, const u8* head, int first, int from_dim, int seen_fr
         bool exists = first + row >= seen_from && first + row < end;
         copy_async(slot + swizzled(row, chunk, WIDE * 2),
             head + (exists ? (i64)at * (2 * D) + 2 * from_dim + chunk * 16 : 0), exists);
+    }
+}
+
+// Codes of 16 dimensions of a row on their way to a slot, a thread.
+struct Raw { u32 words[8], third, scale; };
+
+// What `fetch` would copy, in registers.
+template <int FORMAT, int ROWS, int WIDE>
+DEVICE void load(Raw (&raw)[ITEMS], const u8* head, int first, int from_dim, int seen_from, int end, int cells) {
+    constexpr int PER_ROW = WIDE / 16, WORDS = FORMAT == F16 ? 8 : FORMAT == Q8_0 ? 4 : FORMAT == TURBO4 ? 2 : 1;
+    int cell = first < cells ? first : first % cells;
+    #pragma unroll
+    for (int j = 0; j < ITEMS; ++j) {
+        int i = threadIdx.x + j * THREADS, row = i / PER_ROW, d = from_dim + i % PER_ROW * 16, at = cell + row;
+        at = at >= cells ? at - cells : at;
+        #pragma unroll
+        for (int k = 0; k < WORDS; ++k) raw[j].words[k] = 0;
+        raw[j].third = raw[j].scale = 0;
+        if (first + row < seen_from || first + row >= end) continue;
+        const u8* from = head + (i64)at * row_bytes(FORMAT, D);
+        const u8* codes = from + WORDS * 4 * (d / 16);
+        if constexpr (WORDS >= 4) {
+            #pragma unroll
+            for (int k = 0; k < WORDS; k += 4) {
+                uint4 x = *reinterpret_cast<const uint4*>(codes + 4 * k);
+                raw[j].words[k] = x.x, raw[j].words[k + 1] = x.y, raw[j].words[k + 2] = x.z, raw[j].words[k + 3] = x.w;
+            }
+        } else if constexpr (WORDS == 2) {
+            uint2 x = *reinterpret_cast<const uint2*>(codes);
+            raw[j].words[0] = x.x, raw[j].words[1] = x.y;
+        } else {
+            raw[j].words[0] = word(codes);
+        }
+        if constexpr (FORMAT == TURBO3) raw[j].third = word(from + code_bytes(TURBO3, D) + d / 32 * 4);
+        if constexpr (FORMAT >= Q8_0) raw[j].scale = half_word(from + scale_offset(FORMAT, D) + 2 * (FORMAT == Q8_0 ? d / 32 : d / 128));
+    }
+}
+
+// Dimensions 8 * half to 8 * half + 7 of 16.
+template <int FORMAT> DEVICE uint4 decode(const Raw& raw, int half, int place, const u32 (&table)[4]) {
+    u32 x[4], scale = raw.scale * 0x10001u;
+    if constexpr (FORMAT == F16) {
+        return make_uint4(raw.words[4 * half], raw.words[4 * half + 1], raw.words[4 * half + 2], raw.words[4 * half + 3]);
+    } else if constexpr (FORMAT == Q8_0) {
+        #pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            u32 biased = raw.words[2 * half + i] ^ 0x80808080u;
+            x[2 * i] = codes_to_halves(biased, 0x4140), x[2 * i + 1] = codes_to_halves(biased, 0x4342);
+        }
+    } else {
+        u32 codes = nibbles<FORMAT>(raw.words[FORMAT == TURBO4 ? half : 0], raw.third, 2 * half, place % 2 * 2 + half);
+        #pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            u32 low, high;
+            look_up<FORMAT>(low, high, codes >> 16 * i, table);
+            x[2 * i] = permute(low, high, 0x5140), x[2 * i + 1] = permute(low, high, 0x7362);
+        }
+    }
+    return make_uint4(mul2(x[0], scale), mul2(x[1], scale), mul2(x[2], scale), mul2(x[3], scale));
+}
+
+// What was loaded, into a slot as f16.
+template <int FORMAT, int WIDE> DEVICE void store(u8* slot, const Raw (&raw)[ITEMS], const u32 (&table)[4]) {
+    constexpr int PER_ROW = WIDE / 16;
+    #pragma unroll
+    for (int j = 0; j < ITEMS; ++j) {
+        int i = threadIdx.x + j * THREADS, row = i / PER_ROW, place = i % PER_ROW;
+        #pragma unroll
+        for (int half = 0; half < 2; ++half)
+            *reinterpret_cast<uint4*>(slot + swizzled(row, 2 * place + half, WIDE * 2)) = decode<FORMAT>(raw[j], half, place, table);
+    }
+}
+
+// As below, rotated like the keys: a warp turns 128 dimensions at a time.
+DEVICE void store_rotated_queries(u8* to, const AttentionArgs& a, int tile) {
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    #pragma unroll 2
+    for (int i = warp; i < RT * (D / 128); i += NW) {
+        int row = i / (D / 128), d = i % (D / 128) * 128 + 4 * lane, place = place_of(a, tile * RT + row);
+        float x[4] = {0, 0, 0, 0};
+        if (place >= 0) { // the same for the whole warp
+            float4 q = *reinterpret_cast<const float4*>(a.q + (i64)place * D + d);
+            x[0] = q.x, x[1] = q.y, x[2] = q.z, x[3] = q.w;
+            rotate(x, false);
+        }
+        *reinterpret_cast<uint2*>(to + swizzled(row, d / 8, D * 2) + d % 8 * 2) =
+            make_uint2(pack<BFLOAT>(x[0], x[1]), pack<BFLOAT>(x[2], x[3]));
     }
 }
 
@@ -341,12 +433,32 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_prefill(
     int tiles = work.end > work.begin ? (work.end - work.begin + KT - 1) / KT : 0;
 
     int next = 0, next_slot = 0, slot = 0;
-    auto fetch_next = [&]() {
-        int i = next % SLOTS_OF_TILE, first = work.begin + next / SLOTS_OF_TILE * KT, value = i - SLOTS_OF_KEYS;
+    Raw raw[2][ITEMS];
+    // Calls `keys` or `values` for a slot's worth, unless it is past the end.
+    auto part = [&](int step, auto&& keys, auto&& values) {
+        int i = step % SLOTS_OF_TILE, first = work.begin + step / SLOTS_OF_TILE * KT, value = i - SLOTS_OF_KEYS;
+        if (step >= tiles * SLOTS_OF_TILE) return;
+        if (value < 0) keys(first, i * KC);
+        else values(first + value / PARTS * VC, value % PARTS * VD);
+    };
+    auto load_part = [&](int step, Raw (&to)[ITEMS]) {
+        part(step,
+            [&](int first, int d) { load<K_FORMAT, KT, KC>(to, k_head, first, d, work.seen_from, work.end, a.cells); },
+            [&](int first, int d) { load<V_FORMAT, VC, VD>(to, v_head, first, d, work.seen_from, work.end, a.cells); });
+    };
+    // Fills the next slot; `turn` is whether an odd number were filled before, a constant where registers depend on it.
+    auto fetch_next = [&](int turn) {
         u32 to = ring + next_slot * SLOT;
-        if (next < tiles * SLOTS_OF_TILE) {
-            if (value < 0) fetch<KT, KC>(to, k_head, first, i * KC, work.seen_from, work.end, a.cells);
-            else fetch<VC, VD>(to, v_head, first + value / PARTS * VC, value % PARTS * VD, work.seen_from, work.end, a.cells);
+        if constexpr (COPIED) {
+            part(next,
+                [&](int first, int d) { fetch<KT, KC>(to, k_head, first, d, work.seen_from, work.end, a.cells); },
+                [&](int first, int d) { fetch<VC, VD>(to, v_head, first, d, work.seen_from, work.end, a.cells); });
+        } else {
+            u8* slot = shared + RT * D * 2 + P_BYTES + TOP_BYTES + next_slot * SLOT;
+            part(next,
+                [&](int, int) { store<K_FORMAT, KC>(slot, raw[turn], a.k_table); },
+                [&](int, int) { store<V_FORMAT, VD>(slot, raw[turn], a.v_table); });
+            load_part(next + 2, raw[turn]);
         }
         commit();
         ++next, next_slot = next_slot + 1 == NS ? 0 : next_slot + 1;
@@ -356,8 +468,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_prefill(
         slot = slot + 1 == NS ? 0 : slot + 1;
         return at;
     };
-    for (int i = 0; i < NS - 1; ++i) fetch_next();
-    if (tiles > 0) store_queries(shared, a, tile);
+    if constexpr (!COPIED) load_part(0, raw[0]), load_part(1, raw[1]);
+    #pragma unroll
+    for (int i = 0; i < NS - 1; ++i) fetch_next(i % 2);
+    if (tiles > 0) {
+        if constexpr (is_turbo(K_FORMAT)) store_rotated_queries(shared, a, tile);
+        else store_queries(shared, a, tile);
+    }
 
     #pragma unroll
     for (int m = 0; m < MT; ++m)
@@ -378,24 +495,24 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_prefill(
             for (int n = 0; n < NT; ++n)
                 #pragma unroll
                 for (int i = 0; i < 4; ++i) w.s[m][n][i] = 0;
-        #pragma unroll 1
+        #pragma unroll(COPIED ? 1 : 2)
         for (int i = 0; i < SLOTS_OF_KEYS; ++i) {
             await_all_but<NS - 2>();
             __syncthreads(); // the slot is there; nobody reads the one to be filled, or weights, any more
-            fetch_next();
+            fetch_next((i + NS - 1) % 2);
             score(w, q, filled(), i * KC);
         }
 
         mask(w, a, work, tile, first);
         turn_into_weights(w, weights, tops);
         // Indices of registers have to be constants.
-        #pragma unroll(PARTS == 1 && WD > 1 ? 1 : SLOTS_OF_VALUES)
+        #pragma unroll(PARTS == 1 && WD > 1 && COPIED ? 1 : SLOTS_OF_VALUES)
         for (int i = 0; i < SLOTS_OF_VALUES; ++i) {
             if (i > 0) {
                 await_all_but<NS - 2>();
                 __syncthreads();
             }
-            fetch_next();
+            fetch_next((i + NS - 1) % 2);
             u32 values = filled();
             if (i % PARTS == 0) add_values<0>(w, p, values, i);
             else add_values<PARTS - 1>(w, p, values, i);

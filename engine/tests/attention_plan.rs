@@ -91,6 +91,32 @@ fn consumer_cards_get_tensor_cores_within_99_kb() {
 }
 
 #[test]
+fn passes_of_many_rows_have_their_path_and_steps_never_take_it() {
+    for compute in [80, 86, 89, 90, 120] {
+        let caps = DeviceCaps::typical(compute);
+        for (head_dim, format) in [
+            (64, KvFormat::F16),
+            (128, KvFormat::Bf16),
+            (256, KvFormat::F16),
+            (256, KvFormat::Q8_0),
+            (512, KvFormat::Bf16),
+            (512, KvFormat::Turbo(TurboType::Turbo3)),
+        ] {
+            for ratio in 1..=9 {
+                let path =
+                    |q_rows| checked(&shape(head_dim, ratio, q_rows, format, format), &caps).instance().path;
+                for q_rows in 1..=8 {
+                    assert_ne!(path(q_rows), Path::MmaPrefill, "{head_dim} x {ratio}, {q_rows} rows");
+                }
+                for q_rows in [64, 65, 200, 512, 1000, 16_384] {
+                    assert_eq!(path(q_rows), Path::MmaPrefill, "{head_dim} x {ratio}, {q_rows} rows");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn shapes_that_make_no_sense_are_refused_by_name() {
     let caps = DeviceCaps::typical(90);
     let good = shape(256, 4, 1, KvFormat::F16, KvFormat::F16);

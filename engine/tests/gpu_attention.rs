@@ -22,6 +22,7 @@ mod speed;
 use std::num::NonZeroU32;
 
 use bench_engine::attention::{AttnShape, DeviceCaps, HeadDims, INSTANCES, Instance, KvFormat, Path, plan};
+use bench_engine::backend::cuda::Device;
 use bench_engine::kv_cache::turbo::TurboType;
 use case::{Case, run};
 use gpu::{device, publish};
@@ -132,8 +133,22 @@ fn every_row_agrees_with_the_oracle() {
 #[test]
 fn every_row_of_prefill_agrees_with_the_oracle() {
     let Some(device) = device() else { return };
-    let (records, failures) = prefill::accuracy(&device, |format| bound(format, format, Path::MmaPrefill));
-    publish("prefill-accuracy.json", &json!({"device": device.name(), "records": records}));
+    let formats = [(KvFormat::F16, KvFormat::F16), (KvFormat::Bf16, KvFormat::Bf16)];
+    prefill_agrees(&device, if quick() { 4 } else { 1 }, &formats, "prefill-accuracy.json");
+}
+
+#[test]
+fn every_row_of_prefill_agrees_with_the_oracle_on_codes() {
+    let Some(device) = device() else { return };
+    let sixteen = |format| [KvFormat::F16, KvFormat::Bf16, KvFormat::F32].contains(&format);
+    let pairs = KvFormat::ALL.into_iter().flat_map(|k| KvFormat::ALL.map(|v| (k, v)));
+    let coded: Vec<_> = pairs.filter(|(k, v)| !sixteen(*k) || !sixteen(*v)).collect();
+    prefill_agrees(&device, 4, &coded, "prefill-accuracy-codes.json");
+}
+
+fn prefill_agrees(device: &Device, every: usize, formats: &[(KvFormat, KvFormat)], file: &str) {
+    let (records, failures) = prefill::accuracy(device, every, formats, |k, v| bound(k, v, Path::MmaPrefill));
+    publish(file, &json!({"device": device.name(), "records": records}));
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 

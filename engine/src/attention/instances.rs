@@ -11,7 +11,7 @@ use crate::kv_cache::turbo::TurboType;
 /// A family of kernels, in order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Path {
-    /// Tensor cores over 16-bit rows for passes of more rows than a verify step has (`attention_prefill.cu`).
+    /// Tensor cores for passes of more rows than a verify step has (`attention_prefill.cu`).
     MmaPrefill,
     /// Tensor cores over 16-bit or 8-bit rows (`attention_mma.cu`).
     MmaDecode,
@@ -98,6 +98,23 @@ const Q8_0_TURBO: &[(KvFormat, KvFormat)] = &[(Q8_0, T2), (Q8_0, T3), (Q8_0, T4)
 const F16_MIXED: &[(KvFormat, KvFormat)] = &[(F16, Q8_0)];
 const F16_TURBO: &[(KvFormat, KvFormat)] = &[(F16, T3), (F16, T4), (F16, T4A)];
 
+/// Pairs that the prefill kernel decodes into its slots.
+const CODED: &[(KvFormat, KvFormat)] = &[
+    (Q8_0, Q8_0),
+    (T2, T2),
+    (T3, T3),
+    (T4, T4),
+    (T4A, T4A),
+    (Q8_0, T2),
+    (Q8_0, T3),
+    (Q8_0, T4),
+    (Q8_0, T4A),
+    (F16, Q8_0),
+    (F16, T3),
+    (F16, T4),
+    (F16, T4A),
+];
+
 /// Every pair, for the path that takes them all.
 static EVERY_PAIR: [(KvFormat, KvFormat); 64] = {
     let mut pairs = [(F16, F16); 64];
@@ -134,6 +151,7 @@ const fn mma(
 /// A row of the prefill kernel: warps are given as those with columns of their own, and those that share them.
 const fn prefill(
     head_dim: u32,
+    formats: &'static [(KvFormat, KvFormat)],
     [columns, keys, blocks]: [u32; 3],
     [apart, abreast]: [u32; 2],
     [slots, slot_kib]: [u32; 2],
@@ -141,7 +159,7 @@ const fn prefill(
     Instance {
         path: Path::MmaPrefill,
         head_dims: HeadDims::One(head_dim),
-        formats: HALVES,
+        formats,
         columns,
         keys,
         warps: apart * abreast,
@@ -204,14 +222,15 @@ pub static INSTANCES: &[Instance] = &[
     mma(512, TURBO, [32, 64, 8, 3, 1]),
     mma(512, Q8_0_TURBO, [16, 32, 8, 4, 2]),
     mma(512, F16_TURBO, [16, 16, 4, 4, 2]),
-    // head_dim, [columns, keys, blocks], warps [apart, abreast], [slots, KiB of one]
-    prefill(512, [64, 64, 1], [2, 4], [3, 8]),
-    prefill(512, [64, 64, 1], [2, 4], [8, 16]),
-    prefill(256, [128, 64, 1], [8, 1], [4, 8]),
-    prefill(256, [128, 64, 1], [8, 1], [8, 16]),
-    prefill(256, [64, 64, 2], [4, 1], [2, 8]),
-    prefill(128, [64, 64, 3], [4, 1], [2, 8]),
-    prefill(64, [64, 64, 4], [4, 1], [2, 8]),
+    // head_dim, formats, [columns, keys, blocks], warps [apart, abreast], [slots, KiB of one]
+    prefill(512, HALVES, [64, 64, 1], [2, 4], [3, 8]),
+    prefill(512, HALVES, [64, 64, 1], [2, 4], [8, 16]),
+    prefill(512, CODED, [64, 64, 1], [2, 4], [2, 8]),
+    prefill(256, HALVES, [128, 64, 1], [8, 1], [4, 8]),
+    prefill(256, HALVES, [128, 64, 1], [8, 1], [8, 16]),
+    prefill(256, CODED, [128, 64, 1], [8, 1], [2, 8]),
+    prefill(128, HALVES, [64, 64, 2], [4, 1], [2, 8]),
+    prefill(64, HALVES, [64, 64, 4], [4, 1], [2, 8]),
     Instance {
         path: Path::Tile,
         head_dims: HeadDims::MultiplesOf8UpTo(576),

@@ -26,6 +26,16 @@ impl Case {
     }
 }
 
+/// Queries, and keys and values as stored and as they are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Inputs {
+    pub(crate) q: Vec<f32>,
+    pub(crate) k_cache: Vec<u8>,
+    pub(crate) k: Vec<f32>,
+    pub(crate) v_cache: Vec<u8>,
+    pub(crate) v: Vec<f32>,
+}
+
 /// The plan of a shape on exactly this row, if the device can run it.
 pub(crate) fn plan_on(row: &'static Instance, shape: &AttnShape, caps: &DeviceCaps) -> Option<AttnPlan> {
     plan_among(shape, caps, |other| std::ptr::eq(other, row)).ok()
@@ -46,57 +56,53 @@ pub(crate) fn nmse(got: &[f32], expected: &[f64]) -> f64 {
 
 /// What the GPU says and what is right.
 pub(crate) fn output(device: &Device, case: &Case) -> (Vec<f32>, Vec<f64>) {
-    let inputs = Inputs::new(case.plan.shape(), case.kv_len, case.first_pos());
-    let got = inputs.launch(device, case.plan);
-    (got, inputs.expected)
+    let inputs = inputs(case);
+    (launch(device, case, &inputs), oracle(case, &inputs))
 }
 
-/// Random queries and caches of a shape, and what is right.
-pub(crate) struct Inputs {
-    q: Vec<f32>,
-    k: Vec<u8>,
-    v: Vec<u8>,
-    state: [i32; 2],
-    pub(crate) expected: Vec<f64>,
+/// The same for cases of equal lengths and columns.
+pub(crate) fn inputs(case: &Case) -> Inputs {
+    let shape = case.plan.shape();
+    let (dim, kv_len) = (shape.head_dim as usize, case.kv_len as usize);
+    let mut rng = StdRng::seed_from_u64(u64::from(case.kv_len) * 31 + u64::from(shape.columns()));
+    let q = normal(&mut rng, shape.q_rows as usize * shape.heads as usize * dim, 1.0);
+    // Scores get a standard deviation of about 2, enough for a softmax that is neither flat nor one key.
+    let (k_cache, k) = cache(&mut rng, shape, shape.k, kv_len, 2.0 / (dim as f32).sqrt());
+    let (v_cache, v) = cache(&mut rng, shape, shape.v, kv_len, 1.0);
+    Inputs { q, k_cache, k, v_cache, v }
 }
 
-impl Inputs {
-    pub(crate) fn new(shape: &AttnShape, kv_len: u32, first_pos: u32) -> Self {
-        let dim = shape.head_dim as usize;
-        let mut rng = StdRng::seed_from_u64(u64::from(kv_len) * 31 + u64::from(shape.columns()));
-        let q = normal(&mut rng, shape.q_rows as usize * shape.heads as usize * dim, 1.0);
-        // Scores get a standard deviation of about 2, enough for a softmax that is neither flat nor one key.
-        let (k_cache, k) = cache(&mut rng, shape, shape.k, kv_len as usize, 2.0 / (dim as f32).sqrt());
-        let (v_cache, v) = cache(&mut rng, shape, shape.v, kv_len as usize, 1.0);
-        let expected = attention_f64(&OracleInput {
-            q: &q,
-            k: &k,
-            v: &v,
-            heads: shape.heads as usize,
-            kv_heads: shape.kv_heads as usize,
-            head_dim: dim,
-            kv_len: kv_len as usize,
-            first_pos: first_pos as usize,
-            window: shape.window,
-            scale: 1.0,
-        });
-        let state = [kv_len, first_pos].map(u32::cast_signed);
-        Self { q, k: k_cache, v: v_cache, state, expected }
-    }
+/// One launch.
+pub(crate) fn launch(device: &Device, case: &Case, inputs: &Inputs) -> Vec<f32> {
+    let q = device.upload("queries", &inputs.q).unwrap();
+    let k = device.upload("keys", &inputs.k_cache).unwrap();
+    let v = device.upload("values", &inputs.v_cache).unwrap();
+    let state = [case.kv_len, case.first_pos()].map(u32::cast_signed);
+    let state = device.upload("state", &state).unwrap();
+    // What is not written stays NaN and shows.
+    let mut out = device.upload("output", &vec![f32::NAN; inputs.q.len()]).unwrap();
+    let attention = Attention::new(device, case.plan, 1.0).unwrap();
+    let buffers =
+        AttentionBuffers { q: &q, k: &k, v: &v, state: &state, out: AttentionOutput::Values(&mut out) };
+    attention.launch(device, case.plan.shape().q_rows, buffers).unwrap();
+    device.download(&out).unwrap()
+}
 
-    /// What a plan of the shape makes of them.
-    pub(crate) fn launch(&self, device: &Device, plan: AttnPlan) -> Vec<f32> {
-        let q = device.upload("queries", &self.q).unwrap();
-        let (k, v) = (device.upload("keys", &self.k).unwrap(), device.upload("values", &self.v).unwrap());
-        let state = device.upload("state", &self.state).unwrap();
-        // What is not written stays NaN and shows.
-        let mut out = device.upload("output", &vec![f32::NAN; self.q.len()]).unwrap();
-        let attention = Attention::new(device, plan, 1.0).unwrap();
-        let buffers =
-            AttentionBuffers { q: &q, k: &k, v: &v, state: &state, out: AttentionOutput::Values(&mut out) };
-        attention.launch(device, plan.shape().q_rows, buffers).unwrap();
-        device.download(&out).unwrap()
-    }
+/// What is right.
+pub(crate) fn oracle(case: &Case, inputs: &Inputs) -> Vec<f64> {
+    let shape = case.plan.shape();
+    attention_f64(&OracleInput {
+        q: &inputs.q,
+        k: &inputs.k,
+        v: &inputs.v,
+        heads: shape.heads as usize,
+        kv_heads: shape.kv_heads as usize,
+        head_dim: shape.head_dim as usize,
+        kv_len: case.kv_len as usize,
+        first_pos: case.first_pos() as usize,
+        window: shape.window,
+        scale: 1.0,
+    })
 }
 
 /// A cache whose unused and forgotten cells are NaN in every format, and what its positions hold.

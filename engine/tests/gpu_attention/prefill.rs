@@ -2,7 +2,7 @@
 //! the paths that served such passes before it.
 //!
 //! Speed is that of attention with its combine step, in floating-point operations that the causal mask and the window
-//! leave (4 x head_dim for each query head and key seen), beside what the card's tensor cores reach.
+//! leave (4 x `head_dim` for each query head and key seen), beside what the card's tensor cores reach.
 
 use std::num::NonZeroU32;
 
@@ -10,9 +10,10 @@ use bench_engine::attention::{
     AttnPlan, AttnShape, DeviceCaps, INSTANCES, Instance, KvFormat, Path, plan_among,
 };
 use bench_engine::backend::cuda::{Attention, AttentionBuffers, AttentionOutput, Buffer, Device};
+use bench_engine::kv_cache::turbo::TurboType;
 use serde_json::{Value, json};
 
-use super::case::{self, Inputs, nmse, normal};
+use super::case::{self, Case, nmse, normal};
 
 /// Operations a second of bf16 products on tensor cores, as a product of large matrices reaches on an H200.
 const TENSOR_CEILING: f64 = 795e12;
@@ -37,43 +38,51 @@ const CASES: [(u32, u32, u32, Option<u32>); 16] = [
     (2100, 100, 4, Some(1024)),
 ];
 
-/// Rows of the path by the head dimension that they serve.
-fn rows(head_dim: u32) -> impl Iterator<Item = &'static Instance> {
-    INSTANCES.iter().filter(move |row| row.path == Path::MmaPrefill && row.serves(head_dim))
+/// Rows of the path by what they serve.
+fn rows(head_dim: u32, k: KvFormat, v: KvFormat) -> impl Iterator<Item = &'static Instance> {
+    let serves = move |row: &&Instance| row.serves(head_dim) && row.formats.contains(&(k, v));
+    INSTANCES.iter().filter(|row| row.path == Path::MmaPrefill).filter(serves)
 }
 
-/// Every row on every case: records, and what is over its bound.
-pub(crate) fn accuracy(device: &Device, bound: impl Fn(KvFormat) -> f64) -> (Vec<Value>, Vec<String>) {
+/// Every row of these formats on each case, or each `every`-th: records, and what is over its bound.
+pub(crate) fn accuracy(
+    device: &Device,
+    every: usize,
+    formats: &[(KvFormat, KvFormat)],
+    bound: impl Fn(KvFormat, KvFormat) -> f64,
+) -> (Vec<Value>, Vec<String>) {
     let (mut records, mut failures) = (Vec::new(), Vec::new());
     for head_dim in [64, 128, 256, 512] {
-        for format in [KvFormat::F16, KvFormat::Bf16] {
-            for (kv_len, q_rows, ratio, window) in CASES {
+        for &(k, v) in formats.iter().filter(|(k, v)| rows(head_dim, *k, *v).next().is_some()) {
+            for (kv_len, q_rows, ratio, window) in CASES.into_iter().skip(every - 1).step_by(every) {
                 let window = window.and_then(NonZeroU32::new);
                 // A ring that has wrapped, or a few cells that are never used.
                 let cells = window.map_or(kv_len, |window| (window.get() + q_rows).min(kv_len)) + 3;
-                let (heads, k, v) = (2 * ratio, format, format);
-                let shape = AttnShape { head_dim, heads, kv_heads: 2, q_rows, k, v, window, cells };
-                let inputs = Inputs::new(&shape, kv_len, kv_len - q_rows);
-                for row in rows(head_dim) {
-                    let Some(plan) = case::plan_on(row, &shape, device.caps()) else { continue };
-                    for splits in [1, 5] {
-                        let plan = plan.with_splits(splits);
-                        let error = nmse(&inputs.launch(device, plan), &inputs.expected);
-                        // NaN is a failure too.
-                        if error.is_nan() || error > bound(format) {
-                            failures.push(format!("{} {shape:?} kv {kv_len}: {error:e}", plan.route()));
-                        }
-                        records.push(json!({"row": row.name(), "format": format.name(), "kv_len": kv_len,
-                            "q_rows": q_rows, "ratio": ratio, "window": window, "splits": splits, "nmse": error}));
+                let shape =
+                    AttnShape { head_dim, heads: 2 * ratio, kv_heads: 2, q_rows, k, v, window, cells };
+                let plans = rows(head_dim, k, v).filter_map(|row| case::plan_on(row, &shape, device.caps()));
+                let mut known = None;
+                for plan in plans.flat_map(|plan| [1, 5].map(|splits| plan.with_splits(splits))) {
+                    let case = Case::new(plan, kv_len);
+                    let (inputs, expected) = known.get_or_insert_with(|| {
+                        let inputs = case::inputs(&case);
+                        let expected = case::oracle(&case, &inputs);
+                        (inputs, expected)
+                    });
+                    let error = nmse(&case::launch(device, &case, inputs), expected);
+                    // NaN is a failure too.
+                    if error.is_nan() || error > bound(k, v) {
+                        failures.push(format!("{} {shape:?} kv {kv_len}: {error:e}", plan.route()));
                     }
+                    let row = plan.instance().name();
+                    records.push(
+                        json!({"row": row, "k": k.name(), "v": v.name(), "kv_len": kv_len, "q_rows": q_rows,
+                        "ratio": ratio, "window": window, "splits": plan.splits(), "nmse": error}),
+                    );
                 }
             }
-            println!(
-                "d{head_dim} {}: {} launches, {} failures",
-                format.name(),
-                records.len(),
-                failures.len()
-            );
+            let (k, v) = (k.name(), v.name());
+            println!("d{head_dim} {k}/{v}: {} launches, {} failures", records.len(), failures.len());
         }
     }
     (records, failures)
@@ -89,53 +98,64 @@ const LAYERS: [(&str, u32, u32, u32, Option<u32>); 6] = [
     ("d64 x4", 64, 32, 8, None),
 ];
 
+const FORMATS: [KvFormat; 3] = [KvFormat::Bf16, KvFormat::Q8_0, KvFormat::Turbo(TurboType::Turbo3)];
+
 /// Rows of a pass and keys behind them: whole prompts in one pass, and the engine's passes at depth.
 const PASSES: [(u32, u32); 4] = [(4096, 4096), (16_384, 16_384), (512, 4096), (512, 16_384)];
 
 /// Every row of the path and what the plan chose before it, on every layer and pass.
 pub(crate) fn speed(device: &Device) -> Value {
-    // What a card with 99 KB would be given, on this one.
-    let small =
-        DeviceCaps { shared_per_block: 99 * 1024, shared_per_multiprocessor: 100 * 1024, ..*device.caps() };
     let mut records = Vec::new();
     for (layer, head_dim, heads, kv_heads, window) in LAYERS {
-        for (q_rows, kv_len) in PASSES {
-            let window = window.and_then(NonZeroU32::new);
-            let cells = window.map_or(kv_len, |window| (window.get() + q_rows).min(kv_len));
-            let (k, v) = (KvFormat::Bf16, KvFormat::Bf16);
-            let shape = AttnShape { head_dim, heads, kv_heads, q_rows, k, v, window, cells };
-            let memory = Memory::new(device, &shape, kv_len);
-            let mut old = None;
-            let before = |row: &Instance| row.path != Path::MmaPrefill;
-            let plans = [*device.caps(), small].map(|caps| plan_among(&shape, &caps, before).unwrap());
-            let every = rows(head_dim).filter_map(|row| case::plan_on(row, &shape, device.caps()));
-            for plan in plans.into_iter().chain(every) {
-                let us = memory.time(device, plan);
-                let before = *old.get_or_insert(us);
-                let rate = flops(&shape, kv_len) / us * 1e6;
-                let chosen = |caps: &DeviceCaps| {
-                    plan_among(&shape, caps, |_| true).is_ok_and(|best| best.instance() == plan.instance())
-                };
-                let by = match (chosen(device.caps()), chosen(&small)) {
-                    (true, true) => "chosen, also with 99 KB",
-                    (true, false) => "chosen",
-                    (false, true) => "chosen with 99 KB",
-                    (false, false) => "",
-                };
-                println!(
-                    "{layer:<21} q {q_rows:>5} kv {kv_len:>5} {us:>9.1} us {:>6.1} TFLOP/s {:>5.1} % {:>5.2}x  {} {by}",
-                    rate / 1e12,
-                    100.0 * rate / TENSOR_CEILING,
-                    before / us,
-                    plan.route()
-                );
-                records.push(json!({"layer": layer, "q_rows": q_rows, "kv_len": kv_len, "route": plan.route(),
-                    "us": us, "flops_per_s": rate, "share_of_ceiling": rate / TENSOR_CEILING,
-                    "speedup": before / us, "chosen": chosen(device.caps()), "chosen_with_99_kb": chosen(&small)}));
+        for format in FORMATS {
+            if format != KvFormat::Bf16 && rows(head_dim, format, format).next().is_none() {
+                continue;
+            }
+            for (q_rows, kv_len) in PASSES {
+                let window = window.and_then(NonZeroU32::new);
+                let cells = window.map_or(kv_len, |window| (window.get() + q_rows).min(kv_len));
+                let (k, v) = (format, format);
+                let shape = AttnShape { head_dim, heads, kv_heads, q_rows, k, v, window, cells };
+                compare(device, layer, &shape, kv_len, &mut records);
             }
         }
     }
     json!({"device": device.name(), "ceiling_flops_per_s": TENSOR_CEILING, "records": records})
+}
+
+/// One pass by what the plan chose before there was this path, on this card and with 99 KB, and by every row of the path.
+fn compare(device: &Device, layer: &str, shape: &AttnShape, kv_len: u32, records: &mut Vec<Value>) {
+    // What a card with 99 KB would be given, on this one.
+    let full = *device.caps();
+    let small = DeviceCaps { shared_per_block: 99 * 1024, shared_per_multiprocessor: 100 * 1024, ..full };
+    let before = |row: &Instance| row.path != Path::MmaPrefill;
+    let mut plans = vec![plan_among(shape, &full, before).unwrap()];
+    let other = plan_among(shape, &small, before).unwrap();
+    let every = rows(shape.head_dim, shape.k, shape.v);
+    let every = every.filter_map(|row| case::plan_on(row, shape, &full));
+    plans.extend((other != plans[0]).then_some(other).into_iter().chain(every));
+    let chosen = [full, small].map(|caps| plan_among(shape, &caps, |_| true).unwrap().instance().name());
+    let memory = Memory::new(device, shape, kv_len);
+    let mut first = None;
+    for plan in plans {
+        let (us, route, name) = (memory.time(device, plan), plan.route(), plan.instance().name());
+        let (rate, speedup) = (flops(shape, kv_len) / us * 1e6, *first.get_or_insert(us) / us);
+        let (here, with_99_kb) = (chosen[0] == name, chosen[1] == name);
+        println!(
+            "{layer:<21} {:<6} q {:>5} kv {kv_len:>5} {us:>9.1} us {:>6.1} TFLOP/s {:>5.1} % {speedup:>5.2}x  {route} {}{}",
+            shape.k.name(),
+            shape.q_rows,
+            rate / 1e12,
+            100.0 * rate / TENSOR_CEILING,
+            if here { " chosen" } else { "" },
+            if with_99_kb { " chosen with 99 KB" } else { "" }
+        );
+        records.push(
+            json!({"layer": layer, "format": shape.k.name(), "q_rows": shape.q_rows, "kv_len": kv_len,
+            "route": route, "us": us, "flops_per_s": rate, "share_of_ceiling": rate / TENSOR_CEILING,
+            "speedup": speedup, "chosen": here, "chosen_with_99_kb": with_99_kb}),
+        );
+    }
 }
 
 /// Operations of a pass: two products of `head_dim` for each query head and each key that it sees.
@@ -178,12 +198,12 @@ impl Memory {
             attention.launch(device, plan.shape().q_rows, buffers).unwrap();
         };
         launch();
-        let mut times: Vec<f64> = (0..7)
+        let mut times: Vec<f64> = (0..5)
             .map(|_| {
                 let start = device.record().unwrap();
-                (0..4).for_each(|_| launch());
+                (0..3).for_each(|_| launch());
                 let end = device.record().unwrap();
-                f64::from(start.elapsed_ms(&end).unwrap()) * 1e3 / 4.0
+                f64::from(start.elapsed_ms(&end).unwrap()) * 1e3 / 3.0
             })
             .collect();
         times.sort_by(f64::total_cmp);

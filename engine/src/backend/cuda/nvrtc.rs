@@ -15,8 +15,9 @@ use super::{CudaError, nvrtc_present};
 use crate::attention::Path;
 
 /// What kernels include.
-const HEADERS: [(&str, &str); 6] = [
+const HEADERS: [(&str, &str); 7] = [
     ("attention_common.cuh", include_str!("../../../kernels/attention_common.cuh")),
+    ("attention_codes.cuh", include_str!("../../../kernels/attention_codes.cuh")),
     ("activations.cuh", include_str!("../../../kernels/activations.cuh")),
     ("experts.cuh", include_str!("../../../kernels/experts.cuh")),
     ("matmul_common.cuh", include_str!("../../../kernels/matmul_common.cuh")),
