@@ -104,25 +104,25 @@ DEVICE void load(Raw (&raw)[ITEMS], const u8* head, int first, int from_dim, int
 
 // Dimensions 8 * half to 8 * half + 7 of 16.
 template <int FORMAT> DEVICE uint4 decode(const Raw& raw, int half, int place, const u32 (&table)[4]) {
-    u32 x[4], scale = raw.scale * 0x10001u;
     if constexpr (FORMAT == F16) {
         return make_uint4(raw.words[4 * half], raw.words[4 * half + 1], raw.words[4 * half + 2], raw.words[4 * half + 3]);
-    } else if constexpr (FORMAT == Q8_0) {
-        #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            u32 biased = raw.words[2 * half + i] ^ 0x80808080u;
-            x[2 * i] = codes_to_halves(biased, 0x4140), x[2 * i + 1] = codes_to_halves(biased, 0x4342);
-        }
     } else {
-        u32 codes = nibbles<FORMAT>(raw.words[FORMAT == TURBO4 ? half : 0], raw.third, 2 * half, place % 2 * 2 + half);
+        u32 x[4], scale = raw.scale * 0x10001u, codes = 0;
+        if constexpr (is_turbo(FORMAT))
+            codes = nibbles<FORMAT>(raw.words[FORMAT == TURBO4 ? half : 0], raw.third, 2 * half, place % 2 * 2 + half);
         #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            u32 low, high;
-            look_up<FORMAT>(low, high, codes >> 16 * i, table);
-            x[2 * i] = permute(low, high, 0x5140), x[2 * i + 1] = permute(low, high, 0x7362);
+            if constexpr (FORMAT == Q8_0) {
+                u32 biased = raw.words[2 * half + i] ^ 0x80808080u;
+                x[2 * i] = codes_to_halves(biased, 0x4140), x[2 * i + 1] = codes_to_halves(biased, 0x4342);
+            } else {
+                u32 low, high;
+                look_up<FORMAT>(low, high, codes >> 16 * i, table);
+                x[2 * i] = permute(low, high, 0x5140), x[2 * i + 1] = permute(low, high, 0x7362);
+            }
         }
+        return make_uint4(mul2(x[0], scale), mul2(x[1], scale), mul2(x[2], scale), mul2(x[3], scale));
     }
-    return make_uint4(mul2(x[0], scale), mul2(x[1], scale), mul2(x[2], scale), mul2(x[3], scale));
 }
 
 // What was loaded, into a slot as f16.
@@ -139,10 +139,11 @@ template <int FORMAT, int WIDE> DEVICE void store(u8* slot, const Raw (&raw)[ITE
 
 // As below, rotated like the keys: a warp turns 128 dimensions at a time.
 DEVICE void store_rotated_queries(u8* to, const AttentionArgs& a, int tile) {
+    constexpr int GROUPS = D / 128 + (D < 128); // none is rotated where there is none
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     #pragma unroll 2
-    for (int i = warp; i < RT * (D / 128); i += NW) {
-        int row = i / (D / 128), d = i % (D / 128) * 128 + 4 * lane, place = place_of(a, tile * RT + row);
+    for (int i = warp; i < RT * GROUPS; i += NW) {
+        int row = i / GROUPS, d = i % GROUPS * 128 + 4 * lane, place = place_of(a, tile * RT + row);
         float x[4] = {0, 0, 0, 0};
         if (place >= 0) { // the same for the whole warp
             float4 q = *reinterpret_cast<const float4*>(a.q + (i64)place * D + d);
@@ -176,6 +177,14 @@ DEVICE void store_queries(u8* to, const AttentionArgs& a, int tile) {
                 pack<BFLOAT>(x[j][1].x, x[j][1].y), pack<BFLOAT>(x[j][1].z, x[j][1].w));
         }
     }
+}
+
+// What goes through a slot: keys from `first` on or values, from dimension `dim` on.
+struct Part { bool keys; int first, dim; };
+DEVICE Part part_of(int step, int begin) {
+    int i = step % SLOTS_OF_TILE, first = begin + step / SLOTS_OF_TILE * KT, value = i - SLOTS_OF_KEYS;
+    if (value < 0) return {true, first, i * KC};
+    return {false, first + value / PARTS * VC, value % PARTS * VD};
 }
 
 // What a warp has, and the state of its columns.
@@ -434,32 +443,27 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_prefill(
 
     int next = 0, next_slot = 0, slot = 0;
     Raw raw[2][ITEMS];
-    // Calls `keys` or `values` for a slot's worth, unless it is past the end.
-    auto part = [&](int step, auto&& keys, auto&& values) {
-        int i = step % SLOTS_OF_TILE, first = work.begin + step / SLOTS_OF_TILE * KT, value = i - SLOTS_OF_KEYS;
-        if (step >= tiles * SLOTS_OF_TILE) return;
-        if (value < 0) keys(first, i * KC);
-        else values(first + value / PARTS * VC, value % PARTS * VD);
-    };
     auto load_part = [&](int step, Raw (&to)[ITEMS]) {
-        part(step,
-            [&](int first, int d) { load<K_FORMAT, KT, KC>(to, k_head, first, d, work.seen_from, work.end, a.cells); },
-            [&](int first, int d) { load<V_FORMAT, VC, VD>(to, v_head, first, d, work.seen_from, work.end, a.cells); });
+        Part part = part_of(step, work.begin);
+        if (step >= tiles * SLOTS_OF_TILE) return;
+        if (part.keys) load<K_FORMAT, KT, KC>(to, k_head, part.first, part.dim, work.seen_from, work.end, a.cells);
+        else load<V_FORMAT, VC, VD>(to, v_head, part.first, part.dim, work.seen_from, work.end, a.cells);
     };
     // Fills the next slot; `turn` is whether an odd number were filled before, a constant where registers depend on it.
     auto fetch_next = [&](int turn) {
-        u32 to = ring + next_slot * SLOT;
-        if constexpr (COPIED) {
-            part(next,
-                [&](int first, int d) { fetch<KT, KC>(to, k_head, first, d, work.seen_from, work.end, a.cells); },
-                [&](int first, int d) { fetch<VC, VD>(to, v_head, first, d, work.seen_from, work.end, a.cells); });
-        } else {
-            u8* slot = shared + RT * D * 2 + P_BYTES + TOP_BYTES + next_slot * SLOT;
-            part(next,
-                [&](int, int) { store<K_FORMAT, KC>(slot, raw[turn], a.k_table); },
-                [&](int, int) { store<V_FORMAT, VD>(slot, raw[turn], a.v_table); });
-            load_part(next + 2, raw[turn]);
+        Part part = part_of(next, work.begin);
+        if (next < tiles * SLOTS_OF_TILE) {
+            if constexpr (COPIED) {
+                u32 to = ring + next_slot * SLOT;
+                if (part.keys) fetch<KT, KC>(to, k_head, part.first, part.dim, work.seen_from, work.end, a.cells);
+                else fetch<VC, VD>(to, v_head, part.first, part.dim, work.seen_from, work.end, a.cells);
+            } else {
+                u8* to = shared + RT * D * 2 + P_BYTES + TOP_BYTES + next_slot * SLOT;
+                if (part.keys) store<K_FORMAT, KC>(to, raw[turn], a.k_table);
+                else store<V_FORMAT, VD>(to, raw[turn], a.v_table);
+            }
         }
+        if constexpr (!COPIED) load_part(next + 2, raw[turn]);
         commit();
         ++next, next_slot = next_slot + 1 == NS ? 0 : next_slot + 1;
     };

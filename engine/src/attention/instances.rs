@@ -228,7 +228,7 @@ pub static INSTANCES: &[Instance] = &[
     prefill(512, CODED, [64, 64, 1], [2, 4], [2, 8]),
     prefill(256, HALVES, [128, 64, 1], [8, 1], [4, 8]),
     prefill(256, HALVES, [128, 64, 1], [8, 1], [8, 16]),
-    prefill(256, CODED, [128, 64, 1], [8, 1], [2, 8]),
+    prefill(256, CODED, [128, 64, 1], [4, 2], [2, 8]),
     prefill(128, HALVES, [64, 64, 2], [4, 1], [2, 8]),
     prefill(64, HALVES, [64, 64, 4], [4, 1], [2, 8]),
     Instance {
