@@ -99,21 +99,7 @@ const F16_MIXED: &[(KvFormat, KvFormat)] = &[(F16, Q8_0)];
 const F16_TURBO: &[(KvFormat, KvFormat)] = &[(F16, T3), (F16, T4), (F16, T4A)];
 
 /// Pairs that the prefill kernel decodes into its slots.
-const CODED: &[(KvFormat, KvFormat)] = &[
-    (Q8_0, Q8_0),
-    (T2, T2),
-    (T3, T3),
-    (T4, T4),
-    (T4A, T4A),
-    (Q8_0, T2),
-    (Q8_0, T3),
-    (Q8_0, T4),
-    (Q8_0, T4A),
-    (F16, Q8_0),
-    (F16, T3),
-    (F16, T4),
-    (F16, T4A),
-];
+const CODED: &[(KvFormat, KvFormat)] = &[(Q8_0, Q8_0), (T2, T2), (T3, T3), (T4, T4), (T4A, T4A)];
 
 /// Every pair, for the path that takes them all.
 static EVERY_PAIR: [(KvFormat, KvFormat); 64] = {
@@ -224,13 +210,12 @@ pub static INSTANCES: &[Instance] = &[
     mma(512, F16_TURBO, [16, 16, 4, 4, 2]),
     // head_dim, formats, [columns, keys, blocks], warps [apart, abreast], [slots, KiB of one]
     prefill(512, HALVES, [64, 64, 1], [2, 4], [3, 8]),
-    prefill(512, HALVES, [64, 64, 1], [2, 4], [8, 16]),
-    prefill(512, CODED, [64, 64, 1], [2, 4], [2, 8]),
-    prefill(256, HALVES, [128, 64, 1], [8, 1], [4, 8]),
-    prefill(256, HALVES, [128, 64, 1], [8, 1], [8, 16]),
+    prefill(512, HALVES, [64, 64, 1], [2, 4], [4, 32]),
+    prefill(256, HALVES, [128, 64, 1], [4, 2], [8, 16]),
+    prefill(256, HALVES, [64, 64, 2], [4, 1], [2, 8]),
     prefill(256, CODED, [128, 64, 1], [4, 2], [2, 8]),
-    prefill(128, HALVES, [64, 64, 2], [4, 1], [2, 8]),
-    prefill(64, HALVES, [64, 64, 4], [4, 1], [2, 8]),
+    prefill(128, HALVES, [128, 64, 2], [4, 1], [2, 8]),
+    prefill(64, HALVES, [128, 64, 2], [4, 1], [4, 8]),
     Instance {
         path: Path::Tile,
         head_dims: HeadDims::MultiplesOf8UpTo(576),

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::shape::ShapeError;
-use super::{AttnShape, DeviceCaps, INSTANCES, Instance, Path};
+use super::{AttnShape, DeviceCaps, INSTANCES, Instance, KvFormat, Path};
 
 /// Most splits of one call: what combine goes through for every column.
 const MAX_SPLITS: u32 = 1024;
@@ -130,10 +130,10 @@ pub fn plan_among(
     let chosen = rows().filter(|row| exclusion(row, shape, caps).is_none()).min_by_key(|row| {
         let passes = if short { 1 } else { shape.columns().div_ceil(row.columns) };
         let rank = match row.path {
-            // Its tiles cost the same however many columns they have.
-            Path::MmaPrefill => u32::from(2 * shape.columns() < row.columns),
+            Path::MmaPrefill if prefill_pays(row, shape, caps) => 0,
             Path::MmaDecode | Path::MmaDecodeTurbo => 1,
-            Path::Tile => 2,
+            Path::MmaPrefill => 2,
+            Path::Tile => 3,
         };
         (rank, passes, row.columns, Reverse(row.shared_bytes(shape.k, shape.v).0))
     });
@@ -150,6 +150,15 @@ pub fn plan_among(
     };
     let excluded = Path::ALL.into_iter().filter_map(nearest).collect();
     Err(Unsupported::NoKernel { head_dim: shape.head_dim, excluded })
+}
+
+/// Whether a prefill row is faster than the rows that serve every number of columns, as far as was measured
+/// (`results/published/2026-11-23-h200-prefill`).
+fn prefill_pays(row: &Instance, shape: &AttnShape, caps: &DeviceCaps) -> bool {
+    // A tile costs the same however many columns it has, and decoding as much for every tile.
+    let tiles = shape.columns().div_ceil(row.columns) * shape.kv_heads;
+    let decoded = ![shape.k, shape.v].iter().all(|format| [KvFormat::F16, KvFormat::Bf16].contains(format));
+    2 * shape.columns() >= row.columns && (!decoded || 2 * tiles >= caps.multiprocessors)
 }
 
 /// The first rule of a row that a shape breaks.
@@ -302,7 +311,6 @@ fn list(excluded: &[Exclusion]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attention::KvFormat;
 
     const SHAPE: AttnShape = AttnShape {
         head_dim: 256,
