@@ -15,6 +15,8 @@
 // exceeds it by 2^LAG: every weight keeps its relative rounding, and a tile needs one vote instead of a maximum agreed
 // on beforehand. Tiles of columns start with the last, whose causal part is longest; tiles of keys that no column sees
 // are not gone through. Chunks of 16 bytes are swizzled by row, so that ldmatrix meets no bank twice.
+// Versions, TFLOP/s on an H200, bf16, head_dim 512, ratio 4, 16,384 rows: 116 before (attention_mma.cu); 142 with 16 warps;
+// 159 with 3 slots of 8 KiB (99 KB), 155 with 12 of them; 192 with 8 of 16 KiB, 219 with 4 of 32: likely it is the barrier of each slot.
 // Serves every row of the path `mma-prefill`. mma.sync m16n8k16 only: sm_80 and later. Partial results per split,
 // joined by attention_combine.cu.
 
