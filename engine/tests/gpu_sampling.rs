@@ -178,9 +178,10 @@ const DRAWS: usize = 100_000;
 /// Chi-square of counts against probabilities, and the number of tokens that could be drawn less one.
 fn chi_square(counts: &[usize], probs: &[f32]) -> (f64, f64) {
     let total: f64 = probs.iter().map(|&p| f64::from(p)).sum();
+    let draws = counts.iter().sum::<usize>() as f64;
     let mut sum = 0.0;
     for (&count, &p) in counts.iter().zip(probs) {
-        let expected = DRAWS as f64 * f64::from(p) / total;
+        let expected = draws * f64::from(p) / total;
         if p > 0.0 {
             sum += (count as f64 - expected).powi(2) / expected;
         } else {

@@ -181,7 +181,7 @@ struct Speed {
 }
 
 impl Speed {
-    const ROUNDS: usize = 40;
+    const ROUNDS: usize = 20;
 
     fn measure(
         pair: &Pair,

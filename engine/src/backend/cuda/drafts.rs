@@ -14,16 +14,18 @@ use super::{Buffer, CudaError, Device, Drawing, RowSampler};
 
 impl RowSampler {
     /// Makes what drawing drafts needs and writes the uniform numbers of the drafts to come, `numbers`. What
-    /// [`Self::draw_draft`] queues may then be captured.
+    /// [`Self::draw_draft`] queues may then be captured; what was captured is good as long as the address that comes back,
+    /// where the distributions will lie, is the same.
     ///
     /// # Errors
     /// More drafts than rows, no memory, or the driver's.
-    pub fn begin_drafts(&mut self, device: &Device, numbers: &[f64]) -> Result<(), CudaError> {
+    pub fn begin_drafts(&mut self, device: &Device, numbers: &[f64]) -> Result<u64, CudaError> {
         at_least("rows of a sampler", self.rows.len(), numbers.len())?;
         self.held.clear();
-        self.q_room(device)?;
+        let place = self.q_room(device)?.address();
         let rows: Vec<SampledRow> = numbers.iter().map(|&u| SampledRow::undrafted(u)).collect();
-        device.write(&mut self.rows, &rows)
+        device.write(&mut self.rows, &rows)?;
+        Ok(place)
     }
 
     /// Queues the drawing of draft `step` into `drafts[step]` and `token`, which gets 0 where the row gives none. The

@@ -16,8 +16,8 @@ use crate::spec::sampler::{Sampler, SamplingParams};
 /// Graphs of rounds whose drafts are drawn by the same parameters, by their steps.
 #[derive(Debug, Default)]
 pub(super) struct DrawnGraphs {
-    /// Without the seed, which is in no launch.
-    params: Option<SamplingParams>,
+    /// The parameters without the seed, which is in no launch, and where the target keeps what drafts are drawn from.
+    made_for: Option<(SamplingParams, u64)>,
     graphs: BTreeMap<usize, Graph>,
 }
 
@@ -38,8 +38,8 @@ impl CudaAssistant {
     ) -> Result<bool, EngineError> {
         let device = std::sync::Arc::clone(&self.device);
         self.begin(target, token, hidden_row)?;
-        target.row_sampler()?.begin_drafts(&device, &sampler.upcoming(steps))?;
-        self.make_graph(target, steps, sampler.params())?;
+        let place = target.row_sampler()?.begin_drafts(&device, &sampler.upcoming(steps))?;
+        self.make_graph(target, steps, (sampler.params(), place))?;
         self.drawn.graphs[&steps].launch()?;
         let mut ids = device.download(&self.buffers.drafts)?;
         ids.truncate(steps);
@@ -52,16 +52,16 @@ impl CudaAssistant {
         Ok(true)
     }
 
-    /// Captures a round of `steps` by `params`, if that is not the last parameters' already.
+    /// Captures a round of `steps` by these parameters into this place, unless they are the last ones and it was done.
     fn make_graph(
         &mut self,
         target: &mut CudaTarget,
         steps: usize,
-        params: &SamplingParams,
+        (params, place): (&SamplingParams, u64),
     ) -> Result<(), EngineError> {
         let params = SamplingParams { seed: 0, ..params.clone() };
-        if self.drawn.params.as_ref() != Some(&params) {
-            self.drawn = DrawnGraphs { params: Some(params.clone()), graphs: BTreeMap::new() };
+        if self.drawn.made_for.as_ref() != Some(&(params.clone(), place)) {
+            self.drawn = DrawnGraphs { made_for: Some((params.clone(), place)), graphs: BTreeMap::new() };
         }
         if !self.drawn.graphs.contains_key(&steps) {
             let graph = self.capture(target, steps, Some(&params))?;
