@@ -81,6 +81,7 @@ fn engine(models: &ModelPaths) -> Engine {
         context_tokens: 1024,
         threads: NonZeroUsize::MIN,
         device: DeviceChoice::Cpu,
+        ple_table: bench_engine::model::PleTable::Auto,
         // The dense head, as llama.cpp's.
         speculation: Speculation::Mtp {
             draft_max: NonZeroUsize::new(DRAFT_MAX as usize).unwrap(),

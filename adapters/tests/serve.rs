@@ -75,6 +75,7 @@ fn engine_config(files: &TinyPairFiles, speculation: Speculation) -> EngineConfi
         kv_type: KvType::F16,
         threads: size(1),
         device: DeviceChoice::Cpu,
+        ple_table: bench_engine::model::PleTable::Auto,
         speculation,
     }
 }

@@ -99,6 +99,12 @@ impl Gguf {
         Ok(gguf)
     }
 
+    /// Whether its bytes are a file's pages, not a copy.
+    #[must_use]
+    pub const fn is_mapped(&self) -> bool {
+        matches!(self.bytes, Backing::Map(_))
+    }
+
     /// Checks a file's bytes.
     ///
     /// # Errors

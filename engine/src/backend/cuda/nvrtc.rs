@@ -99,6 +99,8 @@ kernel_sources! {
     MatmulTiled = "matmul_tiled";
     /// Rows of a table.
     GatherRows = "gather_rows";
+    /// Rows of a table in the host's memory.
+    FetchRows = "fetch_rows";
 }
 
 /// What NVRTC made of a source.

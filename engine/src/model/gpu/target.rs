@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use buffers::Buffers;
-use memory::check_memory;
+use memory::place_table;
 use passes::Wanted;
 use ple::PleModel;
 
@@ -25,6 +25,7 @@ use crate::backend::cuda::{Activations, Buffer, CudaError, Device, Graph, NO_TOK
 use crate::gguf::Gguf;
 use crate::kv_cache::{AttentionKind, KvCache, KvLimits, KvType};
 use crate::model::config::TargetConfig;
+use crate::model::placement::PleTable;
 use crate::model::weights::{LayerExtras, LayerWeights, Loader, Tensors};
 use crate::spec::accept::{self, ExactRule, Verdict};
 use crate::spec::sampler::{self, Sampler};
@@ -46,6 +47,8 @@ pub struct CudaLoadOptions {
     pub v: KvFormat,
     /// Most rows whose logits one forward pass gives: the drafts and one more.
     pub max_verify_rows: usize,
+    /// Where the table of per-layer embeddings goes, of a model that has one.
+    pub ple_table: PleTable,
 }
 
 /// A Gemma 4 target on a GPU.
@@ -98,7 +101,7 @@ impl CudaTarget {
         let cache_plan = CachePlan { k: options.k, v: options.v, limits, prefill_rows: rows };
         let shapes: Vec<AttnShape> =
             decoder.layers.iter().map(|layer| cache_plan.shape(decoder, layer)).collect();
-        check_memory(&device, gguf, &config, &shapes)?;
+        let place = place_table(&device, gguf, &config, &shapes, options.ple_table)?;
         let ops = Arc::new(Ops::new(&device)?);
         let mut attentions = Attentions::default();
         let attention: Vec<Arc<LayerAttention>> = shapes
@@ -137,7 +140,7 @@ impl CudaTarget {
             head,
             output_norm: device.upload("norm weights", &tensors.vector("output_norm.weight", hidden)?)?,
             frequencies: Frequencies::new(&device, decoder, &factors)?,
-            ple: PleModel::load(&device, &tensors, &mut products, &config, rows)?,
+            ple: PleModel::load(&device, &tensors, &mut products, &config, rows, place)?,
             caches,
             cache_plan,
             positions: KvCache::new(&[], KvType::F16, limits)?,
@@ -161,6 +164,12 @@ impl CudaTarget {
     #[must_use]
     pub fn routes(&self) -> &[String] {
         &self.routes
+    }
+
+    /// Where the table of per-layer embeddings lies, in words; `None` for a model without.
+    #[must_use]
+    pub fn ple_table(&self) -> Option<String> {
+        self.ple.as_ref().map(PleModel::table_place)
     }
 
     /// Bytes of weights that a decode step reads.
@@ -285,6 +294,12 @@ impl Target for CudaTarget {
                 sampler::argmax(self.logits(row))
             }
         }
+    }
+
+    fn margin(&self, row: usize, chosen: u32) -> Option<f32> {
+        let Buffers { chosen: ids, margins, .. } = &self.buffers;
+        // Of another token than the greatest logit's, only the logits could tell.
+        margins.get(row).copied().filter(|_| chosen != NO_TOKEN && ids.get(row) == Some(&chosen))
     }
 
     fn fetch_logits(&mut self) -> Result<(), EngineError> {

@@ -19,10 +19,12 @@ pub(in super::super) struct Buffers {
     /// `[rows][vocab]`
     pub(in super::super) logits: Buffer<f32>,
     pub(super) argmax: Argmax,
-    /// The greatest logits' ids, and the verdict over the last pass's tokens as greedy drafts.
+    /// `[outputs]` ids of the greatest logits, `[outputs]` their margins as bits of f32, and the verdict over the last
+    /// pass's tokens as greedy drafts: one copy brings them all.
     pub(in super::super) best: Buffer<u32>,
     /// The same on the host, for the rows of the last forward pass; the verdict only where that was one pass.
     pub(super) chosen: Vec<u32>,
+    pub(super) margins: Vec<f32>,
     pub(super) verdict: Option<Verdict>,
     /// Rows that the last pass gave.
     pub(super) pass_rows: usize,
@@ -38,13 +40,14 @@ pub(in super::super) struct Buffers {
 pub(super) struct Kept {
     pub(super) hidden: Buffer<f32>,
     pub(super) logits: Buffer<f32>,
+    /// `[outputs]` ids, `[outputs]` margins.
     pub(super) best: Buffer<u32>,
 }
 
 impl Buffers {
     /// Rows that a forward pass can give.
     pub(in super::super) fn outputs(&self) -> usize {
-        self.best.len() - VERDICT
+        (self.best.len() - VERDICT) / 2
     }
 
     /// For passes of `rows` rows, and forward passes that give up to `outputs`.
@@ -62,7 +65,7 @@ impl Buffers {
             kept: Kept {
                 hidden: device.zeros("hidden rows", kept * hidden.stride())?,
                 logits: device.zeros("logits", kept * decoder.vocab_size)?,
-                best: device.zeros("token ids", kept)?,
+                best: device.zeros("token ids", 2 * kept)?,
             },
             scratch: Scratch::new(device, decoder, rows, config.ple_width)?,
             ids: device.zeros("token ids", rows)?,
@@ -70,9 +73,10 @@ impl Buffers {
             last_state: device.zeros("positions", 2)?,
             hidden,
             logits: device.zeros("logits", outputs * decoder.vocab_size)?,
-            argmax: Argmax::new(device, GRAPH_ROWS)?,
-            best: device.zeros("token ids", outputs + VERDICT)?,
+            argmax: Argmax::new(device, GRAPH_ROWS)?.with_margins_at(outputs),
+            best: device.zeros("token ids", 2 * outputs + VERDICT)?,
             chosen: Vec::with_capacity(outputs),
+            margins: Vec::with_capacity(outputs),
             verdict: None,
             pass_rows: 0,
             fetched: Vec::new(),

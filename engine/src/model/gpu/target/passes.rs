@@ -145,6 +145,7 @@ impl CudaTarget {
     /// has, in several.
     pub(super) fn verify(&mut self, tokens: &[u32]) -> Result<usize, EngineError> {
         let (n, vocab) = (self.config.decoder.hidden_size, self.vocab_size());
+        let margins_at = self.buffers.outputs();
         let mut done = 0;
         while done < tokens.len() {
             let rows = self.rows_alike(self.positions.len(), tokens.len() - done);
@@ -155,6 +156,7 @@ impl CudaTarget {
                 self.device.copy(hidden.values(), 0..rows * stride, &mut kept.hidden, done * stride)?;
                 self.device.copy(logits, 0..rows * vocab, &mut kept.logits, done * vocab)?;
                 self.device.copy(best, 0..rows, &mut kept.best, done)?;
+                self.device.copy(best, margins_at..margins_at + rows, &mut kept.best, margins_at + done)?;
             }
             done += rows;
             if done == tokens.len() && rows < tokens.len() {
@@ -162,18 +164,21 @@ impl CudaTarget {
                 let stride = n.next_multiple_of(32);
                 self.device.copy(&kept.hidden, 0..done * stride, hidden.values_mut(), 0)?;
                 self.device.copy(&kept.logits, 0..done * vocab, logits, 0)?;
-                self.device.copy(&kept.best, 0..done, best, 0)?;
+                self.device.copy(&kept.best, 0..2 * margins_at, best, 0)?;
             }
         }
         Ok(done)
     }
 
-    /// Ids of the first `rows` rows, and the verdict of the last pass, to the host; waits for the device.
+    /// Ids and margins of the first `rows` rows, and the verdict of the last pass, to the host; waits for the device.
     pub(super) fn take_choice(&mut self, rows: usize) -> Result<(), EngineError> {
         let ids = self.device.download(&self.buffers.best)?;
-        let (ids, verdict) = ids.split_at(self.buffers.outputs());
+        let (ids, rest) = ids.split_at(self.buffers.outputs());
+        let (margins, verdict) = rest.split_at(self.buffers.outputs());
         self.buffers.chosen.clear();
         self.buffers.chosen.extend_from_slice(&ids[..rows]);
+        self.buffers.margins.clear();
+        self.buffers.margins.extend(margins[..rows].iter().map(|&bits| f32::from_bits(bits)));
         self.buffers.verdict = match *verdict {
             [accepted, next] if next != NO_TOKEN && rows == self.buffers.pass_rows => {
                 Some(Verdict { accepted: accepted as usize, next })
