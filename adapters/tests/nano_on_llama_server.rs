@@ -114,6 +114,7 @@ async fn launch(program: &Path, models: &ModelPaths, dir: &Path, spec: &SpecDeco
         threads: n(1),
         route: Route::Completion,
         device: Device::Auto,
+        ple_table: bench_core::preset::PleTable::Auto,
         slots: std::num::NonZeroU32::MIN,
     };
     let log = dir.join("server.log");

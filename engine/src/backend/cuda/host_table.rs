@@ -209,12 +209,12 @@ impl Drop for Pages {
     fn drop(&mut self) {
         // Work that reads the memory may be queued still.
         if self.context.bind_to_thread().and_then(|()| self.context.synchronize()).is_ok() {
-            // SAFETY: locked or allocated once, by `lock`. A failure leaks locked memory, nothing else.
-            let _leaked = unsafe {
-                match self.kind {
-                    HostPages::File => sys::cuMemHostUnregister(self.start).result(),
-                    HostPages::Copy => sys::cuMemFreeHost(self.start).result(),
-                }
+            // A failure leaks locked memory, nothing else.
+            let _leaked = match self.kind {
+                // SAFETY: locked once, by `lock`.
+                HostPages::File => unsafe { sys::cuMemHostUnregister(self.start) }.result(),
+                // SAFETY: allocated once, by `lock`.
+                HostPages::Copy => unsafe { sys::cuMemFreeHost(self.start) }.result(),
             };
         }
     }
