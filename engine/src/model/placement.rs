@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     const GB: usize = 1_000_000_000;
-    /// E4B in q8_0 with 8k of context.
+    /// E4B in `q8_0` with 8k of context.
     const E4B: MemoryNeed = MemoryNeed { weights_bytes: 5 * GB, ple_table_bytes: 3 * GB, kv_bytes: GB / 10 };
 
     #[test]

@@ -36,3 +36,25 @@ fn too_large(need: &MemoryNeed, free: usize, total: usize) -> CudaError {
     }
     CudaError::ModelTooLarge { bytes, with_table_on_host: need.bytes(PlePlace::Host), free, total }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEED: MemoryNeed = MemoryNeed { weights_bytes: 5_000, ple_table_bytes: 3_000, kv_bytes: 100 };
+
+    #[test]
+    fn too_little_memory_says_what_is_needed_either_way_and_what_helps() {
+        let error = too_large(&NEED, 6_000, 9_000);
+        assert_eq!(
+            error.to_string(),
+            "no memory on the GPU for weights and KV cache: 8100 bytes, or 5100 with the table of per-layer embeddings \
+             in the host's memory; 6000 of 9000 are free"
+        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("serving.ple_table = \"host\"")));
+        let error = too_large(&NEED, 5_000, 9_000);
+        assert!(error.hint().is_some_and(|hint| hint.contains("smaller context")));
+        let dense = too_large(&MemoryNeed { ple_table_bytes: 0, ..NEED }, 5_000, 9_000);
+        assert!(matches!(dense, CudaError::OutOfMemory { bytes: 5_100, free: 5_000, .. }), "{dense}");
+    }
+}
