@@ -1,6 +1,7 @@
 //! A table that stays in the host's memory: rows are read from there by the device, when they are looked up.
 //!
-//! The table is the file's own pages, locked and shown to the device, or a locked copy where the driver does not lock
+//! The table is the file's own pages, mapped once more (the driver copies nothing that is locked in part, and other
+//! tensors share its first and last page), locked and shown to the device, or a locked copy where the driver does not lock
 //! pages of a file. Rows cross the bus as the file has them and are packed on the device, so that what a gather gives is
 //! what it gives of a table on the device, to the bit. Which rows is read on the device: a graph stays good. Nothing is
 //! kept of rows that were looked up. Invariant: the pages are locked as long as the device may read them.
@@ -11,12 +12,13 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, sys};
+use memmap2::Mmap;
 
 use super::error::Doing;
 use super::kernel::{Kernel, KernelArgs};
 use super::packed::file_row_bytes;
 use super::{Buffer, CudaError, Device, DeviceMatrix, KernelSource, RowGather};
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, TensorView};
 
 /// What pages are locked in.
 const PAGE_BYTES: usize = 4096;
@@ -53,8 +55,8 @@ struct Pages {
     context: Arc<CudaContext>,
     start: *mut c_void,
     kind: HostPages,
-    /// Kept mapped while its pages are locked.
-    _file: Arc<Gguf>,
+    /// The pages of a file, which stay mapped while they are locked.
+    _map: Option<Mmap>,
 }
 
 // SAFETY: the memory is read by the device alone, or written once before it is shared; the driver's calls bind the
@@ -84,7 +86,7 @@ impl HostTable {
     /// neither the file's nor a copy.
     pub fn new(
         device: &Device,
-        file: &Arc<Gguf>,
+        file: &Gguf,
         name: &'static str,
         (rows, cols): (usize, usize),
         most: usize,
@@ -97,7 +99,7 @@ impl HostTable {
         if expected == 0 || data.len() != expected || u32::try_from(rows).is_err() {
             return Err(size("bytes of a table", data.len(), expected));
         }
-        let (pages, address) = Pages::lock(device, file, data)?;
+        let (pages, address) = Pages::lock(device, file, &tensor)?;
         Ok(Self {
             pages,
             rows,
@@ -162,32 +164,32 @@ impl HostTable {
 
 impl Pages {
     /// The bytes as the device can read them, and where it finds the first.
-    fn lock(device: &Device, file: &Arc<Gguf>, data: &[u8]) -> Result<(Self, u64), CudaError> {
+    fn lock(device: &Device, file: &Gguf, tensor: &TensorView<'_>) -> Result<(Self, u64), CudaError> {
         device.context.bind_to_thread().doing("binding the context")?;
-        let from = data.as_ptr() as usize;
-        let start = from / PAGE_BYTES * PAGE_BYTES;
-        let bytes = (from + data.len()).next_multiple_of(PAGE_BYTES) - start;
-        let made =
-            |start, kind| Self { context: Arc::clone(&device.context), start, kind, _file: Arc::clone(file) };
-        if file.is_mapped() {
+        let made = |start, kind, map| Self { context: Arc::clone(&device.context), start, kind, _map: map };
+        if let Some(map) = file.map_again(tensor) {
+            let from = map.as_ptr() as usize;
+            let start = from / PAGE_BYTES * PAGE_BYTES;
+            let bytes = (from + map.len()).next_multiple_of(PAGE_BYTES) - start;
             let flags = sys::CU_MEMHOSTREGISTER_DEVICEMAP | sys::CU_MEMHOSTREGISTER_READ_ONLY;
             let pointer = (start as *mut u8).cast::<c_void>();
-            // SAFETY: whole pages of the file's map, which `file` keeps; the device only reads them.
+            // SAFETY: whole pages of a map of our own; the device only reads them.
             let outcome = unsafe { sys::cuMemHostRegister_v2(pointer, bytes, flags) }.result();
             if outcome.is_ok() {
-                let pages = made(pointer, HostPages::File);
+                let pages = made(pointer, HostPages::File, Some(map));
                 let address = pages.address()? + (from - start) as u64;
                 return Ok((pages, address));
             }
             // Kernels and file systems differ in what they let a driver lock; a copy costs memory, not speed.
         }
+        let data = tensor.data;
         let mut pointer = std::ptr::null_mut();
         // SAFETY: a live pointer to be set.
         let outcome =
             unsafe { sys::cuMemHostAlloc(&raw mut pointer, data.len(), sys::CU_MEMHOSTALLOC_DEVICEMAP) }
                 .result();
         outcome.map_err(|source| CudaError::HostMemory { bytes: data.len(), source })?;
-        let pages = made(pointer, HostPages::Copy);
+        let pages = made(pointer, HostPages::Copy, None);
         // SAFETY: fresh memory of that size, that nobody else knows of.
         unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), pointer.cast::<u8>(), data.len()) };
         let address = pages.address()?;
