@@ -29,6 +29,7 @@ fn serving(kv_type: KvType) -> ServingParams {
         threads: NonZeroU32::MIN,
         route: Route::Chat,
         device: Device::Cpu,
+        ple_table: bench_core::preset::PleTable::Auto,
         slots: NonZeroU32::MIN,
     }
 }
@@ -134,6 +135,7 @@ fn a_prompt_too_long_for_the_context_is_a_reason_with_its_length() {
         threads: std::num::NonZeroUsize::MIN,
         speculation: bench_engine::Speculation::None,
         device: bench_engine::DeviceChoice::Cpu,
+        ple_table: bench_engine::model::PleTable::Auto,
     };
     let tokens = Engine::load(&config).unwrap().encode_prompt(&text).len();
     assert_eq!(reason, format!("{tokens} tokens do not fit into a context of 512"));

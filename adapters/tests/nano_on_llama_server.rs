@@ -81,6 +81,7 @@ fn engine(models: &ModelPaths) -> Engine {
         context_tokens: 1024,
         threads: NonZeroUsize::MIN,
         device: DeviceChoice::Cpu,
+        ple_table: bench_engine::model::PleTable::Auto,
         // The dense head, as llama.cpp's.
         speculation: Speculation::Mtp {
             draft_max: NonZeroUsize::new(DRAFT_MAX as usize).unwrap(),
@@ -113,6 +114,7 @@ async fn launch(program: &Path, models: &ModelPaths, dir: &Path, spec: &SpecDeco
         threads: n(1),
         route: Route::Completion,
         device: Device::Auto,
+        ple_table: bench_core::preset::PleTable::Auto,
         slots: std::num::NonZeroU32::MIN,
     };
     let log = dir.join("server.log");

@@ -22,6 +22,7 @@ async fn describe(models: &ModelPaths, spec: &SpecDecode) -> StackInfo {
         threads: n(1),
         route: Route::Completion,
         device: Device::Auto,
+        ple_table: bench_core::preset::PleTable::Auto,
         slots: NonZeroU32::MIN,
     };
     let log_dir = models.target.parent().unwrap();

@@ -45,6 +45,7 @@ fn serving(route: Route) -> ServingParams {
         threads: n(1),
         route,
         device: Device::Auto,
+        ple_table: bench_core::preset::PleTable::Auto,
         slots: std::num::NonZeroU32::MIN,
     }
 }

@@ -45,6 +45,7 @@ fn serving(kv_type: KvType) -> ServingParams {
         threads: n(1),
         route: Route::Completion,
         device: Device::Auto,
+        ple_table: bench_core::preset::PleTable::Auto,
         slots: std::num::NonZeroU32::MIN,
     }
 }

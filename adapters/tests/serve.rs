@@ -75,6 +75,7 @@ fn engine_config(files: &TinyPairFiles, speculation: Speculation) -> EngineConfi
         kv_type: KvType::F16,
         threads: size(1),
         device: DeviceChoice::Cpu,
+        ple_table: bench_engine::model::PleTable::Auto,
         speculation,
     }
 }
@@ -495,6 +496,7 @@ async fn our_adapter_of_llama_server_finds_the_native_stack_s_tokens_and_counts(
             threads: n(1),
             route,
             device: preset::Device::Auto,
+            ple_table: preset::PleTable::Auto,
             slots: NonZeroU32::MIN,
         };
         let dir = std::env::temp_dir();

@@ -2,8 +2,8 @@
 //!
 //! Pure. What a stack does not say contradicts nothing. A difference makes an arm invalid, not slow.
 
-use crate::preset::{Device, Preset, SpecDecode};
-use crate::stack::StackInfo;
+use crate::preset::{Device, PleTable, Preset, SpecDecode};
+use crate::stack::{PLE_TABLE_DETAIL, StackInfo};
 
 /// What was asked of one arm.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,13 @@ pub fn configuration_differences(asked: Asked<'_>, info: &StackInfo) -> Vec<Stri
     }
     if let Some(device) = info.device.as_deref().filter(|device| !is_device(serving.device, device)) {
         found.push(format!("models run on {device}, the preset asks for {}", serving.device.as_str()));
+    }
+    let asked = serving.ple_table.as_str();
+    if let Some(place) = info.details.get(PLE_TABLE_DETAIL).filter(|place| !place.starts_with(asked))
+        && serving.ple_table != PleTable::Auto
+    {
+        found
+            .push(format!("the table of per-layer embeddings lies on: {place}; the preset asks for {asked}"));
     }
     found
 }
@@ -182,6 +189,28 @@ mod tests {
             for word in does_not {
                 assert_eq!(found(&spec, Device::Auto, &said(word)).len(), 1, "{word} for {}", spec.method());
             }
+        }
+    }
+
+    #[test]
+    fn a_table_of_per_layer_embeddings_elsewhere_is_a_difference_where_one_was_asked_for() {
+        let found = |asked, said: &str| {
+            let mut preset = preset();
+            preset.serving.ple_table = asked;
+            let mut info = StackInfo { speculation: Some("none".to_owned()), ..stack_info() };
+            info.details.insert(PLE_TABLE_DETAIL.to_owned(), said.to_owned());
+            let asked = Asked {
+                preset: &preset,
+                spec: &SpecDecode::None,
+                target_sha256: None,
+                assistant_sha256: None,
+            };
+            configuration_differences(asked, &info).join("; ").contains("per-layer embeddings")
+        };
+        for said in ["device", "host (a locked copy)"] {
+            assert!(!found(PleTable::Auto, said));
+            assert_eq!(found(PleTable::Device, said), said != "device");
+            assert_eq!(found(PleTable::Host, said), said == "device");
         }
     }
 }

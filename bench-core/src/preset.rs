@@ -416,6 +416,9 @@ pub struct ServingParams {
     /// Where the models have to run.
     #[serde(default, skip_serializing_if = "Device::is_auto")]
     pub device: Device,
+    /// Where a model on a GPU keeps its table of per-layer embeddings.
+    #[serde(default, skip_serializing_if = "PleTable::is_auto")]
+    pub ple_table: PleTable,
     /// Requests that a server has to answer at once, each with `context_tokens` of its own.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub slots: NonZeroU32,
@@ -451,6 +454,37 @@ impl Device {
             Self::Auto => "auto",
             Self::Cpu => "cpu",
             Self::Gpu => "gpu",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+}
+
+/// Where a model on a GPU keeps its table of per-layer embeddings (Gemma 4 E2B and E4B: 2.3 and 2.8 G parameters, of which
+/// a token reads one row). What is in force stands among the stack's details as [`crate::stack::PLE_TABLE_DETAIL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PleTable {
+    /// On the device where it fits beside weights and KV cache, else in the host's memory; or wherever the stack chooses.
+    #[default]
+    Auto,
+    /// On the device.
+    Device,
+    /// In the host's memory.
+    Host,
+}
+
+impl PleTable {
+    /// The name presets and reports use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Device => "device",
+            Self::Host => "host",
         }
     }
 

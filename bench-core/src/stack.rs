@@ -285,6 +285,10 @@ pub enum SpecSource {
 /// of the nearest 32 are scored) or `dense`.
 pub const DRAFT_HEAD_DETAIL: &str = "draft head";
 
+/// Key among the details of an arm on a GPU: where its table of per-layer embeddings lies, `device` or words that begin
+/// with `host`.
+pub const PLE_TABLE_DETAIL: &str = "per-layer embeddings";
+
 /// Key among the details of an arm: bytes of weights that one decode step reads, in digits.
 pub const STEP_BYTES_DETAIL: &str = "model.step_bytes";
 

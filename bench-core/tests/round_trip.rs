@@ -8,9 +8,9 @@ use bench_core::environment::parse_environment;
 use bench_core::jsonl::parse_rows;
 use bench_core::load::Load;
 use bench_core::preset::{
-    AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
-    Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
-    StackKind, SynthTiny, SyntheticRates, WeightType, Workload,
+    AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, PleTable, Preset,
+    PromptSpec, Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant,
+    StackChoice, StackKind, SynthTiny, SyntheticRates, WeightType, Workload,
 };
 use bench_core::record::{
     ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
@@ -300,13 +300,15 @@ fn preset() -> impl Strategy<Value = Preset> {
     let kv_type = prop_oneof![Just(KvType::F32), Just(KvType::F16), Just(KvType::Q8_0), Just(KvType::Turbo3)];
     let route = prop_oneof![Just(Route::Completion), Just(Route::Chat), Just(Route::OpenAiCompletion)];
     let device = prop_oneof![Just(Device::Auto), Just(Device::Cpu), Just(Device::Gpu)];
-    let serving = (nonzero(), kv_type, nonzero(), route, device).prop_map(
-        |(context_tokens, kv_type, threads, route, device)| ServingParams {
+    let ple_table = prop_oneof![Just(PleTable::Auto), Just(PleTable::Device), Just(PleTable::Host)];
+    let serving = (nonzero(), kv_type, nonzero(), route, device, ple_table).prop_map(
+        |(context_tokens, kv_type, threads, route, device, ple_table)| ServingParams {
             context_tokens,
             kv_type,
             threads,
             route,
             device,
+            ple_table,
             slots: NonZeroU32::MIN,
         },
     );

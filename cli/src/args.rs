@@ -293,6 +293,9 @@ pub(crate) struct ServeArgs {
     /// Where the models run
     #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
     pub(crate) device: DeviceArg,
+    /// Where a GPU keeps the table of per-layer embeddings (Gemma 4 E2B and E4B), of which a token reads one row
+    #[arg(long, value_enum, default_value_t = PleTableArg::Auto)]
+    pub(crate) ple_table: PleTableArg,
     /// Threads that compute on the CPU. Default: as many as the machine has
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
@@ -408,6 +411,16 @@ pub(crate) enum DeviceArg {
     Auto,
     Cpu,
     Gpu,
+}
+
+/// As `serving.ple_table` of a preset.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum PleTableArg {
+    /// In its own memory, or the host's where that has no room for it
+    Auto,
+    Device,
+    /// Rows are read over the bus
+    Host,
 }
 
 #[derive(Debug, clap::Args)]

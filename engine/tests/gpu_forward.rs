@@ -16,6 +16,8 @@ mod drawn;
 mod gpu;
 #[path = "gpu_forward/models.rs"]
 mod models;
+#[path = "gpu_forward/ple_table.rs"]
+mod ple_table;
 #[path = "gpu_forward/quality.rs"]
 mod quality;
 #[path = "gpu_forward/sampled.rs"]

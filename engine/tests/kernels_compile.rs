@@ -77,10 +77,11 @@ fn plain_jobs() -> Vec<Job> {
             (KernelSource::Heads, 128, 128),
             (KernelSource::GeluMultiply, 128, 0),
             (KernelSource::LayerInputs, 128, 128),
-            (KernelSource::Argmax, 128, 65),
+            (KernelSource::Argmax, 128, 97),
             (KernelSource::SampleCut, 64, 2049),
             (KernelSource::SampleFind, 64, 2072),
             (KernelSource::JoinRows, 128, 0),
+            (KernelSource::FetchRows, 64, 0),
             (KernelSource::CentroidSelect, 64, 5124),
             (KernelSource::JoinExperts, 64, 256),
         ];

@@ -34,6 +34,7 @@ fn config(kv_type: KvType, speculation: Speculation) -> EngineConfig {
         kv_type,
         threads: NonZeroUsize::MIN,
         device: DeviceChoice::Cpu,
+        ple_table: bench_engine::model::PleTable::Auto,
         speculation,
     }
 }

@@ -43,6 +43,7 @@ fn config(files: &TinyPairFiles, speculation: Speculation) -> EngineConfig {
         kv_type: KvType::F16,
         threads: size(1),
         device: DeviceChoice::Cpu,
+        ple_table: bench_engine::model::PleTable::Auto,
         speculation,
     }
 }

@@ -255,6 +255,14 @@ pub(crate) const FIELDS: &[Field] = &[
         "Where the models have to run. A stack that runs them elsewhere makes its arm invalid.",
     ),
     field(
+        "serving.ple_table",
+        Kind::OneOf(&["auto", "device", "host"]),
+        "`auto`",
+        "Where our engine on a GPU keeps the table of per-layer embeddings (E2B, E4B): in the GPU's memory, or in the \
+         host's, from which a token's row is read over the bus. `auto`: the host's where the GPU has no room for it. Other \
+         stacks cannot be told and refuse `device` and `host`. See gpu.md.",
+    ),
+    field(
         "serving.slots",
         ANY_COUNT,
         "`run.concurrency`, `run.max_in_flight`, or 8",

@@ -1,7 +1,7 @@
 //! A preset as it is written: every key optional, numbers not yet checked.
 
 use bench_core::load::RampCurve;
-use bench_core::preset::{Device, DraftHead, KvType, Route, RunOrder, StackKind, WeightType};
+use bench_core::preset::{Device, DraftHead, KvType, PleTable, Route, RunOrder, StackKind, WeightType};
 use serde::{Deserialize, Serialize};
 
 /// The whole text. Keys and defaults are described in `fields`.
@@ -91,6 +91,7 @@ pub(crate) struct RawServing {
     pub(crate) threads: Option<i64>,
     pub(crate) route: Option<Route>,
     pub(crate) device: Option<Device>,
+    pub(crate) ple_table: Option<PleTable>,
     pub(crate) slots: Option<i64>,
 }
 

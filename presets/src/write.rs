@@ -41,6 +41,7 @@ fn raw(preset: &Preset) -> Result<RawPreset, toml::ser::Error> {
             threads: Some(serving.threads.get().into()),
             route: Some(serving.route),
             device: Some(serving.device),
+            ple_table: Some(serving.ple_table),
             slots: Some(serving.slots.get().into()),
         }),
         workload: Some(RawWorkload {

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use bench_core::load::{Arrivals, Load, OpenLoad, RampCurve};
 use bench_core::preset::{
-    AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec,
-    Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice,
-    StackKind, SynthTiny, SyntheticRates, WeightType, Workload,
+    AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, PleTable, Preset,
+    PromptSpec, Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant,
+    StackChoice, StackKind, SynthTiny, SyntheticRates, WeightType, Workload,
 };
 use bench_core::synthetic::SyntheticPrompts;
 use bench_presets::{Theme, json_schema, load, parse, reference_markdown, shipped, to_toml};
@@ -305,7 +305,8 @@ fn preset() -> impl Strategy<Value = Preset> {
     let command = proptest::collection::vec("[a-z{/ ]{0,4}x|\\{port\\}", 0..4);
     let names = (label(), any::<String>());
     let stacks = (kinds, any::<bool>(), command);
-    let serving = (0_u32..10_000, kv_type, nonzero(u32::MAX), device);
+    let ple_table = prop_oneof![Just(PleTable::Auto), Just(PleTable::Device), Just(PleTable::Host)];
+    let serving = (0_u32..10_000, kv_type, nonzero(u32::MAX), device, ple_table);
     (names, models(), stacks, variants, serving, any_workload(), sampling(), run()).prop_map(
         |(
             (name, description),
@@ -335,6 +336,7 @@ fn preset() -> impl Strategy<Value = Preset> {
                 threads: serving.2,
                 route,
                 device: serving.3,
+                ple_table: serving.4,
                 slots: NonZeroU32::MIN,
             },
             run: RunParams {

@@ -93,6 +93,9 @@ pub fn args(
     serving: &ServingParams,
     port: impl Display,
 ) -> Result<Vec<String>, StackError> {
+    if let Some(what) = super::refused_ple_table(serving) {
+        return Err(dialect.cannot(what));
+    }
     let mut args = Args::default();
     args.pair("-m", path(dialect, target)?);
     let drafter = drafter(dialect, target, assistant, spec)?;

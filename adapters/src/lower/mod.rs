@@ -4,7 +4,7 @@
 //! what a stack cannot do as the preset says is [`StackError::Unsupported`] with what and why, never an approximation in
 //! silence. Draft lengths are converted by [`draft_length`] alone.
 
-use bench_core::preset::StackKind;
+use bench_core::preset::{PleTable, ServingParams, StackKind};
 use bench_core::stack::StackError;
 
 pub use bench_core::draft_length;
@@ -31,6 +31,17 @@ impl Args {
         self.flag(name);
         self.0.push(value.to_string());
     }
+}
+
+/// Only our engine can be told where the table of per-layer embeddings goes.
+fn refused_ple_table(serving: &ServingParams) -> Option<String> {
+    let asked = serving.ple_table;
+    (asked != PleTable::Auto).then(|| {
+        format!(
+            "be told to keep the table of per-layer embeddings on the {}; leave `serving.ple_table` out",
+            asked.as_str()
+        )
+    })
 }
 
 fn unsupported(stack: StackKind, what: impl Into<String>) -> StackError {

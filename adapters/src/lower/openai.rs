@@ -142,6 +142,7 @@ mod tests {
             threads: n(2),
             route: Route::Chat,
             device: Device::Auto,
+            ple_table: bench_core::preset::PleTable::Auto,
             slots: NonZeroU32::MIN,
         };
         let filled = args(&command, models, spec, &serving, 8080).map(|words| words.join(" "));

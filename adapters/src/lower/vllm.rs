@@ -27,6 +27,9 @@ pub fn args(
     let hf = hf.ok_or_else(|| {
         cannot("read GGUF files: name the same model as transformers keeps it, with `models.hf_target`")
     })?;
+    if let Some(what) = super::refused_ple_table(serving) {
+        return Err(cannot(what));
+    }
     let mut args = Args::default();
     args.pair("serve", &hf.target);
     if let Some(config) = speculative_config(Some(hf), spec)? {
@@ -143,6 +146,7 @@ mod tests {
             threads: n(4),
             route: Route::Chat,
             device: Device::Auto,
+            ple_table: bench_core::preset::PleTable::Auto,
             slots: NonZeroU32::MIN,
         }
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bench_core::preset::{self, SpecDecode, StackKind};
-use bench_core::stack::{DRAFT_HEAD_DETAIL, Prompt, STEP_BYTES_DETAIL, StackError, StackInfo, chat_messages};
+use bench_core::stack::{
+    DRAFT_HEAD_DETAIL, PLE_TABLE_DETAIL, Prompt, STEP_BYTES_DETAIL, StackError, StackInfo, chat_messages,
+};
 use bench_core::thinking::{MarkerIds, Splitter};
 use bench_engine::chat::ChatMessage;
 use bench_engine::kv_cache::KvType;
 use bench_engine::kv_cache::turbo::TurboType;
-use bench_engine::model::DraftHead;
+use bench_engine::model::{DraftHead, PleTable};
 use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
 use bench_engine::tokenizer::{TextDecoder, Tokenizer};
@@ -59,6 +61,11 @@ pub(crate) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, Stack
             preset::Device::Cpu => DeviceChoice::Cpu,
             preset::Device::Gpu => DeviceChoice::Gpu(0),
         },
+        ple_table: match request.serving.ple_table {
+            preset::PleTable::Auto => PleTable::Auto,
+            preset::PleTable::Device => PleTable::Device,
+            preset::PleTable::Host => PleTable::Host,
+        },
     })
 }
 
@@ -107,6 +114,7 @@ fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
     let routes = info.attention_routes.iter().enumerate();
     details.extend(routes.map(|(i, route)| (format!("attention.{i}"), route.clone())));
     details.extend(info.draft_head.clone().map(|head| (DRAFT_HEAD_DETAIL.to_owned(), head)));
+    details.extend(info.ple_table.clone().map(|place| (PLE_TABLE_DETAIL.to_owned(), place)));
     let assistant = config.assistant.as_ref().map(|path| format!(" assistant {}", path.display()));
     let method = match config.speculation {
         Speculation::None => "none",

@@ -16,6 +16,7 @@ fn config() -> ServeConfig {
         kv_type: KvType::F16,
         threads: NonZeroUsize::MIN,
         device: DeviceChoice::Cpu,
+        ple_table: bench_engine::model::PleTable::Auto,
         speculation: Speculation::None,
     };
     let api_key = ApiKey::new("secret".to_owned());

@@ -8,9 +8,9 @@ use crate::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
 use crate::load::Load;
 use crate::preset::{
     DEFAULT_MAX_LOOKS, DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, DEFAULT_THROUGHPUT_MARGIN,
-    DEFAULT_TTFT_MARGIN, Device, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunOrder,
-    RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind, SynthTiny,
-    WeightType, Workload,
+    DEFAULT_TTFT_MARGIN, Device, KvType, ModelSource, PRESET_SCHEMA, PleTable, Preset, PromptSpec, Route,
+    RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant, StackChoice, StackKind,
+    SynthTiny, WeightType, Workload,
 };
 use crate::record::{
     ArmManifest, ArmStatus, Chunk, CountSource, HostInfo, Outcome, OutputCount, Phase, RECORD_SCHEMA,
@@ -41,6 +41,7 @@ pub fn preset() -> Preset {
             threads: NonZeroU32::MIN,
             route: Route::Completion,
             device: Device::Auto,
+            ple_table: PleTable::Auto,
             slots: NonZeroU32::MIN,
         },
         workload: Workload {

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use bench_adapters::serve::{ApiKey, ServeConfig, Server};
 use bench_engine::kv_cache::KvType;
 use bench_engine::kv_cache::turbo::TurboType;
-use bench_engine::model::DraftHead;
+use bench_engine::model::{DraftHead, PleTable};
 use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::{DeviceChoice, EngineConfig, Speculation};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{DeviceArg, KvTypeArg, ServeArgs, SpecMethod};
+use crate::args::{DeviceArg, KvTypeArg, PleTableArg, ServeArgs, SpecMethod};
 use crate::failure::Failure;
 
 /// Holds the key; its value is never printed, so it is no argument.
@@ -90,6 +90,11 @@ fn config(args: &ServeArgs) -> ServeConfig {
                 DeviceArg::Auto => DeviceChoice::Auto,
                 DeviceArg::Cpu => DeviceChoice::Cpu,
                 DeviceArg::Gpu => DeviceChoice::Gpu(0),
+            },
+            ple_table: match args.ple_table {
+                PleTableArg::Auto => PleTable::Auto,
+                PleTableArg::Device => PleTable::Device,
+                PleTableArg::Host => PleTable::Host,
             },
             speculation,
         },

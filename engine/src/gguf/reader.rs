@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 use super::cursor::Cursor;
 use super::value::{Array, Value};
@@ -56,14 +56,14 @@ impl TensorView<'_> {
 
 #[derive(Debug)]
 enum Backing {
-    Map(Mmap),
+    Map { map: Mmap, file: File },
     Memory(Vec<u8>),
 }
 
 impl Backing {
     fn as_slice(&self) -> &[u8] {
         match self {
-            Self::Map(map) => map,
+            Self::Map { map, .. } => map,
             Self::Memory(bytes) => bytes,
         }
     }
@@ -93,10 +93,21 @@ impl Gguf {
         // SAFETY: the map is private and read-only. Another process that truncates the file while it is mapped could
         // end ours with SIGBUS; every engine that maps models takes that risk, copying gigabytes is the alternative.
         let map = unsafe { Mmap::map(&file) }.map_err(io("map"))?;
-        let mut gguf = Self::from_backing(Backing::Map(map))
+        let mut gguf = Self::from_backing(Backing::Map { map, file })
             .map_err(|source| GgufError::InFile { path: path.to_owned(), source: Box::new(source) })?;
         gguf.path = Some(path.to_owned());
         Ok(gguf)
+    }
+
+    /// A tensor's bytes mapped once more, for whoever must have them to itself; `None` where they are no file's, or the
+    /// system maps no more.
+    #[must_use]
+    pub fn map_again(&self, tensor: &TensorView<'_>) -> Option<Mmap> {
+        let Backing::Map { map, file } = &self.bytes else { return None };
+        let offset = (tensor.data.as_ptr() as usize).checked_sub(map.as_ptr() as usize)?;
+        #[expect(unsafe_code, reason = "as in `open`")]
+        // SAFETY: as in `open`; the range lies in the file, which has not been closed since.
+        unsafe { MmapOptions::new().offset(offset as u64).len(tensor.data.len()).map(file) }.ok()
     }
 
     /// Checks a file's bytes.

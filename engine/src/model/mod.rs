@@ -11,6 +11,7 @@ mod experts;
 mod gpu;
 mod layer;
 mod mtp;
+pub(crate) mod placement;
 mod rope;
 mod target;
 mod weights;
@@ -20,4 +21,5 @@ pub use config::{AssistantConfig, DecoderConfig, ExpertConfig, LayerConfig, Targ
 #[cfg(feature = "cuda")]
 pub use gpu::{CudaAssistant, CudaLoadOptions, CudaMtpProposer, CudaTarget};
 pub use mtp::MtpProposer;
+pub use placement::{MemoryNeed, PlePlace, PleTable};
 pub use target::{CpuTarget, LoadOptions, MemoryPlan};

@@ -57,6 +57,12 @@ impl<'a> Loader<'a> {
         Self { file }
     }
 
+    /// The file.
+    #[cfg(feature = "cuda")]
+    pub(super) const fn file(&self) -> &'a Arc<Gguf> {
+        self.file
+    }
+
     /// A tensor of these dimensions.
     pub(super) fn tensor(&self, name: &str, dims: &[usize]) -> Result<TensorView<'a>, EngineError> {
         self.optional(name, dims)?.ok_or_else(|| missing(name, dims))

@@ -45,6 +45,7 @@ pub(super) struct Running {
     pub(super) device: String,
     pub(super) step_bytes: Option<u64>,
     pub(super) attention_routes: Vec<String>,
+    pub(super) ple_table: Option<String>,
 }
 
 impl Backend {
@@ -206,6 +207,7 @@ fn load_cpu(config: &EngineConfig, gguf: &Arc<Gguf>) -> Result<Backend, EngineEr
         device: "cpu".to_owned(),
         step_bytes: u64::try_from(target.step_bytes()).ok(),
         attention_routes: Vec::new(),
+        ple_table: None,
     };
     let mut drafter: Option<Box<dyn Proposer<CpuTarget> + Send>> = None;
     if let Some(AssistantFile { path, gguf, head }) = AssistantFile::open(config)? {
@@ -231,6 +233,7 @@ fn load_cuda(
         k: format,
         v: format,
         max_verify_rows: config.speculation.draft_max() + 1,
+        ple_table: config.ple_table,
     };
     let kernels = format!("cuda {}", architecture(device.caps().compute));
     let name = device.name().to_owned();
@@ -244,6 +247,7 @@ fn load_cuda(
         device: name,
         step_bytes: u64::try_from(target.step_bytes()).ok(),
         attention_routes: target.routes().to_vec(),
+        ple_table: target.ple_table(),
     };
     let mut drafter: Option<Box<dyn Proposer<CudaTarget> + Send>> = None;
     if let Some(AssistantFile { path, gguf, head }) = AssistantFile::open(config)? {

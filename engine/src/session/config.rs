@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::kv_cache::KvType;
-use crate::model::DraftHead;
+use crate::model::{DraftHead, PleTable};
 use crate::spec::accept::AcceptanceRule;
 
 /// What to load and how to run it.
@@ -24,6 +24,8 @@ pub struct EngineConfig {
     pub speculation: Speculation,
     /// Where the models run.
     pub device: DeviceChoice,
+    /// Where a GPU's models keep their table of per-layer embeddings; on the CPU it is in the file's pages anyway.
+    pub ple_table: PleTable,
 }
 
 /// Where the models run.

@@ -40,6 +40,8 @@ pub struct EngineInfo {
     pub step_bytes: Option<u64>,
     /// The attention kernels in force, a line a kind of layer; empty on the CPU, which has one.
     pub attention_routes: Vec<String>,
+    /// Where the table of per-layer embeddings lies, in words; `None` on the CPU and for models without.
+    pub ple_table: Option<String>,
 }
 
 /// Sums over a file's tensors.

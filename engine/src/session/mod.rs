@@ -180,5 +180,6 @@ fn describe(config: &EngineConfig, gguf: &Gguf, running: Running) -> Result<Engi
         device: running.device,
         step_bytes: running.step_bytes,
         attention_routes: running.attention_routes,
+        ple_table: running.ple_table,
     })
 }

@@ -10,7 +10,7 @@ use bench_engine::backend::cuda::Device;
 use bench_engine::gguf::{GgmlType, Gguf, GgufWriter};
 use bench_engine::kv_cache::KvType;
 use bench_engine::model::{
-    CpuTarget, CudaAssistant, CudaLoadOptions, CudaMtpProposer, CudaTarget, DraftHead, LoadOptions,
+    CpuTarget, CudaAssistant, CudaLoadOptions, CudaMtpProposer, CudaTarget, DraftHead, LoadOptions, PleTable,
 };
 use bench_engine::quant::dequantize_row;
 use bench_engine::spec::accept::AcceptanceRule;
@@ -158,8 +158,25 @@ impl Pair {
         rows: usize,
         context_tokens: usize,
     ) -> Result<CudaTarget, EngineError> {
-        let options = CudaLoadOptions { context_tokens, k: kv, v: kv, max_verify_rows: rows };
+        let options = CudaLoadOptions {
+            context_tokens,
+            k: kv,
+            v: kv,
+            max_verify_rows: rows,
+            ple_table: PleTable::Auto,
+        };
         CudaTarget::load(Arc::clone(&self.device), &self.target, &options, &mut |_| ())
+    }
+
+    /// With the table of per-layer embeddings in a place of one's choice.
+    pub(crate) fn gpu_with_table(
+        &self,
+        (kv, rows): (KvFormat, usize),
+        context_tokens: usize,
+        ple_table: PleTable,
+    ) -> CudaTarget {
+        let options = CudaLoadOptions { context_tokens, k: kv, v: kv, max_verify_rows: rows, ple_table };
+        CudaTarget::load(Arc::clone(&self.device), &self.target, &options, &mut |_| ()).unwrap()
     }
 
     pub(crate) fn mtp(&self, target: &CudaTarget, draft_max: usize) -> CudaMtpProposer {
@@ -170,9 +187,13 @@ impl Pair {
         CudaMtpProposer::new(CudaAssistant::load(&self.assistant, target, head, draft_max).unwrap())
     }
 
+    pub(crate) fn vocab_size(&self) -> usize {
+        usize::try_from(self.target.tensor("token_embd.weight").unwrap().dims[1]).unwrap()
+    }
+
     /// Tokens of some text that is no text.
     pub(crate) fn tokens(&self, count: usize) -> Vec<u32> {
-        let vocab = self.target.tensor("token_embd.weight").unwrap().dims[1];
+        let vocab = self.vocab_size() as u64;
         (0..count as u64)
             .map(|i| u32::try_from((i * i * 7 + i * 31 + 2) % vocab.min(4096)).unwrap())
             .collect()

@@ -130,6 +130,7 @@ fn serving(raw: &RawServing, slots: NonZeroU32) -> Checked<ServingParams> {
         threads: count("serving.threads", raw.threads, 4)?,
         route: raw.route.unwrap_or(Route::Completion),
         device: raw.device.unwrap_or_default(),
+        ple_table: raw.ple_table.unwrap_or_default(),
         slots: count("serving.slots", raw.slots, slots.get())?,
     })
 }

@@ -1,6 +1,6 @@
 use std::num::NonZeroU32;
 
-use bench_core::preset::{DraftHead, Route, SyntheticRates};
+use bench_core::preset::{DraftHead, PleTable, Route, SyntheticRates};
 
 use super::*;
 
@@ -27,6 +27,7 @@ fn serving(kv_type: KvType, device: Device) -> ServingParams {
         threads: n(2),
         route: Route::Completion,
         device,
+        ple_table: PleTable::Auto,
         slots: NonZeroU32::MIN,
     }
 }
@@ -148,4 +149,14 @@ fn a_dialect_is_known_by_its_help() {
     let new = "allowed values: f32, f16, bf16, q8_0, q5_1, turbo2, turbo3, turbo4\n--spec-draft-n-max N";
     let old = "allowed values: f32, f16, turbo3\n--draft-block-size N  MTP draft block size B (drafts B-1 tokens per round; default: 3)";
     assert_eq!([upstream, new, old].map(detect), [Dialect::Upstream, Dialect::AtomicNew, Dialect::AtomicOld]);
+}
+
+#[test]
+fn a_place_of_the_table_of_per_layer_embeddings_is_refused() {
+    for place in [PleTable::Device, PleTable::Host] {
+        let serving = ServingParams { ple_table: place, ..serving(KvType::F16, Device::Gpu) };
+        let error = line(Dialect::Upstream, &SpecDecode::None, &serving).unwrap_err();
+        let words = format!("per-layer embeddings on the {}; leave `serving.ple_table` out", place.as_str());
+        assert!(error.contains(&words), "{error}");
+    }
 }

@@ -36,6 +36,29 @@ pub enum CudaError {
         /// In all.
         total: usize,
     },
+    /// A model does not fit the device's memory, with its table of per-layer embeddings where it was asked for.
+    #[error(
+        "no memory on the GPU for weights and KV cache: {bytes} bytes, or {with_table_on_host} with the table of \
+         per-layer embeddings in the host's memory; {free} of {total} are free"
+    )]
+    ModelTooLarge {
+        /// Needed with the table on the device.
+        bytes: usize,
+        /// Needed with the table on the host.
+        with_table_on_host: usize,
+        /// Free then.
+        free: usize,
+        /// In all.
+        total: usize,
+    },
+    /// The driver locks neither a file's pages nor a copy of them.
+    #[error("no locked memory on the host for a table that the GPU reads: {bytes} bytes: {:?}", source.0)]
+    HostMemory {
+        /// How much.
+        bytes: usize,
+        /// The driver's code and words.
+        source: DriverError,
+    },
     /// A kernel's source does not compile.
     #[error("kernel `{kernel}` does not compile for {architecture}:\n{log}")]
     Compile {
@@ -128,8 +151,16 @@ impl CudaError {
                     .to_owned(),
             ),
             Self::NoDevice { .. } => Some("check CUDA_VISIBLE_DEVICES".to_owned()),
-            Self::OutOfMemory { .. } => Some(
+            Self::ModelTooLarge { with_table_on_host, free, .. } if with_table_on_host <= free => Some(
+                "leave the table in the host's memory: `serving.ple_table = \"host\"`, `--ple-table host`".to_owned(),
+            ),
+            Self::OutOfMemory { .. } | Self::ModelTooLarge { .. } => Some(
                 "set a smaller context, or a smaller KV type; `nvidia-smi` shows who else uses the card".to_owned(),
+            ),
+            Self::HostMemory { .. } => Some(
+                "free memory of the host, raise `ulimit -l`, or keep the table on the GPU: `serving.ple_table = \"device\"`, \
+                 `--ple-table device`"
+                    .to_owned(),
             ),
             Self::Compile { .. } => {
                 Some("NVRTC 13.0 is what the kernels are tested with; another version may differ".to_owned())

@@ -104,6 +104,8 @@ kernel_sources! {
     MatmulTiled = "matmul_tiled";
     /// Rows of a table.
     GatherRows = "gather_rows";
+    /// Rows of a table in the host's memory.
+    FetchRows = "fetch_rows";
 }
 
 impl KernelSource {

@@ -189,10 +189,13 @@ unsafe impl KernelArgs for LayerInputsArgs {}
 /// Soft cap and choice; see `argmax.cu`.
 #[derive(Debug)]
 pub struct Argmax {
-    parts: Buffer<u64>,
+    /// Three words each.
+    parts: Buffer<u32>,
     arrived: Buffer<u32>,
     rows_done: Buffer<u32>,
     rows: usize,
+    /// Place among the ids from which on margins are written.
+    margins_at: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -202,6 +205,7 @@ struct ArgmaxArgs {
     parts: u64,
     arrived: u64,
     ids: u64,
+    margins: u64,
     next: u64,
     names: u64,
     drafts: u64,
@@ -256,11 +260,19 @@ impl Argmax {
     pub fn new(device: &Device, rows: usize) -> Result<Self, CudaError> {
         let what = "parts of the greatest logit";
         Ok(Self {
-            parts: device.zeros(what, rows * ARGMAX_PARTS as usize)?,
+            parts: device.zeros(what, 3 * rows * ARGMAX_PARTS as usize)?,
             arrived: device.zeros(what, rows)?,
             rows_done: device.zeros(what, 1)?,
             rows,
+            margins_at: None,
         })
+    }
+
+    /// Has margins written too, as bits of f32, from a place of the ids on: how far a row's greatest logit is above the
+    /// runner-up.
+    #[must_use]
+    pub fn with_margins_at(self, at: usize) -> Self {
+        Self { margins_at: Some(at), ..self }
     }
 }
 
@@ -432,13 +444,14 @@ impl Ops {
         at_least("logits", logits.len(), rows as usize * n)?;
         at_least("parts of the greatest logit", room.rows, rows as usize)?;
         let verdict = drafts.map_or(0, |_| VERDICT);
-        at_least("ids", ids.len(), at + rows as usize + verdict)?;
+        at_least("ids", ids.len(), at.max(room.margins_at.unwrap_or(0)) + rows as usize + verdict)?;
         drafts.map_or(Ok(()), |drafts| at_least("drafts", drafts.len(), rows as usize))?;
         let args = ArgmaxArgs {
             logits: logits.address(),
             parts: room.parts.address(),
             arrived: room.arrived.address(),
             ids: ids.address() + 4 * at as u64,
+            margins: room.margins_at.map_or(0, |at| ids.address() + 4 * at as u64),
             next: next.map_or(0, |next| next.address()),
             names: names.map_or(0, Buffer::address),
             drafts: drafts.map_or(0, |drafts| drafts.address() + 4),

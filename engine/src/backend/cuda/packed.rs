@@ -86,8 +86,8 @@ impl DeviceMatrix {
         cols: usize,
         data: &[u8],
     ) -> Result<Self, CudaError> {
-        let layout = PackedLayout::of(ty)?;
-        let row_bytes = ty.row_bytes(cols as u64).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+        PackedLayout::of(ty)?;
+        let row_bytes = file_row_bytes(ty, cols);
         if row_bytes == 0 || row_bytes.checked_mul(rows) != Some(data.len()) {
             return Err(CudaError::BufferSize {
                 what: "bytes of a matrix",
@@ -95,6 +95,14 @@ impl DeviceMatrix {
                 expected: row_bytes.saturating_mul(rows),
             });
         }
+        let matrix = Self::empty(device, ty, rows, cols)?;
+        matrix.pack(device, row_bytes, data)?;
+        Ok(matrix)
+    }
+
+    /// Zeros, to be packed into.
+    pub(super) fn empty(device: &Device, ty: GgmlType, rows: usize, cols: usize) -> Result<Self, CudaError> {
+        let layout = PackedLayout::of(ty)?;
         for (what, got) in [("rows of a matrix", rows), ("columns of a matrix", cols)] {
             let most = 1 << 30;
             if got > most {
@@ -102,9 +110,7 @@ impl DeviceMatrix {
             }
         }
         let bytes = device.zeros("weights", layout.bytes(rows, cols))?;
-        let matrix = Self { layout, rows, cols, bytes };
-        matrix.pack(device, row_bytes, data)?;
-        Ok(matrix)
+        Ok(Self { layout, rows, cols, bytes })
     }
 
     /// Output features.
@@ -148,33 +154,53 @@ impl DeviceMatrix {
     }
 
     fn pack(&self, device: &Device, row_bytes: usize, data: &[u8]) -> Result<(), CudaError> {
-        let kernel = device.kernel(KernelSource::MatmulPack, Vec::new(), 0)?;
         // A grid has at most 65535 tiles.
         let tiles = (STAGING_BYTES / (TILE_ROWS * row_bytes)).clamp(1, 32_768);
         let step = tiles * TILE_ROWS;
         let mut staging =
             device.zeros("rows of weights on their way", step.min(self.rows.max(1)) * row_bytes)?;
+        for (i, rows) in data.chunks(step * row_bytes).enumerate() {
+            device.write(&mut staging, rows)?;
+            self.pack_rows(device, &staging, i * tiles, rows.len() / row_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Queues the packing of the first `count` rows of `raw`, in the file's layout, into the tiles from `first` on. It
+    /// asks the host nothing, so it can be captured.
+    pub(super) fn pack_rows(
+        &self,
+        device: &Device,
+        raw: &Buffer<u8>,
+        first: usize,
+        count: usize,
+    ) -> Result<(), CudaError> {
+        let row_bytes = file_row_bytes(self.layout.ty, self.cols);
+        let (end, tiles) = (first * TILE_ROWS + count, count.div_ceil(TILE_ROWS));
+        for (what, got, expected) in
+            [("rows to pack", raw.len(), count * row_bytes), ("rows of a matrix", self.rows, end)]
+        {
+            if got < expected {
+                return Err(CudaError::BufferSize { what, got, expected });
+            }
+        }
+        let kernel = device.kernel(KernelSource::MatmulPack, Vec::new(), 0)?;
         let [groups_at, supers_at] = self.addresses();
         let (tile_bytes, tile_supers) =
             (self.groups() * self.layout.group_bytes, self.layout.super_bytes(self.cols));
-        for (i, rows) in data.chunks(step * row_bytes).enumerate() {
-            device.write(&mut staging, rows)?;
-            let (first, count) = (i * tiles, rows.len() / row_bytes);
-            let args = PackArgs {
-                raw: staging.address(),
-                groups_at: groups_at + (first * tile_bytes) as u64,
-                supers_at: supers_at + (first * tile_supers) as u64,
-                row_bytes: row_bytes as i64,
-                ty: self.layout.ty.id(),
-                rows: count as u32,
-                columns: self.cols as u32,
-                groups: self.groups() as u32,
-            };
-            let grid = [args.groups.div_ceil(8), count.div_ceil(TILE_ROWS) as u32, 1];
-            // SAFETY: the grid covers the staged rows, and their tiles lie in the matrix.
-            unsafe { kernel.launch(device, grid, 256, false, &args) }?;
-        }
-        Ok(())
+        let args = PackArgs {
+            raw: raw.address(),
+            groups_at: groups_at + (first * tile_bytes) as u64,
+            supers_at: supers_at + (first * tile_supers) as u64,
+            row_bytes: row_bytes as i64,
+            ty: self.layout.ty.id(),
+            rows: count as u32,
+            columns: self.cols as u32,
+            groups: self.groups() as u32,
+        };
+        let grid = [args.groups.div_ceil(8), tiles as u32, 1];
+        // SAFETY: the grid covers the rows of `raw`, and their tiles lie in the matrix.
+        unsafe { kernel.launch(device, grid, 256, false, &args) }
     }
 }
 
@@ -256,6 +282,11 @@ impl PackedLayout {
         let tile = cols.div_ceil(self.group_cols) * self.group_bytes + self.super_bytes(cols);
         rows.div_ceil(TILE_ROWS) * tile
     }
+}
+
+/// Bytes of a row in a file; 0 for a length that the type does not have.
+pub(super) fn file_row_bytes(ty: GgmlType, cols: usize) -> usize {
+    ty.row_bytes(cols as u64).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
 }
 
 fn is_float(ty: GgmlType) -> bool {
