@@ -1,6 +1,6 @@
 // Attention on tensor cores for a few query columns that share a KV head: decode, verify, short prefill.
 //
-//   out[c] = sum_p softmax_p(scale * q[c] . k[p]) v[p],  p visible to column c (causal, optional window)
+//   out[c] = sum_p softmax_p(scale * q[c] . k[p]) v[p],  p visible to column c (causal or TREE, optional window)
 //
 // grid  (splits, column tiles, kv_heads); block NW warps; dynamic shared memory as `attention::instances` computes it:
 //   Q [RT][DP + 8] 16-bit | S [WK][RT][KT + 8] f32 | ring of NS slots, each KT rows of keys or of values as stored | 128
@@ -102,6 +102,28 @@ template <bool BFLOAT> DEVICE u32 pack(float low, float high) {
 }
 DEVICE u32 mul2(u32 a, u32 b) { u32 r; asm("mul.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
 DEVICE u32 sub2(u32 a, u32 b) { u32 r; asm("sub.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
+
+// The halves of two weights that are not 0, as masks.
+DEVICE u32 weighted(u32 p) { return (p & 0x7fffu ? 0xffffu : 0) | (p & 0x7fff0000u ? 0xffff0000u : 0); }
+
+// o += p v, where a value that is no finite number counts in the columns that give it a weight, as NaN, and in no other:
+// 0 times NaN would be NaN, and a sibling's overflow is none of a row's business.
+template <bool BFLOAT> DEVICE void mma_of_seen(float (&o)[4], const u32 (&p)[4], u32 v0, u32 v1) {
+    constexpr u32 EXPONENT = BFLOAT ? 0x7f80 : 0x7c00, ONES = BFLOAT ? 0x3f803f80 : 0x3c003c00;
+    auto strange = [](u32 x) {
+        return ((x & EXPONENT) == EXPONENT ? 0xffffu : 0) | ((x >> 16 & EXPONENT) == EXPONENT ? 0xffff0000u : 0);
+    };
+    u32 bad0 = strange(v0), bad1 = strange(v1);
+    mma<BFLOAT>(o, p, v0 & ~bad0, v1 & ~bad1);
+    if (!__any_sync(~0u, bad0 | bad1)) return;
+    float count[4] = {};
+    u32 counted[4];
+    #pragma unroll
+    for (int i = 0; i < 4; ++i) counted[i] = weighted(p[i]) & ONES;
+    mma<BFLOAT>(count, counted, bad0 & ONES, bad1 & ONES);
+    #pragma unroll
+    for (int i = 0; i < 4; ++i) if (count[i] > 0) o[i] = __int_as_float(0x7fffffff);
+}
 
 DEVICE u32 word(const u8* p) { return *reinterpret_cast<const u32*>(p); }
 DEVICE u32 half_word(const u8* p) { return *reinterpret_cast<const u16*>(p); }
@@ -407,13 +429,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
 
     float o[MT][GRANULES * 4][4] = {};
     float greatest[MT][2], sum[MT][2] = {};
-    int token_pos[MT][2];
+    Row row[MT][2];
     #pragma unroll
     for (int m = 0; m < MT; ++m)
         #pragma unroll
         for (int half = 0; half < 2; ++half) {
             greatest[m][half] = NEG_INF;
-            token_pos[m][half] = w.first_pos + token_of(a, (int)blockIdx.y * RT + m * 16 + g + 8 * half);
+            row[m][half] = row_of(a, w, token_of(a, (int)blockIdx.y * RT + m * 16 + g + 8 * half));
         }
 
     for (int step = 0; step < steps; step += 2) {
@@ -427,7 +449,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
         fetch_step(step + NS);
         const u8* values = ring + (step + 1) % NS * SLOT;
         int first = w.begin + step / 2 * KT;
-        bool all_seen = first + KT <= w.end && first + KT - 1 <= w.first_pos + w.first_token
+        bool all_seen = first + KT <= w.end && first + KT - 1 <= w.first_pos + (IS_TREE ? -1 : w.first_token)
             && (a.window == 0 || first > w.first_pos + w.last_token - a.window);
         u32 p[KT / 16][MT][4]; // A fragments: row g or g + 8 (bit 0), keys 2t or 2t + 8 (bit 1)
         #pragma unroll
@@ -444,8 +466,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
                     #pragma unroll
                     for (int i = 0; i < KT / 8; ++i) {
                         int key = first + 8 * i + 2 * t;
-                        if (key >= w.end || !sees(a, token_pos[m][half], key, w.kv_end)) s[i].x = NEG_INF;
-                        if (key + 1 >= w.end || !sees(a, token_pos[m][half], key + 1, w.kv_end)) s[i].y = NEG_INF;
+                        if (key >= w.end || !sees(a, row[m][half], key, w)) s[i].x = NEG_INF;
+                        if (key + 1 >= w.end || !sees(a, row[m][half], key + 1, w)) s[i].y = NEG_INF;
                     }
                 }
                 #pragma unroll
@@ -482,6 +504,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
                     u32 scaled[4];
                     #pragma unroll
                     for (int i = 0; i < 4; ++i) scaled[i] = V_FORMAT >= Q8_0 ? mul2(p[ks][m][i], scale[i >> 1]) : p[ks][m][i];
+                    if (IS_TREE && !all_seen) {
+                        #pragma unroll
+                        for (int i = 0; i < 4; ++i) if (V_FORMAT >= Q8_0) scaled[i] &= weighted(p[ks][m][i]);
+                        #pragma unroll
+                        for (int j = 0; j < 4; ++j)
+                            if (V_FORMAT <= BF16) mma_of_seen<BFLOAT>(o[m][q * 4 + j], scaled, f.b[j][0], f.b[j][1]);
+                            else mma<BFLOAT>(o[m][q * 4 + j], scaled, f.b[j][0], f.b[j][1]);
+                        continue;
+                    }
                     #pragma unroll
                     for (int j = 0; j < 4; ++j) mma<BFLOAT>(o[m][q * 4 + j], scaled, f.b[j][0], f.b[j][1]);
                 }

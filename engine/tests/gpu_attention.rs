@@ -16,10 +16,14 @@ mod case;
 mod gpu;
 #[path = "gpu_attention/speed.rs"]
 mod speed;
+#[path = "gpu_attention/tree.rs"]
+mod tree;
 
 use std::num::NonZeroU32;
 
-use bench_engine::attention::{AttnShape, DeviceCaps, HeadDims, INSTANCES, Instance, KvFormat, Path, plan};
+use bench_engine::attention::{
+    AttnShape, DeviceCaps, HeadDims, INSTANCES, Instance, KvFormat, Mask, Path, plan,
+};
 use bench_engine::kv_cache::turbo::TurboType;
 use case::{Case, run};
 use gpu::{device, publish};
@@ -98,6 +102,7 @@ fn every_row_agrees_with_the_oracle() {
                         k,
                         v,
                         window: window.and_then(NonZeroU32::new),
+                        mask: Mask::Causal,
                         cells: kv_len.max(q_rows) + 5,
                     };
                     let Some(plan) = case::plan_on(row, &shape, &caps) else {
@@ -145,6 +150,7 @@ fn issue_dkq512_ratio2_runs_and_is_right() {
                 k: TURBO3,
                 v: TURBO3,
                 window: None,
+                mask: Mask::Causal,
                 cells: 600,
             };
             let plan = plan(&shape, device.caps()).unwrap();
@@ -168,6 +174,7 @@ fn a_ring_serves_what_its_window_sees() {
                     k: format,
                     v: format,
                     window: NonZeroU32::new(512),
+                    mask: Mask::Causal,
                     cells: 520,
                 };
                 let plan = plan(&shape, device.caps()).unwrap();
@@ -190,6 +197,7 @@ fn splits_change_nothing_and_runs_repeat_bit_for_bit() {
         k: KvFormat::Bf16,
         v: KvFormat::Bf16,
         window: None,
+        mask: Mask::Causal,
         cells: 6000,
     };
     let plan = plan(&shape, device.caps()).unwrap();
@@ -230,6 +238,7 @@ fn long_contexts_are_right() {
             k: format,
             v: format,
             window: None,
+            mask: Mask::Causal,
             cells: 131_072,
         };
         let plan = plan(&shape, device.caps()).unwrap();

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::shape::ShapeError;
-use super::{AttnShape, DeviceCaps, INSTANCES, Instance, Path};
+use super::{AttnShape, DeviceCaps, INSTANCES, Instance, Mask, Path};
 
 /// Most splits of one call: what combine goes through for every column.
 const MAX_SPLITS: u32 = 1024;
@@ -238,8 +238,12 @@ impl AttnPlan {
     /// The route in one line, for logs and result records.
     #[must_use]
     pub fn route(&self) -> String {
-        let AttnShape { k, v, .. } = self.shape;
-        format!("{} {}/{} x{}", self.instance.name(), k.name(), v.name(), self.splits)
+        let AttnShape { k, v, mask, .. } = self.shape;
+        let mask = match mask {
+            Mask::Causal => "",
+            Mask::Tree => " tree",
+        };
+        format!("{} {}/{} x{}{mask}", self.instance.name(), k.name(), v.name(), self.splits)
     }
 }
 
@@ -294,6 +298,7 @@ mod tests {
         k: KvFormat::F16,
         v: KvFormat::F16,
         window: None,
+        mask: Mask::Causal,
         cells: 4096,
     };
 

@@ -1,7 +1,8 @@
 //! One case: random values in a cache of which nothing else is valid, one launch, the oracle.
 
 use bench_engine::attention::{
-    AttnPlan, AttnShape, DeviceCaps, Instance, KvFormat, OracleInput, attention_f64, plan_among,
+    AttnPlan, AttnShape, DeviceCaps, Instance, KvFormat, Mask, OracleInput, TreeMask, attention_f64,
+    plan_among,
 };
 use bench_engine::backend::cuda::{Attention, AttentionBuffers, AttentionOutput, Device, KvRows, KvWriter};
 use rand::rngs::StdRng;
@@ -9,21 +10,43 @@ use rand::{RngExt, SeedableRng};
 
 /// A plan and a length.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Case {
+pub(crate) struct Case<'a> {
     pub(crate) plan: AttnPlan,
     pub(crate) kv_len: u32,
     /// The query sits behind the last key, as a draft's does, instead of having its own key cached.
     pub(crate) draft: bool,
+    /// The rows, where the plan is for a tree.
+    pub(crate) tree: Option<&'a TreeMask>,
 }
 
-impl Case {
+impl<'a> Case<'a> {
     pub(crate) const fn new(plan: AttnPlan, kv_len: u32) -> Self {
-        Self { plan, kv_len, draft: false }
+        Self { plan, kv_len, draft: false, tree: None }
+    }
+
+    pub(crate) const fn of_tree(plan: AttnPlan, kv_len: u32, tree: &'a TreeMask) -> Self {
+        Self { tree: Some(tree), ..Self::new(plan, kv_len) }
     }
 
     fn first_pos(&self) -> u32 {
         if self.draft { self.kv_len } else { self.kv_len.saturating_sub(self.plan.shape().q_rows) }
     }
+
+    /// What kernels read of lengths and rows.
+    pub(crate) fn state(&self) -> Vec<i32> {
+        let (kv_len, first_pos) = (self.kv_len.cast_signed(), self.first_pos().cast_signed());
+        self.tree.map_or_else(|| vec![kv_len, first_pos], |tree| tree.state(kv_len, first_pos))
+    }
+}
+
+/// Queries, and keys and values as stored and as they are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Inputs {
+    pub(crate) q: Vec<f32>,
+    pub(crate) k_cache: Vec<u8>,
+    pub(crate) k: Vec<f32>,
+    pub(crate) v_cache: Vec<u8>,
+    pub(crate) v: Vec<f32>,
 }
 
 /// The plan of a shape on exactly this row, if the device can run it.
@@ -32,7 +55,7 @@ pub(crate) fn plan_on(row: &'static Instance, shape: &AttnShape, caps: &DeviceCa
 }
 
 /// Relative squared error of one launch against the oracle.
-pub(crate) fn run(device: &Device, case: &Case) -> f64 {
+pub(crate) fn run(device: &Device, case: &Case<'_>) -> f64 {
     let (got, expected) = output(device, case);
     nmse(&got, &expected)
 }
@@ -45,43 +68,54 @@ pub(crate) fn nmse(got: &[f32], expected: &[f64]) -> f64 {
 }
 
 /// What the GPU says and what is right.
-pub(crate) fn output(device: &Device, case: &Case) -> (Vec<f32>, Vec<f64>) {
+pub(crate) fn output(device: &Device, case: &Case<'_>) -> (Vec<f32>, Vec<f64>) {
+    let inputs = inputs(case);
+    (launch(device, case, &inputs), oracle(case, &inputs))
+}
+
+/// The same for cases of equal lengths and columns.
+pub(crate) fn inputs(case: &Case<'_>) -> Inputs {
     let shape = case.plan.shape();
-    let (dim, kv_len, first_pos) = (shape.head_dim as usize, case.kv_len as usize, case.first_pos());
+    let (dim, kv_len) = (shape.head_dim as usize, case.kv_len as usize);
     let mut rng = StdRng::seed_from_u64(u64::from(case.kv_len) * 31 + u64::from(shape.columns()));
     let q = normal(&mut rng, shape.q_rows as usize * shape.heads as usize * dim, 1.0);
     // Scores get a standard deviation of about 2, enough for a softmax that is neither flat nor one key.
     let (k_cache, k) = cache(&mut rng, shape, shape.k, kv_len, 2.0 / (dim as f32).sqrt());
     let (v_cache, v) = cache(&mut rng, shape, shape.v, kv_len, 1.0);
-    let q_device = device.upload("queries", &q).unwrap();
-    let (k_device, v_device) =
-        (device.upload("keys", &k_cache).unwrap(), device.upload("values", &v_cache).unwrap());
-    let state = device.upload("state", &[case.kv_len.cast_signed(), first_pos.cast_signed()]).unwrap();
+    Inputs { q, k_cache, k, v_cache, v }
+}
+
+/// One launch.
+pub(crate) fn launch(device: &Device, case: &Case<'_>, inputs: &Inputs) -> Vec<f32> {
+    let q = device.upload("queries", &inputs.q).unwrap();
+    let k = device.upload("keys", &inputs.k_cache).unwrap();
+    let v = device.upload("values", &inputs.v_cache).unwrap();
+    let state = device.upload("state", &case.state()).unwrap();
     // What is not written stays NaN and shows.
-    let mut out = device.upload("output", &vec![f32::NAN; q.len()]).unwrap();
+    let mut out = device.upload("output", &vec![f32::NAN; inputs.q.len()]).unwrap();
     let attention = Attention::new(device, case.plan, 1.0).unwrap();
-    let buffers = AttentionBuffers {
-        q: &q_device,
-        k: &k_device,
-        v: &v_device,
-        state: &state,
-        out: AttentionOutput::Values(&mut out),
-    };
-    attention.launch(device, shape.q_rows, buffers).unwrap();
-    let got = device.download(&out).unwrap();
-    let expected = attention_f64(&OracleInput {
-        q: &q,
-        k: &k,
-        v: &v,
+    let buffers =
+        AttentionBuffers { q: &q, k: &k, v: &v, state: &state, out: AttentionOutput::Values(&mut out) };
+    attention.launch(device, case.plan.shape().q_rows, buffers).unwrap();
+    device.download(&out).unwrap()
+}
+
+/// What is right.
+pub(crate) fn oracle(case: &Case<'_>, inputs: &Inputs) -> Vec<f64> {
+    let shape = case.plan.shape();
+    attention_f64(&OracleInput {
+        q: &inputs.q,
+        k: &inputs.k,
+        v: &inputs.v,
         heads: shape.heads as usize,
         kv_heads: shape.kv_heads as usize,
-        head_dim: dim,
-        kv_len,
-        first_pos: first_pos as usize,
+        head_dim: shape.head_dim as usize,
+        kv_len: case.kv_len as usize,
+        first_pos: case.first_pos() as usize,
         window: shape.window,
+        tree: case.tree,
         scale: 1.0,
-    });
-    (got, expected)
+    })
 }
 
 /// A cache whose unused and forgotten cells are NaN in every format, and what its positions hold.
@@ -126,6 +160,7 @@ pub(crate) fn check_write(device: &Device, head_dim: u32, format: KvFormat) {
         k: format,
         v: format,
         window: None,
+        mask: Mask::Causal,
         cells: 10,
     };
     let (rows, first, dim) = (TOKENS as usize, FIRST.unsigned_abs() as usize, head_dim as usize);
