@@ -127,19 +127,28 @@ impl TreeMask {
         (0..=row).filter(|j| ancestors >> j & 1 == 1).collect()
     }
 
+    /// Rows that `row` sees, as bits: its ancestors and itself, as far as the window reaches.
+    ///
+    /// # Panics
+    /// Without such a row.
+    #[must_use]
+    pub fn seen_rows(&self, row: usize, window: Option<NonZeroU32>) -> u32 {
+        let TreeRow { depth, ancestors } = self.rows[row];
+        let near = |j: &usize| window.is_none_or(|window| self.rows[*j].depth + window.get() > depth);
+        (0..=row).filter(near).fold(0, |bits, j| bits | 1 << j) & ancestors
+    }
+
     /// Whether `row` sees `cell`, the first row being at `first_pos`: the formula of this module.
     ///
     /// # Panics
     /// Without such a row.
     #[must_use]
     pub fn sees(&self, row: usize, cell: usize, first_pos: usize, window: Option<NonZeroU32>) -> bool {
-        let TreeRow { depth, ancestors } = self.rows[row];
-        let position = match cell.checked_sub(first_pos) {
-            None => cell,
-            Some(j) if j <= row && ancestors >> j & 1 == 1 => first_pos + self.rows[j].depth as usize,
-            Some(_) => return false,
-        };
-        window.is_none_or(|window| position + window.get() as usize > first_pos + depth as usize)
+        let position = first_pos + self.rows[row].depth as usize;
+        match cell.checked_sub(first_pos) {
+            None => window.is_none_or(|window| cell + window.get() as usize > position),
+            Some(j) => j <= row && self.seen_rows(row, window) >> j & 1 == 1,
+        }
     }
 
     /// What kernels read: `[kv_len, first_pos]`, then `[depth, ancestors]` of each row.

@@ -13,6 +13,7 @@ mod layer;
 mod mtp;
 mod rope;
 mod target;
+mod tree;
 mod weights;
 
 pub use assistant::{Assistant, DraftHead, DraftPosition};
