@@ -38,6 +38,12 @@ struct AttentionArgs {
 constexpr __host__ __device__ int round_up(int x, int to) { return (x + to - 1) / to * to; }
 constexpr __host__ __device__ bool is_turbo(int format) { return format >= TURBO2 && format <= TURBO4; }
 
+#ifdef TREE
+constexpr bool IS_TREE = true;
+#else
+constexpr bool IS_TREE = false;
+#endif
+
 // Rows: 16-bit types as they are; q8_0 [codes, head_dim rounded up to 32][f16 scale per 32]; turbo
 // [code words][high-bit words of turbo3][f16 norm per 128], head_dim rounded up to 128. All padded to 16 bytes.
 constexpr __host__ __device__ int code_bytes(int format, int dim) {
@@ -111,12 +117,6 @@ DEVICE int chunk_of(const AttentionArgs& a, int first_pos, int keys) {
     return max(a.chunk, round_up((round_up(reach, grain) + rows + splits - 1) / splits, keys));
 }
 
-#ifdef TREE
-constexpr bool IS_TREE = true;
-#else
-constexpr bool IS_TREE = false;
-#endif
-
 DEVICE Work work_of(const AttentionArgs& a, int columns, int keys) {
     Work w;
     w.first_token = token_of(a, (int)blockIdx.y * columns);
@@ -144,6 +144,7 @@ DEVICE Row row_of(const AttentionArgs& a, const Work& w, int token) {
     int depth = a.state[2 + 2 * token];
     u32 ancestors = (u32)a.state[3 + 2 * token] & ((2u << token) - 1);
     if (a.window > 0 && depth >= a.window)
+        #pragma unroll 1
         for (int j = 0; j < token; ++j)
             if (a.state[2 + 2 * j] <= depth - a.window) ancestors &= ~(1u << j);
     return {w.first_pos + depth, ancestors};

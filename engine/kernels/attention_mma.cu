@@ -103,28 +103,6 @@ template <bool BFLOAT> DEVICE u32 pack(float low, float high) {
 DEVICE u32 mul2(u32 a, u32 b) { u32 r; asm("mul.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
 DEVICE u32 sub2(u32 a, u32 b) { u32 r; asm("sub.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
 
-// The halves of two weights that are not 0, as masks.
-DEVICE u32 weighted(u32 p) { return (p & 0x7fffu ? 0xffffu : 0) | (p & 0x7fff0000u ? 0xffff0000u : 0); }
-
-// o += p v, where a value that is no finite number counts in the columns that give it a weight, as NaN, and in no other:
-// 0 times NaN would be NaN, and a sibling's overflow is none of a row's business.
-template <bool BFLOAT> DEVICE void mma_of_seen(float (&o)[4], const u32 (&p)[4], u32 v0, u32 v1) {
-    constexpr u32 EXPONENT = BFLOAT ? 0x7f80 : 0x7c00, ONES = BFLOAT ? 0x3f803f80 : 0x3c003c00;
-    auto strange = [](u32 x) {
-        return ((x & EXPONENT) == EXPONENT ? 0xffffu : 0) | ((x >> 16 & EXPONENT) == EXPONENT ? 0xffff0000u : 0);
-    };
-    u32 bad0 = strange(v0), bad1 = strange(v1);
-    mma<BFLOAT>(o, p, v0 & ~bad0, v1 & ~bad1);
-    if (!__any_sync(~0u, bad0 | bad1)) return;
-    float count[4] = {};
-    u32 counted[4];
-    #pragma unroll
-    for (int i = 0; i < 4; ++i) counted[i] = weighted(p[i]) & ONES;
-    mma<BFLOAT>(count, counted, bad0 & ONES, bad1 & ONES);
-    #pragma unroll
-    for (int i = 0; i < 4; ++i) if (count[i] > 0) o[i] = __int_as_float(0x7fffffff);
-}
-
 DEVICE u32 word(const u8* p) { return *reinterpret_cast<const u32*>(p); }
 DEVICE u32 half_word(const u8* p) { return *reinterpret_cast<const u16*>(p); }
 
@@ -282,7 +260,8 @@ template <int FORMAT, int STRIDE>
 DEVICE void fetch(u8* slot, const u8* head, int first, int seen_from, int end, int cells) {
     constexpr int CHUNKS = row_bytes(FORMAT, D) / 16;
     constexpr int COPIES = (KT * CHUNKS + THREADS - 1) / THREADS;
-    int cell = first < cells ? first : first % cells;
+    // Of the first row that exists: from it on a ring is left but once, however few cells it has.
+    int from = max(first, seen_from), cell = (from < cells ? from : from % cells) - (from - first);
     #pragma unroll(COPIES <= 16 ? COPIES : 8)
     for (int j = 0; j < COPIES; ++j) {
         int i = threadIdx.x + j * THREADS;
@@ -385,6 +364,30 @@ DEVICE void score(float* s_shared, const u16* q_shared, const u8* tile, const u3
                     sum.x += s[turn][n][m][2 * half], sum.y += s[turn][n][m][2 * half + 1];
                 *reinterpret_cast<float2*>(to) = sum;
             }
+}
+
+// The halves of two weights that are not 0, as masks: bit 15 of each half is spread over it.
+DEVICE u32 weighted(u32 p) { return permute((p & 0x7fff7fffu) + 0x7fff7fffu, 0, 0xbb99); }
+
+// Takes values that are no finite numbers out of a fragment, and makes NaN of the outputs that give them a weight, and of
+// no others: 0 times NaN would be NaN, and a sibling's overflow is none of a row's business.
+template <bool BFLOAT> DEVICE void keep_to_seen(float (&o)[MT][GRANULES * 4][4], int tile, const u32 (&p)[MT][4], u32 (&b)[2]) {
+    constexpr u32 EXPONENTS = BFLOAT ? 0x7f807f80u : 0x7c007c00u, ONES = BFLOAT ? 0x3f803f80u : 0x3c003c00u;
+    // The lowest bit of an exponent that is all ones carries into bit 15.
+    u32 strange0 = permute((b[0] & EXPONENTS) + (EXPONENTS & ~(EXPONENTS << 1)), 0, 0xbb99);
+    u32 strange1 = permute((b[1] & EXPONENTS) + (EXPONENTS & ~(EXPONENTS << 1)), 0, 0xbb99);
+    if (!__any_sync(~0u, strange0 | strange1)) return;
+    b[0] &= ~strange0, b[1] &= ~strange1;
+    #pragma unroll
+    for (int m = 0; m < MT; ++m) {
+        u32 given[4];
+        #pragma unroll
+        for (int i = 0; i < 4; ++i) given[i] = weighted(p[m][i]) & ONES;
+        float count[4] = {};
+        mma<BFLOAT>(count, given, strange0 & ONES, strange1 & ONES);
+        #pragma unroll
+        for (int i = 0; i < 4; ++i) if (count[i] > 0) o[m][tile][i] = __int_as_float(0x7fffffff);
+    }
 }
 
 // The scores of one column and 2 adjacent keys, in base 2.
@@ -499,20 +502,21 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
                 load_values(f, values, ks * 16, granule, a.v_table);
                 u32 scale[2];
                 if constexpr (V_FORMAT >= Q8_0) load_value_scales(scale, values, ks * 16, granule);
+                if constexpr (IS_TREE && V_FORMAT <= BF16)
+                    if (!all_seen) {
+                        #pragma unroll
+                        for (int j = 0; j < 4; ++j) keep_to_seen<BFLOAT>(o, q * 4 + j, p[ks], f.b[j]);
+                    }
                 #pragma unroll
                 for (int m = 0; m < MT; ++m) {
                     u32 scaled[4];
                     #pragma unroll
                     for (int i = 0; i < 4; ++i) scaled[i] = V_FORMAT >= Q8_0 ? mul2(p[ks][m][i], scale[i >> 1]) : p[ks][m][i];
-                    if (IS_TREE && !all_seen) {
-                        #pragma unroll
-                        for (int i = 0; i < 4; ++i) if (V_FORMAT >= Q8_0) scaled[i] &= weighted(p[ks][m][i]);
-                        #pragma unroll
-                        for (int j = 0; j < 4; ++j)
-                            if (V_FORMAT <= BF16) mma_of_seen<BFLOAT>(o[m][q * 4 + j], scaled, f.b[j][0], f.b[j][1]);
-                            else mma<BFLOAT>(o[m][q * 4 + j], scaled, f.b[j][0], f.b[j][1]);
-                        continue;
-                    }
+                    if constexpr (IS_TREE && V_FORMAT >= Q8_0)
+                        if (!all_seen) {
+                            #pragma unroll
+                            for (int i = 0; i < 4; ++i) scaled[i] &= weighted(p[ks][m][i]);
+                        }
                     #pragma unroll
                     for (int j = 0; j < 4; ++j) mma<BFLOAT>(o[m][q * 4 + j], scaled, f.b[j][0], f.b[j][1]);
                 }
