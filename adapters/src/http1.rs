@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::{Mutex, PoisonError};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use reqwest::Url;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -43,6 +43,16 @@ impl Origin {
         })
     }
 
+    /// Opens so many connections, or as many as the server takes: the first failure ends it.
+    async fn open(&self, count: usize) -> Vec<TcpStream> {
+        let mut opening = stream::iter(0..count).map(|_| self.connect()).buffer_unordered(OPENINGS / 2);
+        let mut opened = Vec::with_capacity(count);
+        while let Some(Ok(socket)) = opening.next().await {
+            opened.push(socket);
+        }
+        opened
+    }
+
     async fn connect(&self) -> io::Result<TcpStream> {
         // The brackets of an IPv6 address belong to the URL.
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
@@ -68,16 +78,16 @@ struct Shelf {
 }
 
 impl Stock {
-    /// Opens connections until `count` lie here.
-    pub(crate) async fn fill(&self, origin: &Origin, count: usize) -> io::Result<()> {
+    /// Opens connections until `count` lie here, or the server takes no more: a request opens what it misses, and says why
+    /// it cannot.
+    pub(crate) async fn fill(&self, origin: &Origin, count: usize) {
         let missing = self.with(origin, |shelf| count.saturating_sub(shelf.sockets.len()));
-        let opening = stream::iter(0..missing).map(|_| origin.connect()).buffer_unordered(OPENINGS);
-        opening
-            .try_for_each(|socket| {
-                self.with(origin, |shelf| shelf.sockets.push_back(socket));
-                std::future::ready(Ok(()))
-            })
-            .await
+        // The thread that waits here is free, and so is the one that will read: each opens half.
+        let theirs = origin.clone();
+        let theirs = tokio::spawn(async move { theirs.open(missing / 2).await });
+        let ours = origin.open(missing - missing / 2).await;
+        let theirs = theirs.await.unwrap_or_default();
+        self.with(origin, |shelf| shelf.sockets.extend(ours.into_iter().chain(theirs)));
     }
 
     /// Promises a connection to one request that is about to be sent, and opens one if all are promised.
@@ -464,7 +474,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (origin, stock) = (Origin::parse(&base).unwrap(), Stock::default());
-        stock.fill(&origin, 2).await.unwrap();
+        stock.fill(&origin, 2).await;
         stock.promise(&origin).await.unwrap();
         assert_eq!(stock.with(&origin, |shelf| (shelf.sockets.len(), shelf.promised)), (2, 1));
         let (first, _) = listener.accept().await.unwrap();

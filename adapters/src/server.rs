@@ -199,10 +199,10 @@ impl Server {
     /// then says why.
     pub(crate) async fn prepare(&self, ahead: Ahead) {
         let Ok((_, origin)) = self.origin() else { return };
-        drop(match ahead {
+        match ahead {
             Ahead::Pass { concurrency } => self.stock.fill(&origin, concurrency).await,
-            Ahead::Request => self.stock.promise(&origin).await,
-        });
+            Ahead::Request => drop(self.stock.promise(&origin).await),
+        }
     }
 
     fn origin(&self) -> Result<(String, Origin), StackError> {

@@ -56,7 +56,8 @@ pub(crate) async fn events(
         return Err(StackError::Protocol { what, excerpt: beginning(&mut response).await });
     }
     let opened = response.opened;
-    let reader = Reader {
+    // Boxed: `unfold` moves it into the future of every event and back out.
+    let reader = Box::new(Reader {
         response: Some(response),
         bytes: Vec::with_capacity(ROOM_BYTES),
         splitter: Splitter::default(),
@@ -64,7 +65,7 @@ pub(crate) async fn events(
         ready: VecDeque::from([Ok(StreamEvent::Opened { at: opened })]),
         watch: reading.watch,
         key: reading.key,
-    };
+    });
     Ok(Box::pin(stream::unfold(reader, |mut reader| async move {
         let item = reader.next().await?;
         Some((item, reader))

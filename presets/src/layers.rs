@@ -4,7 +4,7 @@
 //! names the override it came with. Tables merge key by key; lists and values replace.
 
 use serde::Deserialize;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, Deserializer};
 use toml::{Table, Value};
 
 use crate::error::{Place, PresetError};
@@ -80,8 +80,8 @@ fn check_text(text: &str, origin: &str) -> Result<Table, PresetError> {
             key,
         });
     }
-    toml::from_str::<RawPreset>(text).map_err(|error| document(&error))?;
-    toml::from_str(text).map_err(|error| document(&error))
+    RawPreset::deserialize(Deserializer::from(parsed.clone())).map_err(|error| document(&error))?;
+    Table::deserialize(Deserializer::from(parsed)).map_err(|error| document(&error))
 }
 
 /// The first key that means nothing, and its byte offset. Values of the wrong shape are left to the types.

@@ -26,6 +26,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bench_core::stack::StackError;
+use nix::sys::socket::Backlog;
 use rustix::event::{Timespec, epoll};
 
 pub use self::script::{Pace, Script, Speculation, Stall};
@@ -87,6 +88,9 @@ impl Mock {
     pub fn bind(config: MockConfig) -> Result<Self, MockError> {
         let listener =
             TcpListener::bind((config.host, config.port)).map_err(MockError::new("listen on its address"))?;
+        // std asks for 128: of 512 clients that come at once the kernel would turn most away, to try again a second later.
+        nix::sys::socket::listen(&listener, Backlog::MAXCONN)
+            .map_err(|errno| MockError { what: "listen for many at once", source: errno.into() })?;
         listener.set_nonblocking(true).map_err(MockError::new("listen without blocking"))?;
         let address = listener.local_addr().map_err(MockError::new("tell its address"))?;
         Ok(Self { listener, address, config })
