@@ -466,6 +466,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
                     s[i] = read_scores(s_shared, m * 16 + g + 8 * half, 8 * i + 2 * t, a.scale_log2);
                 }
                 if (!all_seen) { // surplus columns are never written, so they may see anything that exists
+                    // Of many columns the bits would not fit the registers between the tiles.
+                    if constexpr (IS_TREE && MT > 2) row[m][half] = row_of(a, w, token_of(a, (int)blockIdx.y * RT + m * 16 + g + 8 * half));
                     #pragma unroll
                     for (int i = 0; i < KT / 8; ++i) {
                         int key = first + 8 * i + 2 * t;
