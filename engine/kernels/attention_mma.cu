@@ -260,8 +260,7 @@ template <int FORMAT, int STRIDE>
 DEVICE void fetch(u8* slot, const u8* head, int first, int seen_from, int end, int cells) {
     constexpr int CHUNKS = row_bytes(FORMAT, D) / 16;
     constexpr int COPIES = (KT * CHUNKS + THREADS - 1) / THREADS;
-    // Of the first row that exists: from it on a ring is left but once, however few cells it has.
-    int from = max(first, seen_from), cell = (from < cells ? from : from % cells) - (from - first);
+    int cell = first < cells ? first : first % cells; // the plan gives a ring as many cells as a tile has keys
     #pragma unroll(COPIES <= 16 ? COPIES : 8)
     for (int j = 0; j < COPIES; ++j) {
         int i = threadIdx.x + j * THREADS;

@@ -45,6 +45,13 @@ pub enum Rule {
         /// Of values.
         v: &'static str,
     },
+    /// Cells of a sliding layer: a tile that passes the end of its ring does so once.
+    Ring {
+        /// The row's keys of a tile.
+        needed: u32,
+        /// The shape's cells.
+        got: u32,
+    },
     /// Shared memory of a block.
     SharedMemory {
         /// The row's, in bytes.
@@ -150,6 +157,9 @@ fn exclusion(row: &Instance, shape: &AttnShape, caps: &DeviceCaps) -> Option<Rul
     if !row.formats.contains(&(shape.k, shape.v)) {
         return Some(Rule::Formats { k: shape.k.name(), v: shape.v.name() });
     }
+    if row.slots > 0 && shape.window.is_some() && shape.cells < row.keys {
+        return Some(Rule::Ring { needed: row.keys, got: shape.cells });
+    }
     let (dynamic, fixed) = row.shared_bytes(shape.k, shape.v);
     let (needed, got) = (dynamic + fixed, caps.shared_per_block);
     (needed > got).then_some(Rule::SharedMemory { needed, got })
@@ -253,7 +263,8 @@ impl Rule {
             Self::Compute { .. } => 0,
             Self::HeadDim { .. } => 1,
             Self::Formats { .. } => 2,
-            Self::SharedMemory { .. } => 3,
+            Self::Ring { .. } => 3,
+            Self::SharedMemory { .. } => 4,
         }
     }
 }
@@ -273,6 +284,9 @@ impl fmt::Display for Rule {
             }
             Self::HeadDim { got } => write!(f, "no row for head_dim {got}"),
             Self::Formats { k, v } => write!(f, "no row for {k} keys with {v} values"),
+            Self::Ring { needed, got } => {
+                write!(f, "goes through rings of {needed} cells or more, not {got}")
+            }
             Self::SharedMemory { needed, got } => {
                 write!(f, "row needs {needed} bytes of shared memory, the device allows {got}")
             }
@@ -329,6 +343,16 @@ mod tests {
             error.contains("tile: row needs 41216 bytes of shared memory, the device allows 32768"),
             "{error}"
         );
+    }
+
+    /// The tensor-core kernels fetch whole tiles, which wrap once; the last path wraps every key.
+    #[test]
+    fn a_ring_of_less_than_a_tile_is_left_to_the_path_that_takes_everything() {
+        let path = |cells, window| {
+            let shape = AttnShape { cells, window: std::num::NonZeroU32::new(window), ..SHAPE };
+            plan(&shape, &DeviceCaps::typical(90)).unwrap().instance().path
+        };
+        assert_eq!((path(31, 3), path(32, 3), path(31, 0)), (Path::Tile, Path::MmaDecode, Path::MmaDecode));
     }
 
     #[test]
