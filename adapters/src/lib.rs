@@ -22,6 +22,7 @@ pub mod openai_server;
 mod place;
 pub mod process;
 pub mod prometheus;
+pub mod run_store;
 mod secret;
 pub mod serve;
 mod server;

@@ -136,7 +136,7 @@ docs/results.md has queries over the Parquet files.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
-    /// Run directories, one or several of the same preset
+    /// Run directories, one or several of the same preset; or places such as `s3://BUCKET/RUN` (feature `object-store`)
     #[arg(required = true, value_name = "RUN_DIR")]
     pub(crate) runs: Vec<PathBuf>,
     /// What to write
@@ -214,7 +214,7 @@ pub(crate) struct PublishArgs {
     /// Where to write the site
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Run directories. Default: those under results/published
+    /// Run directories, or places as for `report`. Default: those under results/published
     #[arg(value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
 }
@@ -229,10 +229,10 @@ Arms of one run are compared by its own report, which is the better experiment: 
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompareArgs {
-    /// Directory of the run below the line
+    /// Directory (or place, as for `report`) of the run below the line
     #[arg(value_name = "RUN_A")]
     pub(crate) baseline: PathBuf,
-    /// Directory of the run above the line
+    /// Directory (or place, as for `report`) of the run above the line
     #[arg(value_name = "RUN_B")]
     pub(crate) candidate: PathBuf,
     /// Compare this arm of the first run with that of the second (repeatable). Default: arms of equal labels
@@ -412,7 +412,8 @@ pub(crate) enum DeviceArg {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// Run directories, or directories that `bench export --format parquet` wrote
+    /// Run directories, or directories that `bench export --format parquet` wrote; or places of either, such as
+    /// `s3://BUCKET/RUN` and `https://HOST/RUN` (feature `object-store`)
     #[arg(required = true, value_name = "RUN_DIR")]
     pub(crate) runs: Vec<PathBuf>,
     /// Where to write it. Default: report/ in the first run directory

@@ -55,6 +55,7 @@ from_library!(
     bench_core::run_dir::RunDirError,
     bench_core::jsonl::RowError,
     bench_core::stack::StackError,
+    bench_adapters::run_store::RunStoreError,
     bench_engine::EngineError,
     bench_results::ResultsError,
     bench_plots::PlotError,

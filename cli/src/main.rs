@@ -15,6 +15,7 @@ mod noise;
 mod places;
 mod progress;
 mod readback;
+mod runs;
 mod selftest;
 mod table;
 

@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("bench-core", &[], &["sysinfo", "libloading"]),
     ("bench-engine", &[], &["cudarc"]),
     ("bench-presets", &["bench-core"], &["toml"]),
-    ("bench-adapters", &["bench-core", "bench-engine"], &["reqwest", "axum"]),
+    ("bench-adapters", &["bench-core", "bench-engine"], &["reqwest", "axum", "object_store"]),
     ("bench-results", &["bench-core"], &["polars", "polars-io", "polars-parquet"]),
     ("bench-plots", &["bench-core"], &["plotters", "resvg", "maud"]),
     (
@@ -31,6 +31,7 @@ const OWNED: &[&str] = &[
     "maud",
     "reqwest",
     "axum",
+    "object_store",
     "cudarc",
     "sysinfo",
     "libloading",

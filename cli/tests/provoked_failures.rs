@@ -319,3 +319,29 @@ fn a_driver_of_another_version_is_a_failed_setup() {
     let doctor = bench(dir.path()).arg("doctor").env("LD_LIBRARY_PATH", dir.path()).output().unwrap();
     assert!(text(&doctor).1.contains("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"), "{}", text(&doctor).1);
 }
+
+#[test]
+fn a_run_that_lies_elsewhere_is_one_clear_error_wherever_runs_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody listens there, and nothing else does: port 1 is no server's.
+    let place = "http://127.0.0.1:1/runs/one?sig=planted-key";
+    let parts: &[&str] = if cfg!(feature = "object-store") {
+        &["cannot read `http://127.0.0.1:1/runs/one`: "]
+    } else {
+        &["`http://127.0.0.1:1/runs/one` is not on this machine", "--features object-store"]
+    };
+    let commands: [&[&str]; 5] = [
+        &["report", place],
+        &["compare", place, place],
+        &["export", place],
+        &["publish", "site", place],
+        &["gate", "save", place, "--as", "baseline"],
+    ];
+    for command in commands {
+        let said = refuses(bench(dir.path()).args(command), parts);
+        assert!(!said.contains("planted-key"), "{said}");
+    }
+    let output = bench(dir.path()).args(["gate", place]).output().expect("bench runs");
+    assert_eq!(output.status.code(), Some(2), "what cannot be judged is neither pass nor regression");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was written");
+}

@@ -63,7 +63,7 @@ fn accepting(c: &mut Criterion) {
     });
     let mut q = Vec::new();
     sampler.distribution(&rows[0], &mut q).expect("finite logits");
-    let draft = Draft { tokens: vec![drafts[0]], probs: vec![q] };
+    let draft = Draft { tokens: vec![drafts[0]], probs: vec![q], held: false };
     c.bench_function("accept/rejection_1_of_1", |b| {
         b.iter(|| accept::rejection(black_box(&draft), |_| row(0), &mut sampler, &mut probs));
     });

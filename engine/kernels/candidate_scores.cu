@@ -1,4 +1,5 @@
-// Scores of candidate tokens: scores[i] = W[ids[i]] . x, rows of a packed matrix. An id that is no row gives NaN.
+// Scores of candidate tokens: scores[i] = W[ids[i]] . x, rows of a packed matrix. An id that is no row gives NaN. With
+// `logits` a row's score is logits[id], too: a row over the whole vocabulary, for whoever draws from it.
 //
 // Compiled with -DTYPE=ggml's number. grid (candidates / 32 rounded up); block 128: four lanes have a row and go through its
 // groups of columns, and those stand for the four lanes that hold the row in a product. x f32 [columns].
@@ -10,6 +11,7 @@ struct CandidateScoresArgs {
     const u32* ids;
     const float* x;
     float* scores;
+    float* logits; // [matrix.rows], or absent
     int count, columns;
 };
 
@@ -40,5 +42,7 @@ extern "C" __global__ void __launch_bounds__(128) candidate_scores(const __grid_
     }
     sum += __shfl_xor_sync(~0u, sum, 1);
     sum += __shfl_xor_sync(~0u, sum, 2);
-    if (t == 0 && place < a.count) a.scores[place] = id == row ? sum : __int_as_float(0x7fc00000);
+    if (t != 0 || place >= a.count) return;
+    a.scores[place] = id == row ? sum : __int_as_float(0x7fc00000);
+    if (a.logits && id == row) a.logits[id] = sum;
 }

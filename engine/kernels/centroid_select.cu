@@ -2,7 +2,9 @@
 //
 //   candidates = { order[c][w] : c among the `kept` centroids of the greatest scores, the lower number among equals }
 //
-// grid 1; block 1024, a thread has scores i, i + 1024, ...: up to 8192. The score of the last one kept is found bit by bit
+// With `logits` [vocab] the blocks after the first fill them with -inf: candidate_scores.cu then puts the candidates' there.
+//
+// grid 1, or 1 and any number; block 1024, a thread has scores i, i + 1024, ...: up to 8192. The score of the last one kept is found bit by bit
 // (how many are at least this?), 32 counts over the block; 18 us of counting every rank took four times as long.
 
 #include "attention_common.cuh"
@@ -11,7 +13,8 @@ struct CentroidSelectArgs {
     const float* scores; // [count]
     const u32* order; // [count][width] of token ids
     u32* candidates; // [kept][width]
-    int count, kept, width;
+    float* logits; // [vocab], or absent
+    int count, kept, width, vocab;
 };
 
 constexpr int THREADS = 1024, MOST = 8;
@@ -28,6 +31,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) centroid_select(const __gr
     __shared__ u32 equal[MOST * THREADS / 32];
     release_next();
     await_previous();
+    if (blockIdx.x > 0) {
+        int first = (blockIdx.x - 1) * THREADS + threadIdx.x, stride = (gridDim.x - 1) * THREADS;
+        for (int i = first; i < a.vocab; i += stride) a.logits[i] = NEG_INF;
+        return;
+    }
     u32 key[MOST];
     int own = (a.count + THREADS - 1) / THREADS;
     #pragma unroll

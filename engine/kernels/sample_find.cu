@@ -10,6 +10,9 @@
 // COMPARE it stands if it is the token drawn. The verdict is {accepted, next}: drafts before the first that falls, and
 // the token drawn from its row, or from the last row where all stand; next is NONE where nothing can be drawn there.
 //
+// A drafter's own row (`told`, grid.y 1) has no verdict: its token is the draft and what the drafter goes on with, and its
+// probabilities stay, as the q that the draft will be tested with.
+//
 // grid (parts, rows); block 256, at most 256 parts. Blocks own runs of ids. `arrived` and `rows_done` are 0 before and
 // after.
 
@@ -28,6 +31,9 @@ struct SampleFindArgs {
     u32* arrived; // [rows]
     u32* rows_done;
     u32* verdict; // {accepted, next}
+    float* told; // [n]: the probabilities drawn from; or absent
+    u32* drawn; // with `told`: the token; NONE where nothing can be drawn
+    u32* onwards; // with `told`: the token again, 0 for NONE
     i64 stride;
     int n;
     int mode, rule;
@@ -115,6 +121,11 @@ DEVICE void judge(const SampleFindArgs& a, u32 drafts) {
 }
 
 DEVICE void finish(const SampleFindArgs& a, SampledRow* row, u32 choice, bool stands) {
+    if (a.told) {
+        *a.drawn = choice;
+        *a.onwards = choice == NONE ? 0 : choice;
+        return;
+    }
     row->choice = choice;
     row->stands = stands;
     __threadfence();
@@ -154,6 +165,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_find(const __grid_c
     for (int i = blockIdx.x * width + threadIdx.x; i < end; i += THREADS) {
         value += value_of(a, v, i, false);
         if (v.q) plain += value_of(a, v, i, true);
+        if (a.mode == DRAW && a.told) a.told[i] = probability(a, v, i);
     }
     u64* parts = a.parts + blockIdx.y * 2 * gridDim.x;
     value = block_total(value, sums);

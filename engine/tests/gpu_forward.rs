@@ -11,6 +11,8 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
+#[path = "gpu_forward/drawn.rs"]
+mod drawn;
 mod gpu;
 #[path = "gpu_forward/models.rs"]
 mod models;

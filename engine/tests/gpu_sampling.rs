@@ -13,6 +13,8 @@
 
 #[path = "gpu_sampling/cases.rs"]
 mod cases;
+#[path = "gpu_sampling/drafts.rs"]
+mod drafts;
 mod gpu;
 #[path = "gpu_sampling/speed.rs"]
 mod speed;
@@ -32,6 +34,8 @@ pub(crate) struct Bench {
     sampler: RowSampler,
     best: Buffer<u32>,
     logits: Buffer<f32>,
+    drafts: Buffer<u32>,
+    token: Buffer<u32>,
     vocab: usize,
 }
 
@@ -43,6 +47,8 @@ impl Bench {
             sampler: RowSampler::new(&device, 8, vocab).unwrap(),
             best: device.zeros("ids", 8 + VERDICT).unwrap(),
             logits: device.zeros("logits", 8 * vocab).unwrap(),
+            drafts: device.zeros("drafts", 8).unwrap(),
+            token: device.zeros("token", 1).unwrap(),
             device,
             vocab,
         }
@@ -172,9 +178,10 @@ const DRAWS: usize = 100_000;
 /// Chi-square of counts against probabilities, and the number of tokens that could be drawn less one.
 fn chi_square(counts: &[usize], probs: &[f32]) -> (f64, f64) {
     let total: f64 = probs.iter().map(|&p| f64::from(p)).sum();
+    let draws = counts.iter().sum::<usize>() as f64;
     let mut sum = 0.0;
     for (&count, &p) in counts.iter().zip(probs) {
-        let expected = DRAWS as f64 * f64::from(p) / total;
+        let expected = draws * f64::from(p) / total;
         if p > 0.0 {
             sum += (count as f64 - expected).powi(2) / expected;
         } else {
@@ -212,8 +219,7 @@ fn tokens_are_distributed_as_the_target_alone() {
         let mut counts = vec![0; vocab];
         let (mut accepted, mut draft) = (0, Draft::default());
         for _ in 0..DRAWS {
-            draft.tokens.clear();
-            draft.probs.clear();
+            draft.clear();
             if drafts > 0 {
                 draft.tokens.push(if drafts == 1 { drafter.draw(&q).unwrap() } else { 5 });
                 draft.probs.push(if drafts == 1 { q.clone() } else { Vec::new() });

@@ -14,8 +14,8 @@
 mod cases;
 
 use bench_engine::spec::mass::{mass, nucleus, place, sum_of_weights, weight};
-use bench_engine::spec::rows::{DrawnRow, numbers_taken, side_by_side};
-use bench_engine::spec::sampler::{SamplingParams, argmax};
+use bench_engine::spec::rows::{DrawnRow, Origin, numbers_taken, side_by_side};
+use bench_engine::spec::sampler::{Sampler, SamplingParams, argmax};
 use cases::{Rng, Step, assert_is_the_hosts};
 
 /// Parts of a row that are summed by themselves.
@@ -130,12 +130,17 @@ fn decide_row(row: &[f32], drawn: &DrawnRow<'_>, step: &Step) -> (bool, Option<u
         return (drawn.draft == choice, choice);
     };
     let at = draft as usize;
-    let stands = drawn.test * f64::from(drawn.q.map_or(1.0, |q| q[at])) < f64::from(p[at]);
-    let mut residual = match drawn.q {
+    let q = match drawn.q {
+        Origin::Told(q) => Some(q),
+        Origin::Point => None,
+        Origin::Held => panic!("nothing is held by a device here"),
+    };
+    let stands = drawn.test * f64::from(q.map_or(1.0, |q| q[at])) < f64::from(p[at]);
+    let mut residual = match q {
         Some(q) => p.iter().zip(q).map(|(p, q)| mass((p - q).max(0.0))).collect(),
         None => plain.clone(),
     };
-    if drawn.q.is_none() {
+    if q.is_none() {
         residual[at] = 0;
     } else if residual.iter().all(|&mass| mass == 0) {
         residual = plain;
@@ -150,7 +155,7 @@ fn the_kernels_algorithm_decides_as_the_host_does() {
     for case in 0..6000 {
         let vocab = 2 + rng.below([3, 40, 700][case % 3]);
         let step = rng.step(vocab);
-        let fresh = bench_engine::spec::sampler::Sampler::new(&step.params).unwrap();
+        let fresh = Sampler::new(&step.params).unwrap();
         let rows = side_by_side(&step.draft, step.rejection, &fresh);
         let outcomes: Vec<(bool, Option<u32>)> =
             step.rows.iter().zip(&rows).map(|(row, drawn)| decide_row(row, drawn, &step)).collect();
@@ -163,4 +168,29 @@ fn the_kernels_algorithm_decides_as_the_host_does() {
     }
     // The cases are worth something only if both happen.
     assert!(accepted_in_all > 5000 && rejected > 1000, "{accepted_in_all} accepted, {rejected} rejected");
+}
+
+/// Drafts of a round by numbers that are known beforehand: the host's tokens, and its distributions to the bit.
+#[test]
+fn the_kernels_algorithm_draws_the_hosts_drafts() {
+    let mut rng = Rng(7);
+    let mut drawn = 0;
+    for case in 0..3000 {
+        let vocab = 2 + rng.below([3, 40, 700][case % 3]);
+        let step = rng.step(vocab);
+        let mut host = Sampler::new(&step.params).unwrap();
+        let views = rng.views(&step);
+        let numbers = host.upcoming(views.len());
+        let mut q = Vec::new();
+        for (row, u) in views.iter().zip(numbers) {
+            host.distribution(row, &mut q).unwrap();
+            let p = probabilities(row, &step.params);
+            let bits = |p: &[f32]| p.iter().map(|p| p.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&p) == bits(&q), "case {case}: {}", step.describe());
+            let masses: Vec<u64> = p.iter().map(|&p| mass(p)).collect();
+            assert_eq!(find(&masses, u), Some(host.draw(&q).unwrap()), "case {case}: {}", step.describe());
+            drawn += 1;
+        }
+    }
+    assert!(drawn > 8000, "{drawn} drafts");
 }

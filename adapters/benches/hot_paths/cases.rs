@@ -191,7 +191,7 @@ fn accept_rejection() -> Box<dyn FnMut()> {
     let mut sampler = Sampler::new(&top_k_top_p()).expect("valid parameters");
     let (row, mut q, mut probs) = (logits(3), Vec::new(), Vec::new());
     sampler.distribution(&row, &mut q).expect("finite logits");
-    let draft = Draft { tokens: vec![argmax(&row).expect("finite")], probs: vec![q] };
+    let draft = Draft { tokens: vec![argmax(&row).expect("finite")], probs: vec![q], held: false };
     Box::new(move || keep(accept::rejection(&draft, |_| &row, &mut sampler, &mut probs)))
 }
 

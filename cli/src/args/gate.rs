@@ -32,7 +32,7 @@ pub(crate) struct JudgeArgs {
     /// Directory of the run that is judged
     #[arg(value_name = "RUN", required = true)]
     pub(crate) run: Option<PathBuf>,
-    /// Directory of the run it is held to: one of another sitting, best put aside with `bench gate save`. Without it, arms
+    /// Directory (or place, as for `bench report`) of the run it is held to: one of another sitting, best put aside with `bench gate save`. Without it, arms
     /// of RUN are held to each other
     #[arg(long, value_name = "RUN")]
     pub(crate) baseline: Option<PathBuf>,

@@ -10,10 +10,12 @@ use bench_results::{Allowed, Loaded};
 
 use crate::args::{AllowArg, CompareArgs};
 use crate::failure::Failure;
+use crate::runs::Runs;
 use crate::table;
 
 pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
-    let (baseline, candidate) = (load(&args.baseline)?, load(&args.candidate)?);
+    let runs = Runs::bring(&[args.baseline.clone(), args.candidate.clone()])?;
+    let (baseline, candidate) = (load(&runs.paths()[0])?, load(&runs.paths()[1])?);
     let arms = args.arms.iter().map(|arms| arm_pair(arms)).collect::<Result<Vec<_>, _>>()?;
     let allowed: Vec<_> = args.allow.iter().map(|&what| allowed(what)).collect();
     let comparison = bench_results::compare_runs((&baseline, &candidate), &arms, &allowed)?;

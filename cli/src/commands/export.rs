@@ -3,15 +3,16 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use bench_core::run_dir::RunDir;
 use bench_results::{ExportFormat, Exported};
 
 use crate::args::{ExportArgs, ExportFormatArg};
 use crate::failure::Failure;
+use crate::runs::{Runs, home};
 
 pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
-    let out = args.out.clone().unwrap_or_else(|| RunDir::existing(&args.runs[0]).root().join("export"));
-    let loaded = bench_results::load(&args.runs)?;
+    let out = args.out.clone().unwrap_or_else(|| home(&args.runs).root().join("export"));
+    let runs = Runs::bring(&args.runs)?;
+    let loaded = bench_results::load(runs.paths())?;
     let format = format(args.format);
     // A long run's tables need not wait for its intervals.
     let Exported { files, left_out } = if format == ExportFormat::Parquet {

@@ -14,6 +14,7 @@ use crate::args::{GateArgs, GateCommand, JudgeArgs};
 use crate::failure::Failure;
 use crate::gate::{annotations, gate_table, junit, markdown};
 use crate::noise;
+use crate::runs::Runs;
 
 /// What cannot be judged is never a pass, and never a regression either.
 const COULD_NOT_JUDGE: u8 = 2;
@@ -35,8 +36,10 @@ fn judge(args: &JudgeArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::with_hint("no run is named", "bench gate RUN --baseline RUN"));
     };
     let rules = rules(args)?;
-    let candidate = load(run)?;
-    let report = match &args.baseline {
+    let places: Vec<_> = [Some(run), args.baseline.as_ref()].into_iter().flatten().cloned().collect();
+    let runs = Runs::bring(&places)?;
+    let candidate = load(&runs.paths()[0])?;
+    let report = match runs.paths().get(1) {
         None => gate_arms(&candidate, &rules)?,
         Some(root) => {
             let provenance = provenance(root)?;
@@ -106,7 +109,8 @@ fn save(run: &Path, out: &Path, commit: Option<String>) -> Result<ExitCode, Fail
         host: of("RUNNER_NAME").or_else(|| of("HOSTNAME")),
         suite_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let provenance = save_baseline(run, out, &saved)?;
+    let runs = Runs::bring(&[run.to_owned()])?;
+    let provenance = save_baseline(&runs.paths()[0], out, &saved)?;
     drop(writeln!(std::io::stderr(), "baseline: {} (run {})", out.display(), provenance.run_id));
     Ok(ExitCode::SUCCESS)
 }

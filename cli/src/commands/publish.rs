@@ -11,6 +11,7 @@ use bench_plots::SiteRun;
 use crate::args::PublishArgs;
 use crate::commands::report::{say_where, write_report};
 use crate::failure::Failure;
+use crate::runs::Runs;
 
 const PUBLISHED: &str = "results/published";
 
@@ -18,7 +19,8 @@ pub(crate) fn publish(args: &PublishArgs) -> Result<ExitCode, Failure> {
     let runs = if args.runs.is_empty() { published(Path::new(PUBLISHED))? } else { args.runs.clone() };
     let mut names = BTreeSet::new();
     let mut reports: Vec<(String, Report)> = Vec::new();
-    for run in &runs {
+    let runs = Runs::bring(&runs)?;
+    for run in runs.paths() {
         let name = site_name(run)?;
         if !names.insert(name.clone()) {
             return Err(Failure::with_hint(

@@ -6,16 +6,16 @@ use std::process::ExitCode;
 
 use bench_core::noise::is_aa;
 use bench_core::report::Report;
-use bench_core::run_dir::RunDir;
 
 use crate::args::ReportArgs;
 use crate::failure::Failure;
 use crate::noise;
+use crate::runs::{Runs, home};
 use crate::table;
 
 pub(crate) fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
-    let out = args.out.clone().unwrap_or_else(|| RunDir::existing(&args.runs[0]).report());
-    let report = write_report(&args.runs, &out)?;
+    let out = args.out.clone().unwrap_or_else(|| home(&args.runs).report());
+    let report = write_report(Runs::bring(&args.runs)?.paths(), &out)?;
     print(&report, args.json)?;
     say_where(&out);
     Ok(exit_code(&report))

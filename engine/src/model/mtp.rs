@@ -50,8 +50,8 @@ impl Proposer<CpuTarget> for MtpProposer {
         request: DraftRequest<'_>,
         draft: &mut Draft,
     ) -> Result<(), EngineError> {
-        draft.tokens.clear();
         self.spare.append(&mut draft.probs);
+        draft.clear();
         let DraftRequest { tokens, hidden_row, max, mut sampler } = request;
         let Some(mut token) = next_token(target, tokens, hidden_row)? else { return Ok(()) };
         self.hidden.copy_from_slice(target.hidden(hidden_row));

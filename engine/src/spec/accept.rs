@@ -112,13 +112,16 @@ pub fn sample_and_compare<'l>(
 ///
 /// # Errors
 /// [`EngineError::BadLogit`]; [`EngineError::InvalidArgument`] where a draft's distribution is not over the target's
-/// vocabulary or does not contain the draft.
+/// vocabulary, does not contain the draft, or is held by a device ([`Draft::held`]).
 pub fn rejection<'l>(
     draft: &Draft,
     row: impl Fn(usize) -> &'l [f32],
     sampler: &mut Sampler,
     probs: &mut Vec<f32>,
 ) -> Result<Verdict, EngineError> {
+    if draft.held {
+        return Err(held_elsewhere("not on the host"));
+    }
     for (i, &token) in draft.tokens.iter().enumerate() {
         sampler.distribution(row(i), probs)?;
         let q = draft.probs.get(i).map(Vec::as_slice).filter(|q| !q.is_empty());
@@ -198,6 +201,16 @@ pub(crate) fn draft_probability(q: &[f32], token: u32, vocab_size: usize) -> Res
             got: format!("0 for token {token}"),
             expected: "above 0".to_owned(),
         }),
+    }
+}
+
+/// Drafts whose distributions are not where the rule looks for them; a point mass in their place would void the guarantee.
+pub(crate) fn held_elsewhere(got: &str) -> EngineError {
+    EngineError::InvalidArgument {
+        what: "distributions of drafts that the target is to hold",
+        got: got.to_owned(),
+        expected: "drafts to be decided by the target that they were drawn for, right after they were"
+            .to_owned(),
     }
 }
 

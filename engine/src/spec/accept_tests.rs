@@ -49,10 +49,17 @@ fn rejection_refuses_a_draft_its_distribution_cannot_have_produced() {
         (vec![7], vec![]),
         (vec![7], vec![vec![0.5, 0.5, 0.0]]),
     ] {
-        let draft = Draft { tokens, probs };
+        let draft = Draft { tokens, probs, held: false };
         let result = rejection(&draft, |_| &row, &mut sampler(1), &mut scratch);
         assert!(result.is_err(), "{draft:?} gave {result:?}");
     }
+}
+
+#[test]
+fn rejection_takes_no_distribution_that_a_device_holds_for_a_point_mass() {
+    let draft = Draft { tokens: vec![1], held: true, ..Draft::default() };
+    let result = rejection(&draft, |_| &[0.0; 3], &mut sampler(1), &mut Vec::new());
+    assert!(matches!(result, Err(EngineError::InvalidArgument { .. })), "{result:?}");
 }
 
 #[test]
@@ -63,7 +70,7 @@ fn equal_distributions_are_always_accepted() {
     sampler.distribution(&row, &mut q).unwrap();
     for _ in 0..2000 {
         let token = sampler.draw(&q).unwrap();
-        let draft = Draft { tokens: vec![token], probs: vec![q.clone()] };
+        let draft = Draft { tokens: vec![token], probs: vec![q.clone()], held: false };
         assert_eq!(rejection(&draft, |_| &row, &mut sampler, &mut scratch).unwrap().accepted, 1);
     }
 }
@@ -81,7 +88,7 @@ proptest! {
         let mut sampler = Sampler::new(&params).unwrap();
         let mut probs = Vec::new();
         let row = |i: usize| rows[i].as_slice();
-        let draft = Draft { tokens: drafts.clone(), probs: Vec::new() };
+        let draft = Draft { tokens: drafts.clone(), ..Draft::default() };
         for verdict in [
             greedy(&drafts, |i| argmax(row(i))).unwrap(),
             sample_and_compare(&drafts, row, &mut sampler, &mut probs).unwrap(),
@@ -213,7 +220,11 @@ fn without_residual(draft: &Draft, row: &dyn Fn(usize) -> &'static [f32], sample
 
 /// Wrong on purpose: takes a sampled draft for a point mass.
 fn without_q(draft: &Draft, row: &dyn Fn(usize) -> &'static [f32], sampler: &mut Sampler) -> Verdict {
-    by_rejection(&Draft { tokens: draft.tokens.clone(), probs: vec![vec![0.2; VOCAB]; 2] }, row, sampler)
+    by_rejection(
+        &Draft { tokens: draft.tokens.clone(), probs: vec![vec![0.2; VOCAB]; 2], held: false },
+        row,
+        sampler,
+    )
 }
 
 #[test]
@@ -249,7 +260,7 @@ fn rejection_accepts_the_overlap_of_p_and_q() {
     let overlap: f64 = p.iter().zip(&q).map(|(p, q)| f64::from(p.min(*q))).sum();
     let mut accepted = 0u32;
     for _ in 0..SAMPLES {
-        let draft = Draft { tokens: vec![sampler.draw(&q).unwrap()], probs: vec![q.clone()] };
+        let draft = Draft { tokens: vec![sampler.draw(&q).unwrap()], probs: vec![q.clone()], held: false };
         let verdict = rejection(&draft, |_| &TARGET[VOCAB], &mut sampler, &mut p).unwrap();
         accepted += u32::from(verdict.accepted == 1);
     }

@@ -186,8 +186,7 @@ impl<T: Target + ?Sized> Run<'_, '_, T> {
     }
 
     fn propose(&mut self) -> Result<(), EngineError> {
-        self.draft.tokens.clear();
-        self.draft.probs.clear();
+        self.draft.clear();
         let max = self.draft_room();
         let Some(drafting) = self.drafting.as_mut().filter(|_| max > 0) else { return Ok(()) };
         let samples_drafts =

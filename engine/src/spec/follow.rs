@@ -38,8 +38,7 @@ pub fn follow<T: Target + ?Sized>(
     while done < text.len() {
         let rest = &text[done..];
         let max = drafting.draft_max.min(wanted.saturating_sub(done + 1));
-        draft.tokens.clear();
-        draft.probs.clear();
+        draft.clear();
         if max > 0 {
             let request = DraftRequest { tokens: &tokens, hidden_row, max, sampler: None };
             drafting.proposer.propose(target, request, &mut draft)?;

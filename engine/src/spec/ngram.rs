@@ -131,8 +131,7 @@ impl<T: ?Sized> Proposer<T> for NgramProposer {
         request: DraftRequest<'_>,
         draft: &mut Draft,
     ) -> Result<(), EngineError> {
-        draft.tokens.clear();
-        draft.probs.clear();
+        draft.clear();
         self.continue_text(request.tokens, request.max, &mut draft.tokens);
         Ok(())
     }
@@ -149,7 +148,7 @@ mod tests {
     }
 
     fn propose(proposer: &mut NgramProposer, tokens: &[u32], max: usize) -> Vec<u32> {
-        let mut draft = Draft { tokens: vec![99], probs: vec![vec![1.0]] };
+        let mut draft = Draft { tokens: vec![99], probs: vec![vec![1.0]], held: false };
         let request = DraftRequest { tokens, hidden_row: 0, max, sampler: None };
         Proposer::<()>::propose(proposer, &mut (), request, &mut draft).unwrap();
         assert!(draft.probs.is_empty());

@@ -25,6 +25,18 @@ pub struct Draft {
     /// `probs[i][id]`: the distribution `tokens[i]` was sampled from (after temperature and truncation); empty
     /// where the proposer is deterministic (a point mass on the draft).
     pub probs: Vec<Vec<f32>>,
+    /// The tokens were sampled from distributions that the target holds where it decides over drafts, on its device;
+    /// `probs` is empty then.
+    pub held: bool,
+}
+
+impl Draft {
+    /// No draft.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.probs.clear();
+        self.held = false;
+    }
 }
 
 /// A drafter, for one kind of target.

@@ -16,8 +16,19 @@ pub struct DrawnRow<'a> {
     pub draw: f64,
     /// The token that stands or falls by this row; none for the last row.
     pub draft: Option<u32>,
-    /// Distribution `[vocab]` that the draft was drawn from; none: a point mass.
-    pub q: Option<&'a [f32]>,
+    /// What the draft was drawn from.
+    pub q: Origin<'a>,
+}
+
+/// What a draft was drawn from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// A point mass, or nothing that the rule asks for.
+    Point,
+    /// A distribution `[vocab]` on the host.
+    Told(&'a [f32]),
+    /// A distribution that has stayed on the device.
+    Held,
 }
 
 /// A step's rows: one a draft, and one more. With `rejection` a draft's test takes a number and, where it fails, the draw
@@ -26,11 +37,17 @@ pub struct DrawnRow<'a> {
 pub fn side_by_side<'d>(draft: &'d Draft, rejection: bool, sampler: &Sampler) -> Vec<DrawnRow<'d>> {
     let drafted = draft.tokens.len();
     let numbers = sampler.upcoming(drafted + 1);
+    let origin = |i: usize| match draft.probs.get(i) {
+        _ if !rejection => Origin::Point,
+        Some(q) if !q.is_empty() => Origin::Told(q),
+        Some(_) | None if draft.held && i < drafted => Origin::Held,
+        Some(_) | None => Origin::Point,
+    };
     let row = |i: usize| DrawnRow {
         test: numbers[i],
         draw: numbers[if rejection { (i + 1).min(drafted) } else { i }],
         draft: draft.tokens.get(i).copied(),
-        q: draft.probs.get(i).map(Vec::as_slice).filter(|q| rejection && !q.is_empty()),
+        q: origin(i),
     };
     (0..=drafted).map(row).collect()
 }

@@ -163,9 +163,11 @@ impl Pair {
     }
 
     pub(crate) fn mtp(&self, target: &CudaTarget, draft_max: usize) -> CudaMtpProposer {
-        CudaMtpProposer::new(
-            CudaAssistant::load(&self.assistant, target, DraftHead::Auto, draft_max).unwrap(),
-        )
+        self.mtp_with(DraftHead::Auto, target, draft_max)
+    }
+
+    pub(crate) fn mtp_with(&self, head: DraftHead, target: &CudaTarget, draft_max: usize) -> CudaMtpProposer {
+        CudaMtpProposer::new(CudaAssistant::load(&self.assistant, target, head, draft_max).unwrap())
     }
 
     /// Tokens of some text that is no text.

@@ -1,4 +1,4 @@
-//! Sampled generations whose tokens are chosen on the device, against the same target with the host choosing.
+//! Sampled generations whose tokens and drafts are chosen on the device, against the same models with the host choosing.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use bench_engine::spec::{Draft, DraftRequest, LogitRows, Proposer, Target};
 /// A target on the device whose rows are brought to the host to be decided on: the trait's own way.
 pub(crate) struct OnHost<'t>(pub(crate) &'t mut CudaTarget);
 
-/// The proposer for it.
+/// The proposer for it, which draws drafts on the host.
 #[derive(Debug)]
 pub(crate) struct ForHost<'p>(pub(crate) &'p mut CudaMtpProposer);
 
@@ -62,7 +62,7 @@ impl<'t> Proposer<OnHost<'t>> for ForHost<'_> {
         request: DraftRequest<'_>,
         draft: &mut Draft,
     ) -> Result<(), EngineError> {
-        self.0.propose(target.0, request, draft)
+        self.0.propose_on_host(target.0, request, draft)
     }
 }
 

@@ -23,7 +23,7 @@ fn read_ceiling() -> f64 {
 }
 
 /// The pairs in `BENCH_MODELS`; `BENCH_SYNTH=e4b` (or another size) writes that one there first.
-fn pairs() -> Vec<Pair> {
+pub(crate) fn pairs() -> Vec<Pair> {
     let Some(folder) = std::env::var_os("BENCH_MODELS") else {
         println!("SKIP: BENCH_MODELS names no folder with models of real shapes");
         return Vec::new();

@@ -99,6 +99,27 @@ impl Rng {
         }
     }
 
+    /// What a drafter sees of a step's rows that have a draft: the rows, almost the rows, rows of its own, or a few
+    /// candidates of the rows, all other tokens suppressed.
+    pub(crate) fn views(&mut self, step: &Step) -> Vec<Vec<f32>> {
+        let kind = self.below(4);
+        let vocab = step.rows[0].len();
+        let mut view = |row: &Vec<f32>| match kind {
+            0 => row.clone(),
+            1 => row.iter().map(|x| x + 0.3 * self.unit()).collect(),
+            2 => self.row(vocab),
+            _ => {
+                let mut few = vec![f32::NEG_INFINITY; vocab];
+                for _ in 0..1 + vocab / 16 {
+                    let id = self.below(vocab);
+                    few[id] = row[id].max(-80.0);
+                }
+                few
+            }
+        };
+        step.rows[..step.draft.tokens.len()].iter().map(&mut view).collect()
+    }
+
     /// A step with up to 7 drafts over `vocab` tokens, at least 2.
     pub(crate) fn step(&mut self, vocab: usize) -> Step {
         let (drafted, rejection) = (self.below(8), self.below(2) == 1);

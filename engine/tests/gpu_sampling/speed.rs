@@ -47,7 +47,7 @@ pub(crate) fn measure(mut bench: Bench) -> Value {
     for count in [1, 4, 8] {
         bench.bring(&rows[..count]);
         let tokens: Vec<u32> = rows[..count - 1].iter().map(|row| argmax(row).unwrap()).collect();
-        let draft = Draft { tokens, probs: Vec::new() };
+        let draft = Draft { tokens, ..Draft::default() };
         for (name, params) in &settings {
             let sampler = Sampler::new(params).unwrap();
             let on_device = median_us(|| {

@@ -11,6 +11,8 @@ use crate::gguf::GgmlType;
 
 /// Most centroids, eight a thread.
 const MOST_CENTROIDS: usize = 8192;
+/// Blocks that fill a row over the vocabulary.
+const FILLING_BLOCKS: u32 = 32;
 /// Most centroids whose tokens are scored.
 const MOST_KEPT: usize = 1024;
 
@@ -48,9 +50,11 @@ struct CentroidSelectArgs {
     scores: u64,
     order: u64,
     candidates: u64,
+    logits: u64,
     count: i32,
     kept: i32,
     width: i32,
+    vocab: i32,
 }
 
 // SAFETY: equal to the kernel's, field for field.
@@ -63,6 +67,7 @@ struct CandidateScoresArgs {
     ids: u64,
     x: u64,
     scores: u64,
+    logits: u64,
     count: i32,
     columns: i32,
 }
@@ -106,7 +111,8 @@ impl CandidateScores {
         self.kept
     }
 
-    /// Queues the choice of candidates by `centroid_scores` and their scores as rows of `head` times `x`.
+    /// Queues the choice of candidates by `centroid_scores` and their scores as rows of `head` times `x`. `logits`, where
+    /// there are some, get the scores at the candidates' ids and -inf at every other.
     ///
     /// # Errors
     /// A buffer too small, or the driver's.
@@ -116,6 +122,7 @@ impl CandidateScores {
         centroid_scores: &Buffer<f32>,
         head: &DeviceMatrix,
         x: &Buffer<f32>,
+        logits: Option<&mut Buffer<f32>>,
     ) -> Result<(), CudaError> {
         at_least("scores of centroids", centroid_scores.len(), self.centroids)?;
         at_least("hidden row", x.len(), self.hidden)?;
@@ -125,22 +132,28 @@ impl CandidateScores {
             return Err(CudaError::WeightType { got, expected });
         }
         let count = self.candidates.len();
+        let (logits, vocab) = logits.map_or((0, 0), |logits| (logits.address(), logits.len()));
+        at_least("logits", if logits == 0 { head.rows() } else { vocab }, head.rows())?;
         let select = CentroidSelectArgs {
             scores: centroid_scores.address(),
             order: self.order.address(),
             candidates: self.candidates.address(),
+            logits,
             count: size(self.centroids),
             kept: size(self.kept),
             width: size(count / self.kept.max(1)),
+            vocab: size(vocab),
         };
+        let blocks = 1 + if logits == 0 { 0 } else { FILLING_BLOCKS };
         // SAFETY: sizes were checked above, the other buffers are this type's own.
-        unsafe { self.select.launch(device, [1, 1, 1], 1024, true, &select) }?;
+        unsafe { self.select.launch(device, [blocks, 1, 1], 1024, true, &select) }?;
         let rows = u32::try_from(count).unwrap_or(u32::MAX);
         let score = CandidateScoresArgs {
             matrix: ProductArgs::of_table(head),
             ids: self.candidates.address(),
             x: x.address(),
             scores: self.scores.address(),
+            logits,
             count: size(count),
             columns: size(self.hidden),
         };

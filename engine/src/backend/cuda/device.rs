@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys::{
@@ -28,6 +29,8 @@ pub struct Device {
     name: String,
     cache: KernelCache,
     kernels: Mutex<Kernels>,
+    /// Kernels queued, captured ones once.
+    pub(super) queued: AtomicU64,
 }
 
 /// A point in the stream, with its time.
@@ -93,7 +96,7 @@ impl Device {
         let stream = context.new_stream().doing("making a stream")?;
         let caps = caps(&context)?;
         let name = context.name().doing("asking the device's name")?;
-        Ok(Self { context, stream, caps, name, cache, kernels: Mutex::default() })
+        Ok(Self { context, stream, caps, name, cache, kernels: Mutex::default(), queued: AtomicU64::new(0) })
     }
 
     /// What kernels are chosen by.
@@ -106,6 +109,12 @@ impl Device {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Kernels that have been queued so far; those of a graph once, when it was captured.
+    #[must_use]
+    pub fn kernels_queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
     }
 
     /// Free and total bytes of memory.

@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cudarc::driver::{CudaContext, result, sys};
 
@@ -112,6 +113,7 @@ impl Kernel {
         let outcome = unsafe {
             sys::cuLaunchKernelEx(&raw const config, self.function, params.as_mut_ptr(), std::ptr::null_mut())
         };
+        device.queued.fetch_add(1, Ordering::Relaxed);
         outcome.result().doing("launching a kernel")
     }
 }

@@ -11,6 +11,7 @@ mod attention;
 mod buffer;
 mod candidates;
 mod device;
+mod drafts;
 mod error;
 mod experts;
 mod gather;

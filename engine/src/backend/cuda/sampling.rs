@@ -5,15 +5,16 @@
 //! with a top-k of 64, 2 ms over the whole vocabulary, 12 ms for a wide nucleus (`benches/sampling.rs`). Here 64 bytes a row
 //! go to the device and 8 bytes a step come back, whatever the vocabulary. The floor that is left is reading the rows, which
 //! stay in the second-level cache, once a launch: 2 launches, 5 more for each of top-k and top-p. On an H200 that is 37 us for a
-//! row and 50 for 8 from the whole vocabulary, 98 and 161 with both cuts.
+//! row and 50 for 8 from the whole vocabulary, 98 and 161 with both cuts. Fewer launches do not help: with
+//! digits of eleven bits, and ties counted in the last launch, 3 a cut, both cuts took 128 and 303 us.
 //!
 //! The distribution is [`Sampler`](crate::spec::sampler::Sampler)'s, and the choice, given equal logits and uniform numbers,
 //! is the host's to the token: [`crate::spec::mass`] says why that can be. Greedy rows are not drawn here: ids and verdict
 //! come with the pass ([`super::Ops::argmax`]).
 //!
 //! Does not: draw where no logit is the greatest ([`Outcome::next`] is `None`, and the host says which logit is bad), apply
-//! grammars or give probabilities: who needs whole rows fetches them. A draft's own distribution comes from the host,
-//! vocabulary x 4 bytes a draft; point masses cost nothing.
+//! grammars or give probabilities: who needs whole rows fetches them. A draft's own distribution is here already where the
+//! draft was drawn here (`super::drafts`), or comes from the host, vocabulary x 4 bytes a draft; point masses cost nothing.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use super::kernel::{Kernel, KernelArgs};
 use super::ops::{NO_TOKEN, at_least, size};
 use super::{Buffer, CudaError, Device, KernelSource};
 use crate::spec::mass::quantile_bits;
-use crate::spec::rows::DrawnRow;
+use crate::spec::rows::{DrawnRow, Origin};
 use crate::spec::sampler::SamplingParams;
 
 /// Most blocks that go through one row, and the tokens each has at least.
@@ -61,10 +62,12 @@ pub struct Outcome {
 pub struct RowSampler {
     cut: Arc<Kernel>,
     find: Arc<Kernel>,
-    vocab: usize,
-    rows: Buffer<SampledRow>,
-    /// `[rows][vocab]`, made when a draft first tells its distribution.
-    q: Option<Buffer<f32>>,
+    pub(super) vocab: usize,
+    pub(super) rows: Buffer<SampledRow>,
+    /// `[rows][vocab]`, made when a draft first has a distribution.
+    pub(super) q: Option<Buffer<f32>>,
+    /// Drafts that the first rows of `q` are the distributions of, drawn here.
+    pub(super) held: Vec<u32>,
     /// `[rows][256]`, zero between launches.
     sums: Buffer<u64>,
     parts: Buffer<u64>,
@@ -74,9 +77,29 @@ pub struct RowSampler {
     verdict: Buffer<u32>,
 }
 
+/// Rows that launches work on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// First of them in the room; in the logits it is the drawing's.
+    pub(super) first: usize,
+    pub(super) rows: u32,
+    pub(super) told: Told,
+}
+
+/// Addresses that a drafter's own row leaves what it gives at; 0 for rows of a target.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(super) struct Told {
+    /// Its probabilities `[vocab]`.
+    pub(super) q: u64,
+    /// The draft, and the token to go on with.
+    pub(super) drawn: u64,
+    pub(super) onwards: u64,
+}
+
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct SampledRow {
+pub(super) struct SampledRow {
     test: u64,
     draw: u64,
     left: u64,
@@ -124,6 +147,7 @@ struct SampleFindArgs {
     arrived: u64,
     rows_done: u64,
     verdict: u64,
+    told: Told,
     stride: i64,
     n: i32,
     mode: i32,
@@ -163,6 +187,7 @@ impl RowSampler {
             vocab,
             rows: device.zeros(what, rows)?,
             q: None,
+            held: Vec::new(),
             sums: device.zeros(what, rows * BINS)?,
             parts: device.zeros(what, rows * 2 * MOST_PARTS)?,
             arrived: device.zeros(what, rows)?,
@@ -185,16 +210,8 @@ impl RowSampler {
         at_least("logits", drawing.logits.len(), (drawing.first_row + rows.len()) * self.vocab)?;
         at_least("greatest logits", drawing.best.len(), drawing.first_row + rows.len())?;
         self.bring(device, rows)?;
-        let SamplingParams { top_k, top_p, .. } = drawing.params;
         let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        if let Some(k) = top_k.filter(|k| (k.get() as usize) < self.vocab) {
-            self.cut(device, drawing, count, Cut::Rank(k.get()))?;
-        }
-        if let Some(p) = top_p.filter(|&p| p < 1.0) {
-            self.cut(device, drawing, count, Cut::Mass(p))?;
-        }
-        self.find(device, drawing, count, Find::Total)?;
-        self.find(device, drawing, count, Find::Draw)?;
+        self.queue(device, drawing, Span { first: 0, rows: count, told: Told::default() })?;
         let verdict = device.download(&self.verdict)?;
         let [accepted, next] = verdict[..] else { return Ok(Outcome { accepted: 0, next: None }) };
         Ok(Outcome { accepted: accepted as usize, next: (next != NO_TOKEN).then_some(next) })
@@ -204,33 +221,47 @@ impl RowSampler {
     fn bring(&mut self, device: &Device, rows: &[DrawnRow<'_>]) -> Result<(), CudaError> {
         let fresh = |row: &DrawnRow<'_>| SampledRow {
             test: quantile_bits(row.test),
-            draw: quantile_bits(row.draw),
-            left: 0,
             draft: row.draft.unwrap_or(NO_TOKEN),
-            has_q: u32::from(row.q.is_some()),
-            // Nothing is cut away.
-            cut_key: 0,
-            cut_id: NO_TOKEN,
-            prefix: 0,
-            scale: 0.0,
-            choice: NO_TOKEN,
-            stands: 0,
+            has_q: u32::from(!matches!(row.q, Origin::Point)),
+            ..SampledRow::undrafted(row.draw)
         };
         let fresh: Vec<SampledRow> = rows.iter().map(fresh).collect();
         device.write(&mut self.rows, &fresh)?;
-        for (row, q) in rows.iter().enumerate().filter_map(|(i, row)| Some((i, row.q?))) {
-            at_least("distribution of a draft", q.len(), self.vocab)?;
-            let room = match &mut self.q {
-                Some(room) => room,
-                None => self.q.insert(device.zeros("distributions of drafts", self.rows.len() * self.vocab)?),
-            };
-            device.write_at(room, row * self.vocab, &q[..self.vocab])?;
+        let vocab = self.vocab;
+        for (i, row) in rows.iter().enumerate() {
+            let Origin::Told(q) = row.q else { continue };
+            at_least("distribution of a draft", q.len(), vocab)?;
+            self.held.clear();
+            device.write_at(self.q_room(device)?, i * vocab, &q[..vocab])?;
         }
         Ok(())
     }
 
+    /// The distributions of drafts.
+    pub(super) fn q_room(&mut self, device: &Device) -> Result<&mut Buffer<f32>, CudaError> {
+        match &mut self.q {
+            Some(room) => Ok(room),
+            room @ None => {
+                Ok(room.insert(device.zeros("distributions of drafts", self.rows.len() * self.vocab)?))
+            }
+        }
+    }
+
+    /// Queues all that draws from rows: cuts, sums, the draw.
+    pub(super) fn queue(&self, device: &Device, drawing: &Drawing<'_>, span: Span) -> Result<(), CudaError> {
+        let SamplingParams { top_k, top_p, .. } = drawing.params;
+        if let Some(k) = top_k.filter(|k| (k.get() as usize) < self.vocab) {
+            self.cut(device, drawing, span, Cut::Rank(k.get()))?;
+        }
+        if let Some(p) = top_p.filter(|&p| p < 1.0) {
+            self.cut(device, drawing, span, Cut::Mass(p))?;
+        }
+        self.find(device, drawing, span, Find::Total)?;
+        self.find(device, drawing, span, Find::Draw)
+    }
+
     /// Queues a cut: digit by digit, then its ties.
-    fn cut(&self, device: &Device, drawing: &Drawing<'_>, rows: u32, cut: Cut) -> Result<(), CudaError> {
+    fn cut(&self, device: &Device, drawing: &Drawing<'_>, span: Span, cut: Cut) -> Result<(), CudaError> {
         let (top_k, top_p) = match cut {
             Cut::Rank(k) => (k, -1.0),
             Cut::Mass(p) => (0, f64::from(p)),
@@ -239,7 +270,7 @@ impl RowSampler {
             let args = SampleCutArgs {
                 logits: drawing.logits.address() + 4 * (drawing.first_row * self.vocab) as u64,
                 best: drawing.best.address() + 4 * drawing.first_row as u64,
-                rows: self.rows.address(),
+                rows: self.row_address(span.first),
                 sums: self.sums.address(),
                 arrived: self.arrived.address(),
                 stride: self.vocab as i64,
@@ -248,23 +279,24 @@ impl RowSampler {
                 n: size(self.vocab),
                 shift,
             };
-            // SAFETY: `decide` checked the sizes, the rest is this type's own, made for as many rows.
-            unsafe { self.cut.launch(device, [self.blocks(), rows, 1], 256, true, &args) }?;
+            // SAFETY: `decide` or who gave the span checked the sizes, the rest is this type's own, made for as many rows.
+            unsafe { self.cut.launch(device, [self.blocks(), span.rows, 1], 256, true, &args) }?;
         }
-        self.find(device, drawing, rows, Find::Ties)
+        self.find(device, drawing, span, Find::Ties)
     }
 
-    fn find(&self, device: &Device, drawing: &Drawing<'_>, rows: u32, mode: Find) -> Result<(), CudaError> {
+    fn find(&self, device: &Device, drawing: &Drawing<'_>, span: Span, mode: Find) -> Result<(), CudaError> {
         let params = drawing.params;
         let args = SampleFindArgs {
             logits: drawing.logits.address() + 4 * (drawing.first_row * self.vocab) as u64,
             best: drawing.best.address() + 4 * drawing.first_row as u64,
-            rows: self.rows.address(),
+            rows: self.row_address(span.first),
             q: self.q.as_ref().map_or(0, Buffer::address),
             parts: self.parts.address(),
             arrived: self.arrived.address(),
             rows_done: self.rows_done.address(),
             verdict: self.verdict.address(),
+            told: span.told,
             stride: self.vocab as i64,
             n: size(self.vocab),
             mode: mode as i32,
@@ -272,12 +304,36 @@ impl RowSampler {
             temperature: params.temperature,
             min_p_floor: params.min_p.filter(|&p| p > 0.0).map_or(f32::NEG_INFINITY, f32::ln),
         };
-        // SAFETY: as above; a row's `has_q` is set only where `q` was written for it.
-        unsafe { self.find.launch(device, [self.blocks(), rows, 1], 256, true, &args) }
+        // SAFETY: as above; a row's `has_q` is set only where `q` was made for it, and whoever gives a span sees to its
+        // addresses.
+        unsafe { self.find.launch(device, [self.blocks(), span.rows, 1], 256, true, &args) }
+    }
+
+    fn row_address(&self, row: usize) -> u64 {
+        self.rows.address() + (row * size_of::<SampledRow>()) as u64
     }
 
     fn blocks(&self) -> u32 {
         let parts = self.vocab.div_ceil(TOKENS_OF_PART).clamp(1, MOST_PARTS);
         u32::try_from(parts).unwrap_or(u32::MAX)
+    }
+}
+
+impl SampledRow {
+    /// A row without a draft, of which nothing is cut away.
+    pub(super) fn undrafted(draw: f64) -> Self {
+        Self {
+            test: 0,
+            draw: quantile_bits(draw),
+            left: 0,
+            draft: NO_TOKEN,
+            has_q: 0,
+            cut_key: 0,
+            cut_id: NO_TOKEN,
+            prefix: 0,
+            scale: 0.0,
+            choice: NO_TOKEN,
+            stands: 0,
+        }
     }
 }

@@ -2,18 +2,21 @@
 //!
 //! A step embeds a token, joins it with a hidden row, goes through the assistant's layers, which read the target's
 //! caches, and chooses the next token; the next step begins with both on the device. Drafts stand at position n
-//! (llama.cpp's convention). Invariant: a step writes nothing into the target.
+//! (llama.cpp's convention). Tokens are the likeliest here, or drawn (`super::drafts`). Invariant: a step writes nothing into
+//! the target but what its drafts were drawn from.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::attention::Attentions;
+use super::drafts::DrawnGraphs;
 use super::layer::{CudaLayer, Frequencies, LayerPlace, Next, Pass, Scratch};
 use super::target::CudaTarget;
 use super::weights::{DeviceTensors, Products, Weights};
 use crate::EngineError;
 use crate::backend::cuda::{
-    Activations, Argmax, Buffer, CandidateScores, CentroidShape, Device, Graph, NO_TOKEN, ResidualNorm, Rows,
+    Activations, Argmax, Buffer, CandidateScores, CentroidShape, Device, Drawing, Graph, NO_TOKEN, Ops,
+    ResidualNorm, Rows,
 };
 use crate::gguf::Gguf;
 use crate::kv_cache::AttentionKind;
@@ -21,11 +24,12 @@ use crate::model::assistant::{CENTROIDS, CENTROIDS_KEPT, CentroidOrder, DraftHea
 use crate::model::config::AssistantConfig;
 use crate::model::weights::{LayerExtras, LayerWeights, Loader, Tensors};
 use crate::spec::Target;
+use crate::spec::sampler::SamplingParams;
 
 /// An assistant that fits one target.
 pub struct CudaAssistant {
     config: AssistantConfig,
-    device: Arc<Device>,
+    pub(super) device: Arc<Device>,
     layers: Vec<CudaLayer>,
     pre_projection: Weights,
     post_projection: Weights,
@@ -34,8 +38,10 @@ pub struct CudaAssistant {
     head: Weights,
     centroids: Option<Centroids>,
     frequencies: Frequencies,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
+    /// By the steps of a round.
     graphs: BTreeMap<usize, Graph>,
+    pub(super) drawn: DrawnGraphs,
     routes: Vec<String>,
 }
 
@@ -46,7 +52,7 @@ struct Centroids {
     chosen: CandidateScores,
 }
 
-struct Buffers {
+pub(super) struct Buffers {
     scratch: Scratch,
     /// `[n, n]`: keys that are cached, and where the queries stand.
     state: Buffer<i32>,
@@ -60,8 +66,10 @@ struct Buffers {
     hidden: Buffer<f32>,
     logits: Buffer<f32>,
     argmax: Argmax,
+    /// The likeliest token, where the draft is drawn.
+    best: Buffer<u32>,
     /// A draft a step.
-    drafts: Buffer<u32>,
+    pub(super) drafts: Buffer<u32>,
 }
 
 /// What a step begins with.
@@ -135,6 +143,7 @@ impl CudaAssistant {
             head: head_weights,
             centroids,
             graphs: BTreeMap::new(),
+            drawn: DrawnGraphs::default(),
             routes: attentions.routes(),
             device,
             config,
@@ -176,14 +185,8 @@ impl CudaAssistant {
     ) -> Result<(), EngineError> {
         self.begin(target, token, hidden_row)?;
         if !self.graphs.contains_key(&steps) {
-            let device = Arc::clone(&self.device);
-            let mut queued = Ok(());
-            let graph = device.capture(|| {
-                queued = (0..steps).try_for_each(|step| self.queue(target, step));
-                Ok(())
-            });
-            queued?;
-            self.graphs.insert(steps, graph?);
+            let graph = self.capture(target, steps, None)?;
+            self.graphs.insert(steps, graph);
         }
         self.graphs[&steps].launch()?;
         let ids = self.device.download(&self.buffers.drafts)?;
@@ -194,7 +197,24 @@ impl CudaAssistant {
         }
     }
 
-    /// Draft step `step` alone, its logits to the host: for drafts that are sampled. The first step begins at the
+    /// The steps of a round as a graph, their drafts drawn by `params` or the likeliest.
+    pub(super) fn capture(
+        &mut self,
+        target: &mut CudaTarget,
+        steps: usize,
+        params: Option<&SamplingParams>,
+    ) -> Result<Graph, EngineError> {
+        let device = Arc::clone(&self.device);
+        let mut queued = Ok(());
+        let graph = device.capture(|| {
+            queued = (0..steps).try_for_each(|step| self.queue(target, step, params));
+            Ok(())
+        });
+        queued?;
+        Ok(graph?)
+    }
+
+    /// Draft step `step` alone, its logits to the host: for drafts that are sampled there. The first step begins at the
     /// target's hidden row, later ones with `token` in place of the greatest logit's.
     ///
     /// # Errors
@@ -211,7 +231,7 @@ impl CudaAssistant {
         } else {
             self.device.write(&mut self.buffers.token, &[token])?;
         }
-        self.queue(target, step)?;
+        self.queue(target, step, None)?;
         match &self.centroids {
             None => logits.copy_from_slice(&self.device.download(&self.buffers.logits)?),
             Some(centroids) => {
@@ -226,7 +246,12 @@ impl CudaAssistant {
     }
 
     /// Token, hidden row and position of the first step, on the device.
-    fn begin(&mut self, target: &mut CudaTarget, token: u32, hidden_row: usize) -> Result<(), EngineError> {
+    pub(super) fn begin(
+        &mut self,
+        target: &mut CudaTarget,
+        token: u32,
+        hidden_row: usize,
+    ) -> Result<(), EngineError> {
         let vocab_size = self.config.decoder.vocab_size;
         if token as usize >= vocab_size {
             return Err(EngineError::UnknownToken { id: token, vocab_size });
@@ -247,7 +272,12 @@ impl CudaAssistant {
     }
 
     /// Queues one step.
-    fn queue(&mut self, target: &mut CudaTarget, step: usize) -> Result<(), EngineError> {
+    fn queue(
+        &mut self,
+        target: &mut CudaTarget,
+        step: usize,
+        params: Option<&SamplingParams>,
+    ) -> Result<(), EngineError> {
         let Self { device, config, layers, buffers, frequencies, output_norm, .. } = self;
         let (decoder, ops, backbone) = (&config.decoder, Arc::clone(&target.ops), config.backbone_size);
         let Buffers { scratch, state, row, token, embedding, joined, y, hidden, .. } = buffers;
@@ -275,38 +305,62 @@ impl CudaAssistant {
             layer.run(&pass, index, &mut target.caches, scratch, next)?;
         }
         self.post_projection.launch(device, y, 1, hidden)?;
-        self.choose(&ops, step)
+        match params {
+            None => self.choose(&ops, step),
+            Some(params) => {
+                self.find_likeliest(&ops)?;
+                let Buffers { logits, best, drafts, token, .. } = &mut self.buffers;
+                let drawing = Drawing { logits, best, first_row: 0, params, rejection: false };
+                Ok(target.row_sampler()?.draw_draft(&self.device, &drawing, step, (drafts, token))?)
+            }
+        }
     }
 
     /// The head, and the token of the greatest logit as the draft and as the next step's token.
-    fn choose(&mut self, ops: &crate::backend::cuda::Ops, step: usize) -> Result<(), EngineError> {
-        let Buffers { y, logits, argmax, drafts, token, .. } = &mut self.buffers;
-        let (device, vocab) = (&*self.device, self.config.decoder.vocab_size);
+    fn choose(&mut self, ops: &Ops, step: usize) -> Result<(), EngineError> {
+        self.score(false)?;
+        let Buffers { logits, argmax, drafts, token, .. } = &mut self.buffers;
+        let (scores, names) = scored(&mut self.centroids, logits);
+        let n = scores.len();
+        Ok(ops.argmax(&self.device, 1, (n, 0.0), scores, argmax, (drafts, step), Some(token), names, None)?)
+    }
+
+    /// The head over the whole vocabulary, -inf where it scores nothing, and which token is the likeliest.
+    fn find_likeliest(&mut self, ops: &Ops) -> Result<(), EngineError> {
+        self.score(true)?;
+        let Buffers { logits, argmax, best, .. } = &mut self.buffers;
+        let (scores, names) = scored(&mut self.centroids, logits);
+        let n = scores.len();
+        Ok(ops.argmax(&self.device, 1, (n, 0.0), scores, argmax, (best, 0), None, names, None)?)
+    }
+
+    /// The head. One with centroids scores only candidates, and puts them in their places among the logits if that is
+    /// wanted (`spread`).
+    fn score(&mut self, spread: bool) -> Result<(), EngineError> {
+        let Buffers { y, logits, .. } = &mut self.buffers;
         match &mut self.centroids {
-            None => {
-                self.head.launch(device, y, 1, logits)?;
-                ops.argmax(device, 1, (vocab, 0.0), logits, argmax, (drafts, step), Some(token), None, None)?;
-            }
-            Some(centroids) => {
-                centroids.weights.launch(device, y, 1, &mut centroids.scores)?;
-                let Centroids { scores, chosen, .. } = centroids;
-                chosen.launch(device, scores, self.head.table(), y.values())?;
-                let (ids, scores) = chosen.ids_and_scores();
-                let count = ids.len();
-                ops.argmax(
-                    device,
-                    1,
-                    (count, 0.0),
-                    scores,
-                    argmax,
-                    (drafts, step),
-                    Some(token),
-                    Some(ids),
-                    None,
-                )?;
+            None => self.head.launch(&self.device, y, 1, logits)?,
+            Some(Centroids { weights, scores, chosen }) => {
+                weights.launch(&self.device, y, 1, scores)?;
+                let logits = spread.then_some(logits);
+                chosen.launch(&self.device, scores, self.head.table(), y.values(), logits)?;
             }
         }
         Ok(())
+    }
+}
+
+/// What the head has scored, and the ids of it where that is not the whole vocabulary.
+const fn scored<'h>(
+    centroids: &'h mut Option<Centroids>,
+    logits: &'h mut Buffer<f32>,
+) -> (&'h mut Buffer<f32>, Option<&'h Buffer<u32>>) {
+    match centroids {
+        None => (logits, None),
+        Some(centroids) => {
+            let (ids, scores) = centroids.chosen.ids_and_scores();
+            (scores, Some(ids))
+        }
     }
 }
 
@@ -324,6 +378,7 @@ impl Buffers {
             hidden: device.zeros("hidden row of a draft", backbone)?,
             logits: device.zeros("logits", decoder.vocab_size)?,
             argmax: Argmax::new(device, 1)?,
+            best: device.zeros("token ids", 1)?,
             drafts: device.zeros("drafts", draft_max.max(1))?,
         })
     }

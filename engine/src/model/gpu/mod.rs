@@ -7,6 +7,7 @@
 
 mod assistant;
 mod attention;
+mod drafts;
 mod experts;
 mod layer;
 mod mtp;

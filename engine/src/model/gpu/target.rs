@@ -541,7 +541,7 @@ impl Target for CudaTarget {
         match self.decide(draft, rejection, sampler)? {
             Some(verdict) => Ok(verdict),
             // The host says which logit is none.
-            None => accept::on_host(self, draft, rule, sampler, probs),
+            None => self.decide_on_host(draft, rule, sampler, probs),
         }
     }
 
