@@ -19,7 +19,7 @@ struct AttentionArgs {
     const u8* v;          // the same for values
     float* part_out;      // [splits][q_rows * heads][out_dim], not divided by the sum of weights
     float2* part_stat;    // [splits][q_rows * heads]: greatest score (base 2), sum of weights
-    const int* state;     // {kv_len: keys cached, first_pos: position of query row 0}
+    const int* state;     // {kv_len: keys cached, first_pos: position of query row 0}, TREE: {depth, ancestors} of each row
     i64 k_head_stride;    // bytes between KV heads
     i64 v_head_stride;
     u32 k_table[4];       // f16 codebook of turbo keys: low bytes of 8 entries, then high bytes
@@ -37,6 +37,12 @@ struct AttentionArgs {
 
 constexpr __host__ __device__ int round_up(int x, int to) { return (x + to - 1) / to * to; }
 constexpr __host__ __device__ bool is_turbo(int format) { return format >= TURBO2 && format <= TURBO4; }
+
+#ifdef TREE
+constexpr bool IS_TREE = true;
+#else
+constexpr bool IS_TREE = false;
+#endif
 
 // Rows: 16-bit types as they are; q8_0 [codes, head_dim rounded up to 32][f16 scale per 32]; turbo
 // [code words][high-bit words of turbo3][f16 norm per 128], head_dim rounded up to 128. All padded to 16 bytes.
@@ -118,7 +124,8 @@ DEVICE Work work_of_tile(const AttentionArgs& a, int tile, int columns, int keys
     w.kv_end = a.state[0];
     w.first_pos = a.state[1];
     int end = max(0, min(w.kv_end, w.first_pos + w.last_token + 1));
-    w.seen_from = min(end, a.window > 0 ? max(0, w.first_pos + w.first_token - a.window + 1) : 0);
+    // In a tree any row of the block may be at any depth.
+    w.seen_from = min(end, a.window > 0 ? max(0, w.first_pos + (IS_TREE ? 0 : w.first_token) - a.window + 1) : 0);
     // Splits are whole chunks counted from position 0, and chunk c always is part c % splits of the result.
     int chunk = chunk_of(a, w.first_pos, keys), splits = gridDim.x, first = w.seen_from / chunk;
     i64 from = (i64)chunk * (first + ((int)blockIdx.x - first % splits + splits) % splits);
@@ -128,8 +135,26 @@ DEVICE Work work_of_tile(const AttentionArgs& a, int tile, int columns, int keys
 }
 DEVICE Work work_of(const AttentionArgs& a, int columns, int keys) { return work_of_tile(a, (int)blockIdx.y, columns, keys); }
 
-DEVICE bool sees(const AttentionArgs& a, int token_pos, int key_pos, int kv_end) {
-    return key_pos < kv_end && key_pos <= token_pos && (a.window == 0 || key_pos > token_pos - a.window);
+// A query row: where it stands, and in a tree which of the newest cells it sees (bit j: that of row j).
+struct Row { int pos; u32 ancestors; };
+
+// Rows of a tree stand at first_pos + depth and lie in cell first_pos + their number (`attention::mask` has the formula).
+DEVICE Row row_of(const AttentionArgs& a, const Work& w, int token) {
+    if constexpr (!IS_TREE) return {w.first_pos + token, 0};
+    token = min(token, a.q_rows - 1); // surplus columns
+    int depth = a.state[2 + 2 * token];
+    u32 ancestors = (u32)a.state[3 + 2 * token] & ((2u << token) - 1);
+    if (a.window > 0 && depth >= a.window)
+        #pragma unroll 1
+        for (int j = 0; j < token; ++j)
+            if (a.state[2 + 2 * j] <= depth - a.window) ancestors &= ~(1u << j);
+    return {w.first_pos + depth, ancestors};
+}
+
+DEVICE bool sees(const AttentionArgs& a, const Row& row, int key, const Work& w) {
+    if constexpr (IS_TREE)
+        if (key >= w.first_pos) return key < w.end && (row.ancestors >> (key - w.first_pos) & 1);
+    return key < w.kv_end && key <= row.pos && (a.window == 0 || key > row.pos - a.window);
 }
 
 // Index of a column in the partial results, or -1 for a surplus column.

@@ -1,6 +1,6 @@
 // Attention on tensor cores for a few query columns that share a KV head: decode, verify, short prefill.
 //
-//   out[c] = sum_p softmax_p(scale * q[c] . k[p]) v[p],  p visible to column c (causal, optional window)
+//   out[c] = sum_p softmax_p(scale * q[c] . k[p]) v[p],  p visible to column c (causal or TREE, optional window)
 //
 // grid  (splits, column tiles, kv_heads); block NW warps; dynamic shared memory as `attention::instances` computes it:
 //   Q [RT][DP + 8] 16-bit | S [WK][RT][KT + 8] f32 | ring of NS slots, each KT rows of keys or of values as stored | 128
@@ -196,7 +196,7 @@ template <int FORMAT, int STRIDE>
 DEVICE void fetch(u8* slot, const u8* head, int first, int seen_from, int end, int cells) {
     constexpr int CHUNKS = row_bytes(FORMAT, D) / 16;
     constexpr int COPIES = (KT * CHUNKS + THREADS - 1) / THREADS;
-    int cell = first < cells ? first : first % cells;
+    int cell = first < cells ? first : first % cells; // the plan gives a ring as many cells as a tile has keys
     #pragma unroll(COPIES <= 16 ? COPIES : 8)
     for (int j = 0; j < COPIES; ++j) {
         int i = threadIdx.x + j * THREADS;
@@ -301,6 +301,30 @@ DEVICE void score(float* s_shared, const u16* q_shared, const u8* tile, const u3
             }
 }
 
+// The halves of two weights that are not 0, as masks: bit 15 of each half is spread over it.
+DEVICE u32 weighted(u32 p) { return permute((p & 0x7fff7fffu) + 0x7fff7fffu, 0, 0xbb99); }
+
+// Takes values that are no finite numbers out of a fragment, and makes NaN of the outputs that give them a weight, and of
+// no others: 0 times NaN would be NaN, and a sibling's overflow is none of a row's business.
+template <bool BFLOAT> DEVICE void keep_to_seen(float (&o)[MT][GRANULES * 4][4], int tile, const u32 (&p)[MT][4], u32 (&b)[2]) {
+    constexpr u32 EXPONENTS = BFLOAT ? 0x7f807f80u : 0x7c007c00u, ONES = BFLOAT ? 0x3f803f80u : 0x3c003c00u;
+    // The lowest bit of an exponent that is all ones carries into bit 15.
+    u32 strange0 = permute((b[0] & EXPONENTS) + (EXPONENTS & ~(EXPONENTS << 1)), 0, 0xbb99);
+    u32 strange1 = permute((b[1] & EXPONENTS) + (EXPONENTS & ~(EXPONENTS << 1)), 0, 0xbb99);
+    if (!__any_sync(~0u, strange0 | strange1)) return;
+    b[0] &= ~strange0, b[1] &= ~strange1;
+    #pragma unroll
+    for (int m = 0; m < MT; ++m) {
+        u32 given[4];
+        #pragma unroll
+        for (int i = 0; i < 4; ++i) given[i] = weighted(p[m][i]) & ONES;
+        float count[4] = {};
+        mma<BFLOAT>(count, given, strange0 & ONES, strange1 & ONES);
+        #pragma unroll
+        for (int i = 0; i < 4; ++i) if (count[i] > 0) o[m][tile][i] = __int_as_float(0x7fffffff);
+    }
+}
+
 // The scores of one column and 2 adjacent keys, in base 2.
 DEVICE float2 read_scores(const float* s_shared, int column, int key, float scale_log2) {
     float2 sum = make_float2(0, 0);
@@ -343,13 +367,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
 
     float o[MT][GRANULES * 4][4] = {};
     float greatest[MT][2], sum[MT][2] = {};
-    int token_pos[MT][2];
+    Row row[MT][2];
     #pragma unroll
     for (int m = 0; m < MT; ++m)
         #pragma unroll
         for (int half = 0; half < 2; ++half) {
             greatest[m][half] = NEG_INF;
-            token_pos[m][half] = w.first_pos + token_of(a, (int)blockIdx.y * RT + m * 16 + g + 8 * half);
+            row[m][half] = row_of(a, w, token_of(a, (int)blockIdx.y * RT + m * 16 + g + 8 * half));
         }
 
     for (int step = 0; step < steps; step += 2) {
@@ -363,7 +387,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
         fetch_step(step + NS);
         const u8* values = ring + (step + 1) % NS * SLOT;
         int first = w.begin + step / 2 * KT;
-        bool all_seen = first + KT <= w.end && first + KT - 1 <= w.first_pos + w.first_token
+        bool all_seen = first + KT <= w.end && first + KT - 1 <= w.first_pos + (IS_TREE ? -1 : w.first_token)
             && (a.window == 0 || first > w.first_pos + w.last_token - a.window);
         u32 p[KT / 16][MT][4]; // A fragments: row g or g + 8 (bit 0), keys 2t or 2t + 8 (bit 1)
         #pragma unroll
@@ -377,11 +401,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
                     s[i] = read_scores(s_shared, m * 16 + g + 8 * half, 8 * i + 2 * t, a.scale_log2);
                 }
                 if (!all_seen) { // surplus columns are never written, so they may see anything that exists
+                    // Of many columns the bits would not fit the registers between the tiles.
+                    if constexpr (IS_TREE && MT > 2) row[m][half] = row_of(a, w, token_of(a, (int)blockIdx.y * RT + m * 16 + g + 8 * half));
                     #pragma unroll
                     for (int i = 0; i < KT / 8; ++i) {
                         int key = first + 8 * i + 2 * t;
-                        if (key >= w.end || !sees(a, token_pos[m][half], key, w.kv_end)) s[i].x = NEG_INF;
-                        if (key + 1 >= w.end || !sees(a, token_pos[m][half], key + 1, w.kv_end)) s[i].y = NEG_INF;
+                        if (key >= w.end || !sees(a, row[m][half], key, w)) s[i].x = NEG_INF;
+                        if (key + 1 >= w.end || !sees(a, row[m][half], key + 1, w)) s[i].y = NEG_INF;
                     }
                 }
                 #pragma unroll
@@ -413,11 +439,21 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(cons
                 load_values(f, values, ks * 16, granule, a.v_table);
                 u32 scale[2];
                 if constexpr (V_FORMAT >= Q8_0) load_value_scales(scale, values, ks * 16, granule);
+                if constexpr (IS_TREE && V_FORMAT <= BF16)
+                    if (!all_seen) {
+                        #pragma unroll
+                        for (int j = 0; j < 4; ++j) keep_to_seen<BFLOAT>(o, q * 4 + j, p[ks], f.b[j]);
+                    }
                 #pragma unroll
                 for (int m = 0; m < MT; ++m) {
                     u32 scaled[4];
                     #pragma unroll
                     for (int i = 0; i < 4; ++i) scaled[i] = V_FORMAT >= Q8_0 ? mul2(p[ks][m][i], scale[i >> 1]) : p[ks][m][i];
+                    if constexpr (IS_TREE && V_FORMAT >= Q8_0)
+                        if (!all_seen) {
+                            #pragma unroll
+                            for (int i = 0; i < 4; ++i) scaled[i] &= weighted(p[ks][m][i]);
+                        }
                     #pragma unroll
                     for (int j = 0; j < 4; ++j) mma<BFLOAT>(o[m][q * 4 + j], scaled, f.b[j][0], f.b[j][1]);
                 }

@@ -239,13 +239,13 @@ DEVICE void mask(Tile& w, const AttentionArgs& a, const Work& work, int tile, in
         #pragma unroll
         for (int half = 0; half < 2; ++half) {
             // Surplus columns are never written, so they may see anything that exists.
-            int pos = work.first_pos + token_of(a, tile * RT + (w.wm * MT + m) * 16 + g + 8 * half);
+            Row row = row_of(a, work, token_of(a, tile * RT + (w.wm * MT + m) * 16 + g + 8 * half));
             #pragma unroll
             for (int n = 0; n < NT; ++n)
                 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
                     int key = first + (w.wn * NT + n) * 8 + 2 * t + i;
-                    if (key >= work.end || !sees(a, pos, key, work.kv_end)) w.s[m][n][2 * half + i] = NEG_INF;
+                    if (key >= work.end || !sees(a, row, key, work)) w.s[m][n][2 * half + i] = NEG_INF;
                 }
         }
 }

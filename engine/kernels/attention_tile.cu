@@ -1,7 +1,7 @@
 // Attention without tensor cores for every head_dim that is a multiple of 8 up to 576, every ratio, every pair of KV
 // types, every number of query rows: what the plan ends in when nothing else fits. One binary serves all of it.
 //
-//   out[c] = sum_p softmax_p(scale * q[c] . k[p]) v[p],  p visible to column c (causal, optional window)
+//   out[c] = sum_p softmax_p(scale * q[c] . k[p]) v[p],  p visible to column c (causal or TREE, optional window)
 //
 // grid (splits, tiles of 8 columns, kv_heads); block 128; static shared memory 41.3 KB, so no opt-in is needed:
 //   q [8][640] f32 | kv [8][640] f32, one tile of keys, then of values, decoded | p [8][8] f32
@@ -89,8 +89,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) attention_tile(const __
             for (int d = lane; d < k_width; d += 32) s += q[c][d] * kv[key][d];
             #pragma unroll
             for (int i = 16; i > 0; i /= 2) s += __shfl_xor_sync(~0u, s, i);
-            int token_pos = w.first_pos + token_of(a, (int)blockIdx.y * COLUMNS + c);
-            bool seen = first + key < w.end && sees(a, token_pos, first + key, w.kv_end);
+            Row row = row_of(a, w, token_of(a, (int)blockIdx.y * COLUMNS + c));
+            bool seen = first + key < w.end && sees(a, row, first + key, w);
             if (lane == 0) p[c][key] = seen ? s * a.scale_log2 : NEG_INF;
         }
         __syncthreads();
@@ -107,6 +107,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) attention_tile(const __
             for (int i = 0; i < OWNED; ++i) o[c][i] *= shrink;
             #pragma unroll 1
             for (int key = 0; key < KEYS; ++key) {
+                if constexpr (IS_TREE) if (p[c][key] == NEG_INF) continue; // a sibling's NaN times 0 would be NaN
                 float weight = fast_exp2(p[c][key] - base);
                 sum[c] += weight;
                 #pragma unroll

@@ -3,16 +3,27 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use bench_engine::attention::{
-    AttnPlan, AttnShape, DeviceCaps, INSTANCES, KvFormat, Path, Unsupported, plan,
+    AttnPlan, AttnShape, DeviceCaps, INSTANCES, KvFormat, Mask, Path, Unsupported, plan, plan_verify,
 };
 use bench_engine::kv_cache::turbo::TurboType;
 
 const COMPUTE: [u32; 6] = [75, 80, 86, 89, 90, 120];
 
 fn shape(head_dim: u32, ratio: u32, q_rows: u32, k: KvFormat, v: KvFormat) -> AttnShape {
-    AttnShape { head_dim, heads: 2 * ratio, kv_heads: 2, q_rows, k, v, window: None, cells: 32_768 }
+    AttnShape {
+        head_dim,
+        heads: 2 * ratio,
+        kv_heads: 2,
+        q_rows,
+        k,
+        v,
+        window: None,
+        mask: Mask::Causal,
+        cells: 32_768,
+    }
 }
 
 /// The plan of a shape, with all that a launch relies on checked.
@@ -90,6 +101,33 @@ fn consumer_cards_get_tensor_cores_within_99_kb() {
     }
 }
 
+/// A tree of drafts gets the kernel and the grid of the causal step of as many rows, on every device; the route tells it.
+#[test]
+fn every_tree_has_the_plan_of_its_causal_shape() {
+    for caps in COMPUTE.map(DeviceCaps::typical) {
+        for head_dim in (8..=576).step_by(8) {
+            for format in KvFormat::ALL {
+                for (ratio, window) in
+                    [(1, None), (2, NonZeroU32::new(512)), (3, None), (8, NonZeroU32::new(3))]
+                {
+                    let causal = AttnShape { window, ..shape(head_dim, ratio, 1, format, format) };
+                    for q_rows in [1, 2, 5, 8, 32] {
+                        let causal = AttnShape { q_rows, ..causal };
+                        let tree = AttnShape { mask: Mask::Tree, ..causal };
+                        let (causal, tree) = (checked(&causal, &caps), checked(&tree, &caps));
+                        assert_eq!((causal.instance(), causal.splits()), (tree.instance(), tree.splits()));
+                        assert_eq!(tree.route(), causal.route() + " tree");
+                    }
+                    let verify = |mask| plan_verify(&AttnShape { mask, ..causal }, &caps, |_| true).unwrap();
+                    let (causal, tree) = (verify(Mask::Causal), verify(Mask::Tree));
+                    assert_eq!((causal.instance(), causal.splits()), (tree.instance(), tree.splits()));
+                    assert!((0..5000).step_by(97).all(|first| causal.chunk(first) == tree.chunk(first)));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn passes_of_many_rows_have_their_path_and_steps_never_take_it() {
     for compute in [80, 86, 89, 90, 120] {
@@ -129,6 +167,10 @@ fn shapes_that_make_no_sense_are_refused_by_name() {
         (AttnShape { heads: 7, ..good }, "heads is 7, expected a multiple of the 2 KV heads"),
         (AttnShape { kv_heads: 0, ..good }, "kv_heads is 0, expected 1 to 1048576"),
         (AttnShape { q_rows: 0, ..good }, "q_rows is 0, expected 1 to 1048576"),
+        (
+            AttnShape { q_rows: 33, mask: Mask::Tree, ..good },
+            "q_rows is 33, expected at most 32 with a tree mask",
+        ),
         (AttnShape { cells: 0, ..good }, "cells is 0, expected 1 to 2^30"),
     ];
     for (shape, message) in cases {

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod reference;
+#[path = "forward/tree.rs"]
+mod tree;
 
 use std::sync::Arc;
 

@@ -18,10 +18,14 @@ mod gpu;
 mod prefill;
 #[path = "gpu_attention/speed.rs"]
 mod speed;
+#[path = "gpu_attention/tree.rs"]
+mod tree;
 
 use std::num::NonZeroU32;
 
-use bench_engine::attention::{AttnShape, DeviceCaps, HeadDims, INSTANCES, Instance, KvFormat, Path, plan};
+use bench_engine::attention::{
+    AttnShape, DeviceCaps, HeadDims, INSTANCES, Instance, KvFormat, Mask, Path, plan,
+};
 use bench_engine::backend::cuda::Device;
 use bench_engine::kv_cache::turbo::TurboType;
 use case::{Case, run};
@@ -97,6 +101,7 @@ fn every_row_agrees_with_the_oracle() {
                         k,
                         v,
                         window: window.and_then(NonZeroU32::new),
+                        mask: Mask::Causal,
                         cells: kv_len.max(q_rows) + 5,
                     };
                     let Some(plan) = case::plan_on(row, &shape, &caps) else {
@@ -176,6 +181,7 @@ fn issue_dkq512_ratio2_runs_and_is_right() {
                 k: TURBO3,
                 v: TURBO3,
                 window: None,
+                mask: Mask::Causal,
                 cells: 600,
             };
             let plan = plan(&shape, device.caps()).unwrap();
@@ -199,6 +205,7 @@ fn a_ring_serves_what_its_window_sees() {
                     k: format,
                     v: format,
                     window: NonZeroU32::new(512),
+                    mask: Mask::Causal,
                     cells: 520,
                 };
                 let plan = plan(&shape, device.caps()).unwrap();
@@ -221,6 +228,7 @@ fn splits_change_nothing_and_runs_repeat_bit_for_bit() {
         k: KvFormat::Bf16,
         v: KvFormat::Bf16,
         window: None,
+        mask: Mask::Causal,
         cells: 6000,
     };
     let plan = plan(&shape, device.caps()).unwrap();
@@ -261,6 +269,7 @@ fn long_contexts_are_right() {
             k: format,
             v: format,
             window: None,
+            mask: Mask::Causal,
             cells: 131_072,
         };
         let plan = plan(&shape, device.caps()).unwrap();

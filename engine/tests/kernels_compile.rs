@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use bench_engine::attention::{HeadDims, INSTANCES, Path};
+use bench_engine::attention::{HeadDims, INSTANCES, Instance, Mask, Path};
 use bench_engine::backend::cuda::{KernelSource, architecture, compile, nvrtc_present, nvrtc_version};
 use bench_engine::gguf::GgmlType;
 
@@ -41,14 +41,21 @@ struct Used {
 }
 
 /// Every kernel once: rows whose formats share a kernel (the two 4-bit codebooks) are one compilation.
-fn jobs() -> Vec<Job> {
+fn jobs(mask: Mask) -> Vec<Job> {
     let mut seen = BTreeSet::new();
     let mut jobs = Vec::new();
     for compute in COMPUTE {
-        for row in INSTANCES.iter().filter(|row| row.path != Path::Tile) {
+        // Prefill serves causal masks alone.
+        let is_compiled = |row: &&Instance| match row.path {
+            Path::Tile => false,
+            Path::MmaPrefill => mask == Mask::Causal,
+            Path::MmaDecode | Path::MmaDecodeTurbo => true,
+        };
+        for row in INSTANCES.iter().filter(is_compiled) {
             assert!(matches!(row.head_dims, HeadDims::One(_)), "{}", row.name());
             for (k, v) in row.formats {
-                let defines = row.defines(*k, *v);
+                let mut defines = row.defines(*k, *v);
+                defines.extend(mask.define().map(str::to_owned));
                 if seen.insert((compute, defines.clone())) {
                     let name = format!("{} {}/{}", row.name(), k.name(), v.name());
                     let source = KernelSource::attention(row.path).file();
@@ -186,7 +193,17 @@ fn check(job: &Job) -> Result<Used, String> {
 
 #[test]
 fn every_row_compiles_for_every_architecture_within_its_resources() {
-    check_all(&jobs());
+    check_all(&jobs(Mask::Causal));
+}
+
+#[test]
+fn every_row_compiles_for_trees_within_the_same_resources() {
+    let mut jobs = jobs(Mask::Tree);
+    let tile = plain_jobs().into_iter().filter(|job| job.source == KernelSource::AttentionTile.file());
+    jobs.extend(
+        tile.map(|job| Job { defines: Mask::Tree.define().map(str::to_owned).into_iter().collect(), ..job }),
+    );
+    check_all(&jobs);
 }
 
 #[test]

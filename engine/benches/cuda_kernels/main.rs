@@ -13,7 +13,7 @@ mod events;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use bench_engine::attention::{AttnShape, KvFormat, plan};
+use bench_engine::attention::{AttnShape, KvFormat, Mask, plan};
 use bench_engine::backend::cuda::{
     Activations, Attention, AttentionBuffers, AttentionOutput, Buffer, Device, DeviceMatrix, Graph, Product,
     driver_present, nvrtc_present,
@@ -65,8 +65,17 @@ fn attention(criterion: &mut Criterion<GpuTime<'_>>, device: &Device) {
         {
             let window = window.and_then(NonZeroU32::new);
             let cells = window.map_or(kv_len, |window| window.get() + 16);
-            let shape =
-                AttnShape { head_dim, heads, kv_heads, q_rows: 1, k: format, v: format, window, cells };
+            let shape = AttnShape {
+                head_dim,
+                heads,
+                kv_heads,
+                q_rows: 1,
+                k: format,
+                v: format,
+                window,
+                mask: Mask::Causal,
+                cells,
+            };
             let caches = caches(device, &shape);
             let keys = u64::from(shape.keys().min(kv_len));
             let bytes = keys * u64::from(kv_heads) * 2 * format.row_bytes(head_dim as usize) as u64;

@@ -7,12 +7,14 @@
 
 mod instances;
 mod layout;
+mod mask;
 mod oracle;
 mod plan;
 mod shape;
 
 pub use instances::{HeadDims, INSTANCES, Instance, Path, markdown};
 pub use layout::KvFormat;
+pub use mask::{Mask, TREE_ROWS, TreeError, TreeMask, TreeRow};
 pub use oracle::{OracleInput, attention_f64};
 pub use plan::{AttnPlan, Exclusion, Rule, Unsupported, VERIFY_ROWS, plan, plan_among, plan_verify};
 pub use shape::{AttnShape, DeviceCaps, ShapeError};

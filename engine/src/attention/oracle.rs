@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use super::TreeMask;
+
 /// Plain values and who sees what.
 #[derive(Debug, Clone, Copy)]
 pub struct OracleInput<'a> {
@@ -23,6 +25,8 @@ pub struct OracleInput<'a> {
     pub first_pos: usize,
     /// Positions a query sees, its own included.
     pub window: Option<NonZeroU32>,
+    /// Who of the newest rows sees whom; `None` where each sees those before it.
+    pub tree: Option<&'a TreeMask>,
     /// What scores are multiplied by; 1 for Gemma 4.
     pub scale: f64,
 }
@@ -30,27 +34,35 @@ pub struct OracleInput<'a> {
 /// `softmax(scale q k) v` for every row and head, `[q_rows][heads][head_dim]`; zeros where nothing is seen.
 #[must_use]
 pub fn attention_f64(input: &OracleInput<'_>) -> Vec<f64> {
-    let OracleInput { heads, kv_heads, head_dim, kv_len, first_pos, .. } = *input;
+    let OracleInput { heads, kv_heads, head_dim, kv_len, .. } = *input;
     let mut out = vec![0.0; input.q.len()];
     for (i, (q, out)) in input.q.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)).enumerate() {
         let (row, head) = (i / heads, i % heads);
-        let position = first_pos + row;
-        let end = kv_len.min(position + 1);
-        let start = input.window.map_or(0, |w| (position + 1).saturating_sub(w.get() as usize)).min(end);
         let kv_head = head / (heads / kv_heads);
-        let seen = (kv_head * kv_len + start) * head_dim..(kv_head * kv_len + end) * head_dim;
-        let scores: Vec<f64> =
-            input.k[seen.clone()].chunks_exact(head_dim).map(|k| input.scale * dot(q, k)).collect();
+        let of_head = kv_head * kv_len * head_dim..(kv_head + 1) * kv_len * head_dim;
+        let seen = |values| seen_rows(input, row, values);
+        let scores: Vec<f64> = seen(&input.k[of_head.clone()]).map(|k| input.scale * dot(q, k)).collect();
         let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
         let sum: f64 = weights.iter().sum();
-        for (weight, v) in weights.iter().zip(input.v[seen].chunks_exact(head_dim)) {
+        for (weight, v) in weights.iter().zip(seen(&input.v[of_head])) {
             for (out, v) in out.iter_mut().zip(v) {
                 *out += weight / sum * f64::from(*v);
             }
         }
     }
     out
+}
+
+/// What `row` sees of one KV head's rows.
+fn seen_rows<'a>(input: &OracleInput<'a>, row: usize, values: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
+    let OracleInput { first_pos, window, tree, head_dim, .. } = *input;
+    let position = first_pos + row;
+    let sees = move |cell: usize| match tree {
+        Some(tree) => tree.sees(row, cell, first_pos, window),
+        None => cell <= position && window.is_none_or(|w| cell + w.get() as usize > position),
+    };
+    values.chunks_exact(head_dim).enumerate().filter(move |(cell, _)| sees(*cell)).map(|(_, values)| values)
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
@@ -71,6 +83,7 @@ mod tests {
         kv_len: 3,
         first_pos: 1,
         window: None,
+        tree: None,
         scale: 1.0,
     };
 
@@ -88,6 +101,20 @@ mod tests {
         let a = (e + 2.0) / (e + 1.0);
         let b = (1.0 + 2.0 * e + 4.0) / (2.0 + e);
         close(&attention_f64(&INPUT), &[a, 10.0 * a, b, 10.0 * b]);
+    }
+
+    /// Two children of one token at one position: each sees the past, their parent and itself.
+    #[test]
+    fn siblings_do_not_see_each_other() {
+        let tree = TreeMask::from_parents(&[None, Some(0), Some(0)]).unwrap();
+        let (q, k) = (&[0.0; 6], &[0.0; 6]);
+        let one = OracleInput { q, k, first_pos: 0, tree: Some(&tree), ..INPUT };
+        close(&attention_f64(&one), &[1.0, 10.0, 1.5, 15.0, 2.5, 25.0]);
+        // A window of 2 positions still reaches the parent from the second child, 2 cells away.
+        let window = OracleInput { window: NonZeroU32::new(2), ..one };
+        close(&attention_f64(&window), &[1.0, 10.0, 1.5, 15.0, 2.5, 25.0]);
+        let itself = OracleInput { window: NonZeroU32::new(1), ..one };
+        close(&attention_f64(&itself), &[1.0, 10.0, 2.0, 20.0, 4.0, 40.0]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::shape::ShapeError;
-use super::{AttnShape, DeviceCaps, INSTANCES, Instance, KvFormat, Path};
+use super::{AttnShape, DeviceCaps, INSTANCES, Instance, KvFormat, Mask, Path};
 
 /// Most splits of one call: what combine goes through for every column.
 const MAX_SPLITS: u32 = 1024;
@@ -45,11 +45,20 @@ pub enum Rule {
         /// Of values.
         v: &'static str,
     },
+    /// A mask of a draft tree, where the path serves causal masks alone.
+    Tree,
     /// Query rows of a call.
     Rows {
         /// Fewest that the path serves.
         needed: u32,
         /// The shape's.
+        got: u32,
+    },
+    /// Cells of a sliding layer: a tile that passes the end of its ring does so once.
+    Ring {
+        /// The row's keys of a tile.
+        needed: u32,
+        /// The shape's cells.
         got: u32,
     },
     /// Shared memory of a block.
@@ -175,6 +184,12 @@ fn exclusion(row: &Instance, shape: &AttnShape, caps: &DeviceCaps) -> Option<Rul
     if shape.q_rows < row.path.least_rows() {
         return Some(Rule::Rows { needed: row.path.least_rows(), got: shape.q_rows });
     }
+    if row.path == Path::MmaPrefill && shape.mask == Mask::Tree {
+        return Some(Rule::Tree);
+    }
+    if row.slots > 0 && shape.window.is_some() && shape.cells < row.keys {
+        return Some(Rule::Ring { needed: row.keys, got: shape.cells });
+    }
     let (dynamic, fixed) = row.shared_bytes(shape.k, shape.v);
     let (needed, got) = (dynamic + fixed, caps.shared_per_block);
     (needed > got).then_some(Rule::SharedMemory { needed, got })
@@ -263,8 +278,12 @@ impl AttnPlan {
     /// The route in one line, for logs and result records.
     #[must_use]
     pub fn route(&self) -> String {
-        let AttnShape { k, v, .. } = self.shape;
-        format!("{} {}/{} x{}", self.instance.name(), k.name(), v.name(), self.splits)
+        let AttnShape { k, v, mask, .. } = self.shape;
+        let mask = match mask {
+            Mask::Causal => "",
+            Mask::Tree => " tree",
+        };
+        format!("{} {}/{} x{}{mask}", self.instance.name(), k.name(), v.name(), self.splits)
     }
 }
 
@@ -274,7 +293,8 @@ impl Rule {
             Self::Compute { .. } => 0,
             Self::HeadDim { .. } => 1,
             Self::Formats { .. } => 2,
-            Self::Rows { .. } => 3,
+            Self::Tree | Self::Rows { .. } => 3,
+            Self::Ring { .. } => 3,
             Self::SharedMemory { .. } => 4,
         }
     }
@@ -295,7 +315,11 @@ impl fmt::Display for Rule {
             }
             Self::HeadDim { got } => write!(f, "no row for head_dim {got}"),
             Self::Formats { k, v } => write!(f, "no row for {k} keys with {v} values"),
+            Self::Tree => f.write_str("serves causal masks, not draft trees"),
             Self::Rows { needed, got } => write!(f, "serves {needed} query rows or more, not {got}"),
+            Self::Ring { needed, got } => {
+                write!(f, "goes through rings of {needed} cells or more, not {got}")
+            }
             Self::SharedMemory { needed, got } => {
                 write!(f, "row needs {needed} bytes of shared memory, the device allows {got}")
             }
@@ -320,6 +344,7 @@ mod tests {
         k: KvFormat::F16,
         v: KvFormat::F16,
         window: None,
+        mask: Mask::Causal,
         cells: 4096,
     };
 
@@ -351,6 +376,16 @@ mod tests {
             error.contains("tile: row needs 41216 bytes of shared memory, the device allows 32768"),
             "{error}"
         );
+    }
+
+    /// The tensor-core kernels fetch whole tiles, which wrap once; the last path wraps every key.
+    #[test]
+    fn a_ring_of_less_than_a_tile_is_left_to_the_path_that_takes_everything() {
+        let path = |cells, window| {
+            let shape = AttnShape { cells, window: std::num::NonZeroU32::new(window), ..SHAPE };
+            plan(&shape, &DeviceCaps::typical(90)).unwrap().instance().path
+        };
+        assert_eq!((path(31, 3), path(32, 3), path(31, 0)), (Path::Tile, Path::MmaDecode, Path::MmaDecode));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::KvFormat;
+use super::{KvFormat, Mask, TREE_ROWS};
 
 /// Greatest head dimension that any kernel handles.
 const MAX_HEAD_DIM: u32 = 576;
@@ -24,6 +24,8 @@ pub struct AttnShape {
     pub v: KvFormat,
     /// Positions a query sees, its own included; `None` for all.
     pub window: Option<NonZeroU32>,
+    /// How query rows see each other.
+    pub mask: Mask,
     /// Cells of the cache: the longest context, or the ring of a sliding layer.
     pub cells: u32,
 }
@@ -83,6 +85,9 @@ impl AttnShape {
         }
         if u64::from(self.q_rows) * u64::from(self.gqa_ratio()) > u64::from(most) / 2 {
             return error("q_rows", self.q_rows, "at most 524288 columns (rows times heads per KV head)");
+        }
+        if self.mask == Mask::Tree && self.q_rows > TREE_ROWS {
+            return error("q_rows", self.q_rows, "at most 32 with a tree mask");
         }
         if self.cells == 0 || self.cells > 1 << 30 {
             return error("cells", self.cells, "1 to 2^30");

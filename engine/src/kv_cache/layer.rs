@@ -103,6 +103,17 @@ impl LayerCache {
         }
     }
 
+    /// Copies what was written as position `from` to position `to`.
+    pub fn copy(&mut self, from: usize, to: usize) {
+        let row_bytes = self.format.row_bytes(self.shape.head_dim);
+        for head in 0..self.shape.kv_heads {
+            let at = |position: usize| (head * self.cells + position % self.cells) * row_bytes;
+            for cells in [&mut self.k, &mut self.v] {
+                cells.copy_within(at(from)..at(from) + row_bytes, at(to));
+            }
+        }
+    }
+
     /// Keys and values of one head at `positions`, as at most two runs of cells in ascending order of position.
     #[must_use]
     pub fn runs(&self, head: usize, positions: Range<usize>) -> [(&[u8], &[u8]); 2] {

@@ -1,11 +1,13 @@
 //! Rings against a cache that never forgets.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::cpu::{AttentionScratch, Isa, Pool, Queries, attend};
+use crate::attention::{OracleInput, TreeMask, attention_f64};
+use crate::backend::cpu::{AttentionScratch, Isa, Pool, Queries, TreeCells, attend};
 
 const HEAD_DIM: usize = 128;
 const KV_HEADS: usize = 2;
@@ -34,7 +36,7 @@ fn attention(cache: &LayerCache, visible: Range<usize>) -> Vec<f32> {
     let values: Vec<f32> = (0..HEADS * HEAD_DIM).map(|i| (i as f32 * 0.173).cos()).collect();
     let mut pool = Pool::new(1).expect("one thread");
     let scratch = AttentionScratch::new(1, LIMITS.context_tokens, HEAD_DIM);
-    let queries = Queries { values: &values, heads: HEADS, visible: &[visible] };
+    let queries = Queries { values: &values, heads: HEADS, visible: &[visible], tree: None };
     let mut out = vec![0.0; values.len()];
     attend(Isa::detect(), &mut pool, cache, queries, &scratch, &mut out);
     out
@@ -139,4 +141,89 @@ fn bytes_counts_what_is_allocated() {
     let huge = KvLimits { context_tokens: usize::MAX / 4, ..LIMITS };
     assert_eq!(KvCache::bytes(&shapes, KvType::F32, &huge), None);
     assert!(matches!(KvCache::new(&shapes, KvType::F32, huge), Err(EngineError::OutOfMemory { .. })));
+}
+
+/// Queries of a tree in one layer: each has the bits of its path alone and is near the oracle, whatever a sibling holds.
+#[test]
+fn a_tree_reads_its_paths_alone_and_no_siblings_nan() {
+    const FIRST: usize = 20;
+    let tree = TreeMask::from_parents(&[None, Some(0), Some(0), Some(1), Some(2), Some(4)]).expect("a tree");
+    let rows = tree.rows().len();
+    let shape = KvShape { kind: AttentionKind::Full, kv_heads: KV_HEADS, head_dim: HEAD_DIM };
+    let values: Vec<f32> = (0..rows * HEADS * HEAD_DIM).map(|i| (i as f32 * 0.173).cos() * 0.3).collect();
+    for format in [KvType::F32, KvType::F16, KvType::Q8_0, KvType::Turbo(TurboType::Turbo3)] {
+        for window in [None, NonZeroU32::new(9), NonZeroU32::new(2)] {
+            for threads in [1, 3] {
+                let scratch = AttentionScratch::new(threads, LIMITS.context_tokens, HEAD_DIM);
+                let mut pool = Pool::new(threads).expect("threads");
+                let filled = |cells: &[usize], sibling: Option<usize>| {
+                    let mut cache =
+                        LayerCache::new(shape, format.cells().expect("of the host"), 40).expect("small");
+                    for (at, cell) in cells.iter().enumerate() {
+                        let bad = sibling.is_some_and(|row| *cell == FIRST + row);
+                        let row = |salt| {
+                            if bad { vec![f32::NAN; KV_HEADS * HEAD_DIM] } else { row(*cell, 0, salt) }
+                        };
+                        cache.write(Isa::detect(), at, &row(1), &row(2));
+                    }
+                    cache
+                };
+                let all: Vec<usize> = (0..FIRST + rows).collect();
+                let run =
+                    |pool: &mut Pool, cache: &LayerCache, values: &[f32], visible: &[Range<usize>], tree| {
+                        let mut out = vec![0.0; values.len()];
+                        let queries = Queries { values, heads: HEADS, visible, tree };
+                        attend(Isa::detect(), pool, cache, queries, &scratch, &mut out);
+                        out
+                    };
+                let start =
+                    |position: usize| window.map_or(0, |w| (position + 1).saturating_sub(w.get() as usize));
+                let position = |row: usize| FIRST + tree.rows()[row].depth as usize;
+                let visible: Vec<Range<usize>> =
+                    (0..rows).map(|row| start(position(row)).min(FIRST)..FIRST + row + 1).collect();
+                let seen: Vec<u32> = (0..rows).map(|row| tree.seen_rows(row, window)).collect();
+                let cells = TreeCells { first: FIRST, seen: &seen };
+                // Row 2 is bad: rows 0, 1 and 3 are of other branches.
+                for sibling in [None, Some(2)] {
+                    let got = run(&mut pool, &filled(&all, sibling), &values, &visible, Some(cells));
+                    for row in (0..rows).filter(|row| sibling.is_none() || [0, 1, 3].contains(row)) {
+                        let path: Vec<usize> =
+                            (0..FIRST).chain(tree.path(row).into_iter().map(|node| FIRST + node)).collect();
+                        let of_row = row * HEADS * HEAD_DIM..(row + 1) * HEADS * HEAD_DIM;
+                        let alone = start(position(row))..position(row) + 1;
+                        let expected =
+                            run(&mut pool, &filled(&path, None), &values[of_row.clone()], &[alone], None);
+                        assert!(got[of_row] == expected, "{format:?} {window:?} row {row}, bad {sibling:?}");
+                    }
+                }
+                if format == KvType::F32 {
+                    let by_head = |salt| -> Vec<f32> {
+                        let of_head = |head: usize| {
+                            let cell =
+                                move |cell: usize| row(cell, 0, salt)[head * HEAD_DIM..][..HEAD_DIM].to_vec();
+                            (0..FIRST + rows).flat_map(cell)
+                        };
+                        (0..KV_HEADS).flat_map(of_head).collect()
+                    };
+                    let expected = attention_f64(&OracleInput {
+                        q: &values,
+                        k: &by_head(1),
+                        v: &by_head(2),
+                        heads: HEADS,
+                        kv_heads: KV_HEADS,
+                        head_dim: HEAD_DIM,
+                        kv_len: FIRST + rows,
+                        first_pos: FIRST,
+                        window,
+                        tree: Some(&tree),
+                        scale: 1.0,
+                    });
+                    let got = run(&mut pool, &filled(&all, None), &values, &visible, Some(cells));
+                    let far =
+                        got.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                    assert!(far < 1e-5, "{window:?}: {far:e}");
+                }
+            }
+        }
+    }
 }

@@ -4,15 +4,17 @@
 //! it has its own), the caller stores those, [`Layer::attend`] reads a cache, [`Layer::finish`] brings attention and
 //! feed-forward into the residual stream. All buffers belong to [`Scratch`] and are made once.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use super::config::{DecoderConfig, LayerConfig};
 use super::experts::ExpertScratch;
 use super::rope::Rope;
 use super::weights::{KvWeights, LayerWeights, Matrix, PleWeights};
+use crate::attention::TreeMask;
 use crate::backend::cpu::{
-    AttentionScratch, Cpu, Input, Job, Q8Buffer, Queries, add_rms_norm, attend, matmul, multiply, rms_norm,
-    rms_norm_in_place, rms_norm_unweighted,
+    AttentionScratch, Cpu, Input, Job, Q8Buffer, Queries, TreeCells, add_rms_norm, attend, matmul, multiply,
+    rms_norm, rms_norm_in_place, rms_norm_unweighted,
 };
 use crate::kv_cache::{AttentionKind, LayerCache};
 
@@ -25,11 +27,22 @@ pub(super) struct Layer {
     rms_eps: f32,
 }
 
-/// Rotations and visible positions of the rows of a pass, for both kinds of layer.
+/// Rotations and visible cells of the rows of a pass, for both kinds of layer.
 #[derive(Debug)]
 pub(super) struct Positions {
-    sliding: (Rope, Vec<Range<usize>>),
-    full: (Rope, Vec<Range<usize>>),
+    sliding: RowPositions,
+    full: RowPositions,
+    /// Cell of the first row, where the rows are a tree.
+    tree_from: Option<usize>,
+}
+
+/// The same for one kind of layer.
+#[derive(Debug)]
+struct RowPositions {
+    rope: Rope,
+    visible: Vec<Range<usize>>,
+    /// Of a tree: the newest cells that each row sees, as bits.
+    seen: Vec<u32>,
 }
 
 /// Per-layer embeddings of the rows of a pass: row r of layer l starts at `r * stride + l * width`.
@@ -79,7 +92,8 @@ impl Positions {
             Rope::new(decoder.head_dim(AttentionKind::Sliding), decoder.rope_base_sliding, None, max_rows);
         let full =
             Rope::new(decoder.head_dim(AttentionKind::Full), decoder.rope_base_full, Some(factors), max_rows);
-        Self { sliding: (sliding, Vec::with_capacity(max_rows)), full: (full, Vec::with_capacity(max_rows)) }
+        let of = |rope| RowPositions { rope, visible: Vec::with_capacity(max_rows), seen: Vec::new() };
+        Self { sliding: of(sliding), full: of(full), tree_from: None }
     }
 
     /// Rows at `positions`, each seeing itself and what lies before it, sliding layers `window` of it.
@@ -93,21 +107,39 @@ impl Positions {
         self.place(position..position + 1, std::iter::once(sliding), |_| 0..cached);
     }
 
+    /// The rows of `tree`, in cells `first..`: each at its depth, seeing the past and its ancestors.
+    pub(super) fn tree(&mut self, first: usize, tree: &TreeMask, window: usize) {
+        let depths = || tree.rows().iter().map(|row| row.depth as usize);
+        let sliding = u32::try_from(window).ok().and_then(NonZeroU32::new);
+        for (kind, window) in [(&mut self.sliding, sliding), (&mut self.full, None)] {
+            kind.rope.prepare(depths().map(|depth| first + depth));
+            let start =
+                |depth: usize| window.map_or(0, |w| (first + depth + 1).saturating_sub(w.get() as usize));
+            kind.visible.clear();
+            kind.visible
+                .extend(depths().enumerate().map(|(i, depth)| start(depth).min(first)..first + i + 1));
+            kind.seen.clear();
+            kind.seen.extend((0..tree.rows().len()).map(|row| tree.seen_rows(row, window)));
+        }
+        self.tree_from = Some(first);
+    }
+
     fn place(
         &mut self,
         positions: Range<usize>,
         sliding: impl Iterator<Item = Range<usize>>,
         full: impl Fn(&Range<usize>) -> Range<usize>,
     ) {
-        self.sliding.0.prepare(positions.clone());
-        self.full.0.prepare(positions);
-        self.sliding.1.clear();
-        self.sliding.1.extend(sliding);
-        self.full.1.clear();
-        self.full.1.extend(self.sliding.1.iter().map(full));
+        self.tree_from = None;
+        self.sliding.rope.prepare(positions.clone());
+        self.full.rope.prepare(positions);
+        self.sliding.visible.clear();
+        self.sliding.visible.extend(sliding);
+        self.full.visible.clear();
+        self.full.visible.extend(self.sliding.visible.iter().map(full));
     }
 
-    const fn of(&self, kind: AttentionKind) -> &(Rope, Vec<Range<usize>>) {
+    const fn of(&self, kind: AttentionKind) -> &RowPositions {
         match kind {
             AttentionKind::Sliding => &self.sliding,
             AttentionKind::Full => &self.full,
@@ -194,7 +226,7 @@ impl Layer {
         s.projected_from = first_row;
         let normed = &mut s.normed[..h.len()];
         rms_norm(h, &w.attn_norm, self.rms_eps, normed);
-        let rope = &positions.of(self.config.kind).0;
+        let rope = &positions.of(self.config.kind).rope;
         let q = &mut s.q[..rows * w.q.rows()];
         let q_job = Job { weights: w.q.weights(), out: q };
         if let Some(kv) = &w.kv {
@@ -236,10 +268,12 @@ impl Layer {
         cache: &LayerCache,
         s: &mut Scratch,
     ) {
-        let visible = &positions.of(self.config.kind).1[first_row..];
+        let rows = positions.of(self.config.kind);
+        let visible = &rows.visible[first_row..];
+        let tree = positions.tree_from.map(|first| TreeCells { first, seen: &rows.seen[first_row..] });
         let width = visible.len() * self.weights.q.rows();
         let skipped = (first_row - s.projected_from) * self.weights.q.rows();
-        let queries = Queries { values: &s.q[skipped..skipped + width], heads: self.heads, visible };
+        let queries = Queries { values: &s.q[skipped..skipped + width], heads: self.heads, visible, tree };
         attend(cpu.isa, &mut cpu.pool, cache, queries, &s.attention, &mut s.attended[..width]);
     }
 

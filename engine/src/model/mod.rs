@@ -14,6 +14,7 @@ mod mtp;
 pub(crate) mod placement;
 mod rope;
 mod target;
+mod tree;
 mod weights;
 
 pub use assistant::{Assistant, DraftHead, DraftPosition};

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use super::config::TargetConfig;
 use super::layer::{Layer, PleRows, Positions, Scratch, ScratchSize, embed, project};
+use super::tree::DraftTree;
 use super::weights::{LayerExtras, LayerWeights, Loader, Matrix, Tensors};
 use crate::EngineError;
+use crate::attention::TreeMask;
 use crate::backend::cpu::{Cpu, Isa, Job, Pool, Q8Buffer, rms_norm, rms_norm_in_place};
 use crate::gguf::Gguf;
 use crate::kv_cache::{AttentionKind, KvCache, KvLimits, KvType};
@@ -58,7 +60,9 @@ pub struct CpuTarget {
     pub(super) kv: KvCache,
     /// Tokens of the sequence. Longer than the caches only after a rollback beyond the ring: the next pass computes
     /// the missing rows again.
-    tokens: Vec<u32>,
+    pub(super) tokens: Vec<u32>,
+    /// What the last pass was over, if that was a tree of drafts none of which stands yet.
+    pub(super) tree: Option<DraftTree>,
     options: LoadOptions,
     buffers: Buffers,
 }
@@ -95,7 +99,7 @@ struct Buffers {
 
 /// What a pass is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     /// Only the caches.
     Nothing,
     /// Hidden state and logits of the last row.
@@ -210,6 +214,7 @@ impl CpuTarget {
             ple: PleModel::load(&loader, &config)?,
             kv: KvCache::new(&config.kv_shapes(), options.kv_type, options.limits(&config))?,
             tokens: Vec::with_capacity(options.context_tokens),
+            tree: None,
             options: *options,
             buffers: Buffers::new(&config, options, &factors),
             cpu: Cpu { isa: Isa::detect(), pool },
@@ -278,11 +283,11 @@ impl CpuTarget {
             let first = self.kv.len();
             let chunk = (self.tokens.len() - first).min(PREFILL_ROWS);
             let tokens = self.tokens[first..first + chunk].to_vec();
-            self.pass(&tokens, Wanted::Nothing);
+            self.pass(&tokens, Wanted::Nothing, None);
         }
     }
 
-    fn check_tokens(&self, tokens: &[u32], rows: LogitRows) -> Result<(), EngineError> {
+    pub(super) fn check_tokens(&self, tokens: &[u32], rows: LogitRows) -> Result<(), EngineError> {
         let invalid =
             |got: String, expected: String| EngineError::InvalidArgument { what: "tokens", got, expected };
         if tokens.is_empty() {
@@ -304,14 +309,19 @@ impl CpuTarget {
         }
     }
 
-    /// One pass over the weights: appends the tokens' keys and values, computes what is wanted.
-    fn pass(&mut self, tokens: &[u32], wanted: Wanted) {
+    /// One pass over the weights: appends the tokens' keys and values, computes what is wanted. The rows of a tree take
+    /// a cell each and stand where their depths say.
+    pub(super) fn pass(&mut self, tokens: &[u32], wanted: Wanted, tree: Option<&TreeMask>) {
         let hidden = self.hidden_size();
         let (rows, first) = (tokens.len(), self.kv.len());
         let mut h = std::mem::take(&mut self.buffers.h);
         embed(&self.cpu, &self.embedding, tokens, self.embedding_scale(), &mut h[..rows * hidden]);
         self.per_layer_inputs(tokens, &h[..rows * hidden]);
-        self.buffers.positions.causal(first..first + rows, self.config.decoder.window);
+        let window = self.config.decoder.window;
+        match tree {
+            None => self.buffers.positions.causal(first..first + rows, window),
+            Some(tree) => self.buffers.positions.tree(first, tree, window),
+        }
         let keep_from = match wanted {
             Wanted::Nothing => rows,
             Wanted::LastRow => rows - 1,
@@ -405,13 +415,15 @@ impl Target for CpuTarget {
 
     fn forward(&mut self, tokens: &[u32], rows: LogitRows) -> Result<(), EngineError> {
         self.check_tokens(tokens, rows)?;
+        self.tree = None;
         self.restore_caches();
         match rows {
-            LogitRows::All => self.pass(tokens, Wanted::EveryRow),
+            LogitRows::All => self.pass(tokens, Wanted::EveryRow, None),
             LogitRows::Last => {
                 let mut chunks = tokens.chunks(PREFILL_ROWS).peekable();
                 while let Some(chunk) = chunks.next() {
-                    self.pass(chunk, if chunks.peek().is_some() { Wanted::Nothing } else { Wanted::LastRow });
+                    let wanted = if chunks.peek().is_some() { Wanted::Nothing } else { Wanted::LastRow };
+                    self.pass(chunk, wanted, None);
                 }
             }
         }
@@ -430,6 +442,7 @@ impl Target for CpuTarget {
     }
 
     fn truncate(&mut self, len: usize) {
+        self.tree = None;
         self.tokens.truncate(len);
         let len = self.tokens.len();
         self.kv.truncate(if self.kv.can_truncate(len) { len } else { 0 });

@@ -1,7 +1,8 @@
 //! One case: random values in a cache of which nothing else is valid, one launch, the oracle.
 
 use bench_engine::attention::{
-    AttnPlan, AttnShape, DeviceCaps, Instance, KvFormat, OracleInput, attention_f64, plan_among,
+    AttnPlan, AttnShape, DeviceCaps, Instance, KvFormat, Mask, OracleInput, TreeMask, attention_f64,
+    plan_among,
 };
 use bench_engine::backend::cuda::{Attention, AttentionBuffers, AttentionOutput, Device, KvRows, KvWriter};
 use rand::rngs::StdRng;
@@ -9,20 +10,32 @@ use rand::{RngExt, SeedableRng};
 
 /// A plan and a length.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Case {
+pub(crate) struct Case<'a> {
     pub(crate) plan: AttnPlan,
     pub(crate) kv_len: u32,
     /// The query sits behind the last key, as a draft's does, instead of having its own key cached.
     pub(crate) draft: bool,
+    /// The rows, where the plan is for a tree.
+    pub(crate) tree: Option<&'a TreeMask>,
 }
 
-impl Case {
+impl<'a> Case<'a> {
     pub(crate) const fn new(plan: AttnPlan, kv_len: u32) -> Self {
-        Self { plan, kv_len, draft: false }
+        Self { plan, kv_len, draft: false, tree: None }
+    }
+
+    pub(crate) const fn of_tree(plan: AttnPlan, kv_len: u32, tree: &'a TreeMask) -> Self {
+        Self { tree: Some(tree), ..Self::new(plan, kv_len) }
     }
 
     fn first_pos(&self) -> u32 {
         if self.draft { self.kv_len } else { self.kv_len.saturating_sub(self.plan.shape().q_rows) }
+    }
+
+    /// What kernels read of lengths and rows.
+    pub(crate) fn state(&self) -> Vec<i32> {
+        let (kv_len, first_pos) = (self.kv_len.cast_signed(), self.first_pos().cast_signed());
+        self.tree.map_or_else(|| vec![kv_len, first_pos], |tree| tree.state(kv_len, first_pos))
     }
 }
 
@@ -42,7 +55,7 @@ pub(crate) fn plan_on(row: &'static Instance, shape: &AttnShape, caps: &DeviceCa
 }
 
 /// Relative squared error of one launch against the oracle.
-pub(crate) fn run(device: &Device, case: &Case) -> f64 {
+pub(crate) fn run(device: &Device, case: &Case<'_>) -> f64 {
     let (got, expected) = output(device, case);
     nmse(&got, &expected)
 }
@@ -55,13 +68,13 @@ pub(crate) fn nmse(got: &[f32], expected: &[f64]) -> f64 {
 }
 
 /// What the GPU says and what is right.
-pub(crate) fn output(device: &Device, case: &Case) -> (Vec<f32>, Vec<f64>) {
+pub(crate) fn output(device: &Device, case: &Case<'_>) -> (Vec<f32>, Vec<f64>) {
     let inputs = inputs(case);
     (launch(device, case, &inputs), oracle(case, &inputs))
 }
 
 /// The same for cases of equal lengths and columns.
-pub(crate) fn inputs(case: &Case) -> Inputs {
+pub(crate) fn inputs(case: &Case<'_>) -> Inputs {
     let shape = case.plan.shape();
     let (dim, kv_len) = (shape.head_dim as usize, case.kv_len as usize);
     let mut rng = StdRng::seed_from_u64(u64::from(case.kv_len) * 31 + u64::from(shape.columns()));
@@ -73,12 +86,11 @@ pub(crate) fn inputs(case: &Case) -> Inputs {
 }
 
 /// One launch.
-pub(crate) fn launch(device: &Device, case: &Case, inputs: &Inputs) -> Vec<f32> {
+pub(crate) fn launch(device: &Device, case: &Case<'_>, inputs: &Inputs) -> Vec<f32> {
     let q = device.upload("queries", &inputs.q).unwrap();
     let k = device.upload("keys", &inputs.k_cache).unwrap();
     let v = device.upload("values", &inputs.v_cache).unwrap();
-    let state = [case.kv_len, case.first_pos()].map(u32::cast_signed);
-    let state = device.upload("state", &state).unwrap();
+    let state = device.upload("state", &case.state()).unwrap();
     // What is not written stays NaN and shows.
     let mut out = device.upload("output", &vec![f32::NAN; inputs.q.len()]).unwrap();
     let attention = Attention::new(device, case.plan, 1.0).unwrap();
@@ -89,7 +101,7 @@ pub(crate) fn launch(device: &Device, case: &Case, inputs: &Inputs) -> Vec<f32> 
 }
 
 /// What is right.
-pub(crate) fn oracle(case: &Case, inputs: &Inputs) -> Vec<f64> {
+pub(crate) fn oracle(case: &Case<'_>, inputs: &Inputs) -> Vec<f64> {
     let shape = case.plan.shape();
     attention_f64(&OracleInput {
         q: &inputs.q,
@@ -101,6 +113,7 @@ pub(crate) fn oracle(case: &Case, inputs: &Inputs) -> Vec<f64> {
         kv_len: case.kv_len as usize,
         first_pos: case.first_pos() as usize,
         window: shape.window,
+        tree: case.tree,
         scale: 1.0,
     })
 }
@@ -147,6 +160,7 @@ pub(crate) fn check_write(device: &Device, head_dim: u32, format: KvFormat) {
         k: format,
         v: format,
         window: None,
+        mask: Mask::Causal,
         cells: 10,
     };
     let (rows, first, dim) = (TOKENS as usize, FIRST.unsigned_abs() as usize, head_dim as usize);

@@ -7,7 +7,7 @@
 use std::num::NonZeroU32;
 
 use bench_engine::attention::{
-    AttnPlan, AttnShape, DeviceCaps, INSTANCES, Instance, KvFormat, Path, plan_among,
+    AttnPlan, AttnShape, DeviceCaps, INSTANCES, Instance, KvFormat, Mask, Path, plan_among,
 };
 use bench_engine::backend::cuda::{Attention, AttentionBuffers, AttentionOutput, Buffer, Device};
 use bench_engine::kv_cache::turbo::TurboType;
@@ -58,8 +58,17 @@ pub(crate) fn accuracy(
                 let window = window.and_then(NonZeroU32::new);
                 // A ring that has wrapped, or a few cells that are never used.
                 let cells = window.map_or(kv_len, |window| (window.get() + q_rows).min(kv_len)) + 3;
-                let shape =
-                    AttnShape { head_dim, heads: 2 * ratio, kv_heads: 2, q_rows, k, v, window, cells };
+                let shape = AttnShape {
+                    head_dim,
+                    heads: 2 * ratio,
+                    kv_heads: 2,
+                    q_rows,
+                    k,
+                    v,
+                    window,
+                    mask: Mask::Causal,
+                    cells,
+                };
                 let plans = rows(head_dim, k, v).filter_map(|row| case::plan_on(row, &shape, device.caps()));
                 let mut known = None;
                 for plan in plans.flat_map(|plan| [1, 5].map(|splits| plan.with_splits(splits))) {
@@ -115,7 +124,8 @@ pub(crate) fn speed(device: &Device) -> Value {
                 let window = window.and_then(NonZeroU32::new);
                 let cells = window.map_or(kv_len, |window| (window.get() + q_rows).min(kv_len));
                 let (k, v) = (format, format);
-                let shape = AttnShape { head_dim, heads, kv_heads, q_rows, k, v, window, cells };
+                let shape =
+                    AttnShape { head_dim, heads, kv_heads, q_rows, k, v, window, mask: Mask::Causal, cells };
                 compare(device, layer, &shape, kv_len, &mut records);
             }
         }

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 
-use bench_engine::attention::{AttnPlan, AttnShape, INSTANCES, KvFormat, Path, plan, plan_among};
+use bench_engine::attention::{AttnPlan, AttnShape, INSTANCES, KvFormat, Mask, Path, plan, plan_among};
 use bench_engine::backend::cuda::{Attention, AttentionBuffers, AttentionOutput, Buffer, Device};
 use bench_engine::kv_cache::turbo::TurboType;
 use rand::SeedableRng;
@@ -39,8 +39,17 @@ pub(crate) fn measure(device: &Device) -> Value {
             for &format in &formats {
                 let window = window.and_then(NonZeroU32::new);
                 let cells = window.map_or(kv_len, |w| w.get() + 16);
-                let shape =
-                    AttnShape { head_dim, heads, kv_heads, q_rows: 1, k: format, v: format, window, cells };
+                let shape = AttnShape {
+                    head_dim,
+                    heads,
+                    kv_heads,
+                    q_rows: 1,
+                    k: format,
+                    v: format,
+                    window,
+                    mask: Mask::Causal,
+                    cells,
+                };
                 let caches = caches(device, &shape);
                 for q_rows in [1, 4, 8] {
                     let plan = plan(&AttnShape { q_rows, ..shape }, device.caps()).unwrap();
@@ -61,8 +70,17 @@ pub(crate) fn compare_rows(device: &Device) -> Value {
             for format in [KvFormat::Bf16, KvFormat::Q8_0, KvFormat::Turbo(TurboType::Turbo3)] {
                 let window = window.and_then(NonZeroU32::new);
                 let cells = window.map_or(kv_len, |w| w.get() + 16);
-                let shape =
-                    AttnShape { head_dim, heads, kv_heads, q_rows: 1, k: format, v: format, window, cells };
+                let shape = AttnShape {
+                    head_dim,
+                    heads,
+                    kv_heads,
+                    q_rows: 1,
+                    k: format,
+                    v: format,
+                    window,
+                    mask: Mask::Causal,
+                    cells,
+                };
                 let caches = caches(device, &shape);
                 for q_rows in [1, 2, 4, 8] {
                     for row in

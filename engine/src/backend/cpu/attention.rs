@@ -29,6 +29,18 @@ pub struct Queries<'a> {
     pub heads: usize,
     /// Positions that each row sees, never empty.
     pub visible: &'a [Range<usize>],
+    /// The rows as nodes of a tree: of its newest cells a row sees its ancestors' alone.
+    pub tree: Option<TreeCells<'a>>,
+}
+
+/// Which of the newest cells each row sees; `attention::TreeMask` has the formula.
+#[derive(Debug, Clone, Copy)]
+pub struct TreeCells<'a> {
+    /// The cell of the tree's row 0, by its number since the first token; what lies before is the past.
+    pub first: usize,
+    /// A row's seen cells from `first` on as bits, its own among them, one entry for each of `visible`. Those ranges
+    /// begin in the past or at `first` and end behind the row's own cell.
+    pub seen: &'a [u32],
 }
 
 /// Room for one worker's tile each; made once, for the longest context.
@@ -141,22 +153,37 @@ impl TileScratch {
         if turbo.is_some() {
             self.queries[..m * dim].as_chunks_mut::<GROUP>().0.iter_mut().for_each(rotate);
         }
-        // Ranges only move forward from row to row.
-        let start = queries.visible[members.start / group].start;
-        let end = queries.visible[(members.end - 1) / group].end;
+        // Ranges end further on from row to row; in a tree they begin anywhere.
+        let visible = &queries.visible[members.start / group..=(members.end - 1) / group];
+        let start = visible.iter().map(|range| range.start).min().unwrap_or(0);
+        let end = visible.last().map_or(0, |range| range.end);
         let span = end - start;
+        let past = queries.tree.map_or(end, |tree| tree.first) - start;
         self.score(isa, cache.runs(kv_head, start..end), cache.format(), m, dim, span);
         self.blended[..m * dim].fill(0.0);
         let mut sums = [0.0; TILE];
         for ((i, scores), sum) in members.zip(self.scores.chunks_exact_mut(span)).zip(&mut sums) {
             let visible = &queries.visible[i / group];
-            *sum = softmax_weights(isa, scores, visible.start - start..visible.end - start);
+            let visible = visible.start - start..visible.end - start;
+            *sum = match queries.tree {
+                None => softmax_weights(isa, scores, visible),
+                Some(tree) => tree_weights(isa, scores, visible.start..past, tree.seen[i / group]),
+            };
         }
         let row_bytes = cache.format().row_bytes(dim);
         let mut offset = 0;
-        for (_, values) in cache.runs(kv_head, start..end) {
-            self.blend(isa, cache.format(), values, (offset, span), m, dim);
+        for (_, values) in cache.runs(kv_head, start..start + past) {
+            self.blend(isa, cache.format(), values, (offset, span), 0..m, dim);
             offset += values.len() / row_bytes;
+        }
+        // Cells of a tree go to the queries that see them alone: 0 times what is no number would be none.
+        for cell in past..span {
+            let [(_, values), _] = cache.runs(kv_head, start + cell..start + cell + 1);
+            for q in 0..m {
+                if self.scores[q * span + cell] != 0.0 {
+                    self.blend(isa, cache.format(), values, (cell, span), q..q + 1, dim);
+                }
+            }
         }
         if turbo.is_some() {
             self.blended[..m * dim].as_chunks_mut::<GROUP>().0.iter_mut().for_each(rotate_back);
@@ -208,18 +235,19 @@ impl TileScratch {
         debug_assert_eq!(offset, span, "the runs cover the span");
     }
 
-    /// Adds a run's values, weighted by the scores from column `offset` of `span` on.
+    /// Adds a run's values to the queries `of`, weighted by the scores from column `offset` of `span` on.
     fn blend(
         &mut self,
         isa: Isa,
         format: CellFormat,
         values: &[u8],
         (offset, span): (usize, usize),
-        m: usize,
+        of: Range<usize>,
         dim: usize,
     ) {
         let Self { scores, blended, unpacked, .. } = self;
-        let blended = &mut blended[..m * dim];
+        let scores = &scores[of.start * span..];
+        let blended = &mut blended[of.start * dim..of.end * dim];
         match format {
             CellFormat::Plain(element) => isa.blend(element, values, &scores[offset..], span, blended, dim),
             CellFormat::Turbo(ty) => {
@@ -257,6 +285,21 @@ fn softmax_weights(isa: Isa, scores: &mut [f32], visible: Range<usize>) -> f32 {
     let max = lanes(scores, f32::NEG_INFINITY, f32::max);
     isa.exp_shifted(scores, max);
     lanes(scores, 0.0, |a, b| a + b)
+}
+
+/// [`softmax_weights`] of the `past` and those of the cells behind it whose bits are set in `seen`. They are moved
+/// together for it, so that they are summed as they would be had the row's path been alone.
+fn tree_weights(isa: Isa, scores: &mut [f32], past: Range<usize>, seen: u32) -> f32 {
+    let first = past.end;
+    let cells = || (0..u32::BITS as usize).filter(|j| seen >> j & 1 == 1);
+    for (together, j) in cells().enumerate() {
+        scores[first + together] = scores[first + j];
+    }
+    let sum = softmax_weights(isa, scores, past.start..first + cells().count());
+    for (together, j) in cells().enumerate().collect::<Vec<_>>().into_iter().rev() {
+        scores[first + j] = std::mem::take(&mut scores[first + together]);
+    }
+    sum
 }
 
 /// Folds with eight independent accumulators, which the compiler turns into vectors.

@@ -18,7 +18,7 @@ mod tests;
 
 use half::f16;
 
-pub use attention::{AttentionScratch, Queries, attend};
+pub use attention::{AttentionScratch, Queries, TreeCells, attend};
 pub use elementwise::{add_rms_norm, multiply, rms_norm, rms_norm_in_place, rms_norm_unweighted};
 pub use isa::Isa;
 pub use matmul::{Input, Job, Q8Buffer, Weights, matmul, matmul_rows};

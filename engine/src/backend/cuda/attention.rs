@@ -1,13 +1,14 @@
 //! Launching what `attention::plan` chose: attention with its combine step, and the write of new keys and values.
 //!
-//! The lengths are read on the device from `state` = `[kv_len, first_pos]`, so a captured graph serves every length.
+//! The lengths are read on the device from `state` = `[kv_len, first_pos]`, and so are the rows of a tree behind them
+//! (`TreeMask::state`): a captured graph serves every length and every tree.
 
 use std::sync::Arc;
 
 use super::activations::{ActivationRows, Activations};
 use super::kernel::{Kernel, KernelArgs};
 use super::{Buffer, CudaError, Device, KernelSource};
-use crate::attention::{AttnPlan, AttnShape, KvFormat, VERIFY_ROWS};
+use crate::attention::{AttnPlan, AttnShape, KvFormat, Mask, VERIFY_ROWS};
 
 /// One layer's attention, ready to launch.
 #[derive(Debug)]
@@ -29,7 +30,8 @@ pub struct AttentionBuffers<'a> {
     pub k: &'a Buffer<u8>,
     /// `[kv_heads][cells]` rows of the plan's value format.
     pub v: &'a Buffer<u8>,
-    /// `[kv_len, first_pos]`: keys cached, and the position of query row 0.
+    /// `[kv_len, first_pos]`: keys cached, and the position of query row 0; with a tree mask
+    /// [`TreeMask::state`](crate::attention::TreeMask::state).
     pub state: &'a Buffer<i32>,
     /// `[q_rows][heads][head_dim]`
     pub out: AttentionOutput<'a>,
@@ -104,9 +106,11 @@ impl Attention {
         let (dynamic, _) = row.shared_bytes(shape.k, shape.v);
         let (outputs, statistics) = plan.scratch();
         let combine = if few_splits(&plan) { vec!["-DFEW_SPLITS".to_owned()] } else { Vec::new() };
+        let mut defines = row.defines(shape.k, shape.v);
+        defines.extend(shape.mask.define().map(str::to_owned));
         Ok(Self {
             plan,
-            kernel: device.kernel(source, row.defines(shape.k, shape.v), dynamic)?,
+            kernel: device.kernel(source, defines, dynamic)?,
             combine: device.kernel(KernelSource::AttentionCombine, combine, 0)?,
             partial: device.zeros("partial results of attention", outputs)?,
             statistics: device.zeros("partial results of attention", statistics)?,
@@ -145,7 +149,11 @@ impl Attention {
                 (0, x.arg())
             }
         };
-        at_least("state", state.len(), 2)?;
+        let of_rows = match shape.mask {
+            Mask::Causal => 0,
+            Mask::Tree => 2 * shape.q_rows as usize,
+        };
+        at_least("state", state.len(), 2 + of_rows)?;
         let (k_bytes, v_bytes) = (head_bytes(&shape, shape.k), head_bytes(&shape, shape.v));
         at_least("bytes of the key cache", k.len(), k_bytes * shape.kv_heads as usize)?;
         at_least("bytes of the value cache", v.len(), v_bytes * shape.kv_heads as usize)?;

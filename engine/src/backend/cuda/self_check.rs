@@ -6,13 +6,16 @@
 
 use super::{Attention, AttentionBuffers, AttentionOutput, CudaError, Device, KvRows, KvWriter};
 use crate::attention::{
-    AttnPlan, AttnShape, Instance, KvFormat, OracleInput, Unsupported, attention_f64, plan_among,
+    AttnPlan, AttnShape, Instance, KvFormat, Mask, OracleInput, TreeMask, Unsupported, attention_f64,
+    plan_among,
 };
 
 /// Largest relative squared error of a kernel that works; what was measured is 1e-5 at most.
 const MOST_ERROR: f64 = 1e-3;
 /// Rows of the check, unless the path needs more: more than one, so that they see different keys.
 const ROWS: u32 = 3;
+/// The tree of the check: two children of one token.
+const PARENTS: [Option<usize>; ROWS as usize] = [None, Some(0), Some(0)];
 
 /// A row of the table that was passed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +98,11 @@ fn check(device: &Device, plan: &AttnPlan) -> Result<f64, CudaError> {
     };
     KvWriter::new(device, shape)?.launch(device, written)?;
     let first_pos = kv_len - rows;
-    device.write(&mut state, &[length, first_pos.cast_signed()])?;
+    let tree = tree_of(shape.mask);
+    match &tree {
+        Some(tree) => state = device.upload("state", &tree.state(length, first_pos.cast_signed()))?,
+        None => device.write(&mut state, &[length, first_pos.cast_signed()])?,
+    }
     let mut out = device.zeros("output", q.len())?;
     let buffers = AttentionBuffers {
         q: &q_device,
@@ -117,12 +124,22 @@ fn check(device: &Device, plan: &AttnPlan) -> Result<f64, CudaError> {
         kv_len: kv_len as usize,
         first_pos: first_pos as usize,
         window: shape.window,
+        tree: tree.as_ref(),
         scale: 1.0,
     });
     let error: f64 = got.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
     let size: f64 = expected.iter().map(|b| b * b).sum();
     // NaN is no small error.
     Ok(if error.is_finite() { error / size } else { f64::INFINITY })
+}
+
+/// The tree of the check, for kernels that are made for trees.
+#[expect(clippy::expect_used, reason = "PARENTS is a tree")]
+fn tree_of(mask: Mask) -> Option<TreeMask> {
+    match mask {
+        Mask::Causal => None,
+        Mask::Tree => Some(TreeMask::from_parents(&PARENTS).expect("parents come before children")),
+    }
 }
 
 /// What a cache makes of rows.

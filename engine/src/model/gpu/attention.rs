@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::attention::{AttnShape, KvFormat, plan_among, plan_verify};
+use crate::attention::{AttnShape, KvFormat, Mask, plan_among, plan_verify};
 use crate::backend::cuda::{
     Activations, Attention, AttentionBuffers, AttentionOutput, Buffer, CudaError, Device, Disabled, KvRows,
     KvWriter, checked_plan,
@@ -61,6 +61,7 @@ impl CachePlan {
                 AttentionKind::Sliding => NonZeroU32::new(small(decoder.window)),
                 AttentionKind::Full => None,
             },
+            mask: Mask::Causal,
             cells: small(self.limits.cells(layer.kind)),
         }
     }

@@ -11,7 +11,7 @@ mod ple;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use buffers::Buffers;
+pub(super) use buffers::Buffers;
 use memory::place_table;
 use passes::Wanted;
 use ple::PleModel;
