@@ -1,6 +1,7 @@
 //! The command line as typed; what it means is decided in `commands`.
 
 mod gate;
+mod kernels;
 
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -13,6 +14,7 @@ use bench_core::load::Shard;
 use bench_core::preset::StackKind;
 
 pub(crate) use self::gate::{GateArgs, GateCommand, JudgeArgs};
+pub(crate) use self::kernels::KernelsArgs;
 
 /// Measure speculative decoding honestly: the same preset on every stack, counts instead of guesses, ratios with
 /// intervals.
@@ -71,6 +73,9 @@ pub(crate) enum Command {
     /// Measure our own client against the mock server, and print its error budget
     #[command(after_help = SELFTEST_EXAMPLES)]
     Selftest(SelftestArgs),
+    /// Attention and mat-vec kernels one by one, against the read bandwidth of the GPU here; or which a GPU would run
+    #[command(after_help = kernels::KERNELS_EXAMPLES)]
+    Kernels(KernelsArgs),
     /// What this machine can run, what is missing, and how to get it
     Doctor,
 }

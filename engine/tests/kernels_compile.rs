@@ -83,6 +83,7 @@ fn plain_jobs() -> Vec<Job> {
             (KernelSource::JoinRows, 128, 0),
             (KernelSource::CentroidSelect, 64, 5124),
             (KernelSource::JoinExperts, 64, 256),
+            (KernelSource::ReadProbe, 64, 0),
         ];
         for (source, max_registers, static_shared) in plain {
             let (name, source) = (source.entry().to_owned(), source.file());

@@ -99,6 +99,8 @@ kernel_sources! {
     MatmulTiled = "matmul_tiled";
     /// Rows of a table.
     GatherRows = "gather_rows";
+    /// A streaming read of memory.
+    ReadProbe = "read_probe";
 }
 
 /// What NVRTC made of a source.
