@@ -32,7 +32,7 @@ pub mod vllm;
 
 pub use arm::{ConnectRequest, ModelPaths};
 pub use connect::{availability, connect, is_attached};
-pub use native::measure_kv_quality;
+pub use native::{kv_types, measure_kv_quality};
 pub use open_files::raise_open_files;
 pub use process::{Orphan, sweep_orphans};
 pub use secret::Secret;

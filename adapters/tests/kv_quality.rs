@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bench_adapters::{ConnectRequest, ModelPaths, measure_kv_quality};
 use bench_core::kv_quality::{KvDivergence, KvQuality, KvQualityOutcome, KvSample, NO_LOGITS};
 use bench_core::preset::{
-    AcceptanceRule, Device, DraftHead, KvType, Route, ServingParams, SpecDecode, StackKind,
+    AcceptanceRule, Device, DraftHead, KvType, KvTypes, Route, ServingParams, SpecDecode, StackKind,
 };
 use bench_core::stack::Prompt;
 use bench_engine::Engine;
@@ -22,10 +22,10 @@ fn models() -> ModelPaths {
     ModelPaths { target: file("target"), assistant: Some(file("assistant")) }
 }
 
-fn serving(kv_type: KvType) -> ServingParams {
+fn serving(kv_type: impl Into<KvTypes>) -> ServingParams {
     ServingParams {
         context_tokens: NonZeroU32::new(512).unwrap(),
-        kv_type,
+        kv_type: kv_type.into(),
         threads: NonZeroU32::MIN,
         route: Route::Chat,
         device: Device::Cpu,
@@ -54,7 +54,7 @@ fn sample() -> KvSample {
 
 fn asked(
     kind: StackKind,
-    kv_type: KvType,
+    kv_type: impl Into<KvTypes>,
     spec: &SpecDecode,
     known: Option<KvDivergence>,
 ) -> KvQualityOutcome {
@@ -63,7 +63,7 @@ fn asked(
     measure_kv_quality(&request, &sample(), known, &mut || ControlFlow::Continue(()))
 }
 
-fn native(kv_type: KvType, spec: &SpecDecode, known: Option<KvDivergence>) -> KvQuality {
+fn native(kv_type: impl Into<KvTypes>, spec: &SpecDecode, known: Option<KvDivergence>) -> KvQuality {
     match asked(StackKind::Native, kv_type, spec, known) {
         KvQualityOutcome::Measured(quality) => quality,
         KvQualityOutcome::NotMeasured { reason } => panic!("{reason}"),
@@ -82,6 +82,21 @@ fn coarser_caches_cost_more_and_f16_costs_nothing() {
     let (q8_0, turbo3) = (q8_0.divergence, turbo3.divergence);
     assert!(q8_0.kl_mean_nats > 0.0 && turbo3.kl_mean_nats > q8_0.kl_mean_nats);
     assert!(turbo3.kl_p99_nats > turbo3.kl_mean_nats);
+}
+
+/// Keys and values apart, and the fork's turbo4: each has a figure, and a mixed cache costs no more than its coarser side.
+#[test]
+fn mixed_types_and_the_forks_turbo4_are_measured_too() {
+    let of = |kv: &str| {
+        let quality = native(kv.parse::<KvTypes>().unwrap(), &SpecDecode::None, None);
+        println!("{quality}");
+        assert_eq!((&*quality.kv_type, quality.divergence.positions), (kv, 40));
+        quality.divergence.kl_mean_nats
+    };
+    let [both, keys, values] = ["turbo2", "turbo2/f16", "f16/turbo2"].map(of);
+    assert!(keys > 0.0 && values > 0.0 && both > keys && both > values, "{both} {keys} {values}");
+    let [ours, forks] = ["turbo4", "turbo4-atomic"].map(of);
+    assert!(ours > 0.0 && forks > 0.0 && forks.to_bits() != ours.to_bits(), "{ours} {forks}");
 }
 
 #[test]
@@ -131,7 +146,7 @@ fn a_prompt_too_long_for_the_context_is_a_reason_with_its_length() {
         target: models.target,
         assistant: None,
         context_tokens: 512,
-        kv_type: bench_engine::kv_cache::KvType::F16,
+        kv_type: bench_engine::kv_cache::KvType::F16.into(),
         threads: std::num::NonZeroUsize::MIN,
         speculation: bench_engine::Speculation::None,
         device: bench_engine::DeviceChoice::Cpu,

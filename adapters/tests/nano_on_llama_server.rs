@@ -77,7 +77,7 @@ fn engine(models: &ModelPaths) -> Engine {
     Engine::load(&EngineConfig {
         target: models.target.clone(),
         assistant: models.assistant.clone(),
-        kv_type: bench_engine::kv_cache::KvType::F16,
+        kv_type: bench_engine::kv_cache::KvType::F16.into(),
         context_tokens: 1024,
         threads: NonZeroUsize::MIN,
         device: DeviceChoice::Cpu,
@@ -110,7 +110,7 @@ fn ours(engine: &mut Engine, prompt: &[u32], counts: &mut Counts) -> Vec<u32> {
 async fn launch(program: &Path, models: &ModelPaths, dir: &Path, spec: &SpecDecode) -> LlamaServer {
     let serving = ServingParams {
         context_tokens: n(1024),
-        kv_type: KvType::F16,
+        kv_type: KvType::F16.into(),
         threads: n(1),
         route: Route::Completion,
         device: Device::Auto,

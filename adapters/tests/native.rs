@@ -18,7 +18,7 @@ async fn describe(models: &ModelPaths, spec: &SpecDecode) -> StackInfo {
     let n = |value| NonZeroU32::new(value).unwrap();
     let serving = ServingParams {
         context_tokens: n(256),
-        kv_type: KvType::F16,
+        kv_type: KvType::F16.into(),
         threads: n(1),
         route: Route::Completion,
         device: Device::Auto,

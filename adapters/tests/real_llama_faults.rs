@@ -41,7 +41,7 @@ fn models(dir: &Path) -> ModelPaths {
 fn serving(route: Route) -> ServingParams {
     ServingParams {
         context_tokens: n(1024),
-        kv_type: KvType::F16,
+        kv_type: KvType::F16.into(),
         threads: n(1),
         route,
         device: Device::Auto,

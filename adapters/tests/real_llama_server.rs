@@ -15,7 +15,8 @@ use std::time::Duration;
 use bench_adapters::llama_server::{LlamaLaunch, LlamaServer};
 use bench_adapters::{ConnectRequest, ModelPaths, connect};
 use bench_core::preset::{
-    AcceptanceRule, Device, DraftHead, KvType, Route, SamplingParams, ServingParams, SpecDecode, StackKind,
+    AcceptanceRule, Device, DraftHead, KvType, KvTypes, Route, SamplingParams, ServingParams, SpecDecode,
+    StackKind,
 };
 use bench_core::stack::{
     DRAFT_HEAD_DETAIL, Exchange, GenerateRequest, Prompt, SpecCounts, Stack, StackError, StreamEvent,
@@ -38,10 +39,10 @@ fn models_of(dir: &Path, pair: &TinyPair) -> ModelPaths {
     ModelPaths { target: files.target, assistant: Some(files.assistant) }
 }
 
-fn serving(kv_type: KvType) -> ServingParams {
+fn serving(kv_type: impl Into<KvTypes>) -> ServingParams {
     ServingParams {
         context_tokens: n(1024),
-        kv_type,
+        kv_type: kv_type.into(),
         threads: n(1),
         route: Route::Completion,
         device: Device::Auto,

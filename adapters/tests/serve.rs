@@ -72,7 +72,7 @@ fn engine_config(files: &TinyPairFiles, speculation: Speculation) -> EngineConfi
         target: files.target.clone(),
         assistant: Some(files.assistant.clone()),
         context_tokens: CONTEXT as usize,
-        kv_type: KvType::F16,
+        kv_type: KvType::F16.into(),
         threads: size(1),
         device: DeviceChoice::Cpu,
         ple_table: bench_engine::model::PleTable::Auto,
@@ -492,7 +492,7 @@ async fn our_adapter_of_llama_server_finds_the_native_stack_s_tokens_and_counts(
     for (route, prompt) in [(Route::Completion, Prompt::Text(PROMPT.to_owned())), (Route::Chat, chat())] {
         let serving = ServingParams {
             context_tokens: n(CONTEXT),
-            kv_type: preset::KvType::F16,
+            kv_type: preset::KvType::F16.into(),
             threads: n(1),
             route,
             device: preset::Device::Auto,

@@ -73,10 +73,7 @@ fn scaled(blocks: NonZeroU32, tokens: NonZeroU32) -> Result<RunManifest, Box<dyn
     let mut preset: Preset = preset();
     preset.name = "scale".to_owned();
     preset.description = "Generated, not measured: for timing the report.".to_owned();
-    preset.variants = vec![
-        SpecVariant { label: "none".to_owned(), spec: SpecDecode::None },
-        SpecVariant { label: "mtp-3".to_owned(), spec: mtp },
-    ];
+    preset.variants = vec![SpecVariant::new("none", SpecDecode::None), SpecVariant::new("mtp-3", mtp)];
     let prompt = |nth: u32| PromptSpec {
         id: format!("p{nth:04}"),
         category: format!("category-{}", nth % CATEGORIES),

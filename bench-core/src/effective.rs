@@ -2,7 +2,7 @@
 //!
 //! Pure. What a stack does not say contradicts nothing. A difference makes an arm invalid, not slow.
 
-use crate::preset::{Device, PleTable, Preset, SpecDecode};
+use crate::preset::{Device, KvTypes, PleTable, Preset, SpecDecode};
 use crate::stack::{PLE_TABLE_DETAIL, StackInfo};
 
 /// What was asked of one arm.
@@ -12,6 +12,8 @@ pub struct Asked<'a> {
     pub preset: &'a Preset,
     /// The arm's way of speculating.
     pub spec: &'a SpecDecode,
+    /// The arm's KV types.
+    pub kv_type: KvTypes,
     /// SHA-256 of the target's file, hex.
     pub target_sha256: Option<&'a str>,
     /// SHA-256 of the assistant's file, hex.
@@ -29,12 +31,11 @@ pub fn differences(asked: Asked<'_>, info: &StackInfo) -> Vec<String> {
 /// Differences in how the models are served.
 #[must_use]
 pub fn configuration_differences(asked: Asked<'_>, info: &StackInfo) -> Vec<String> {
-    let Asked { preset, spec, .. } = asked;
+    let Asked { preset, spec, kv_type, .. } = asked;
     let serving = &preset.serving;
     let mut found = Vec::new();
-    if let Some(kv) = info.kv_type.as_deref().filter(|kv| !kv.eq_ignore_ascii_case(serving.kv_type.as_str()))
-    {
-        found.push(format!("KV cache in force is {kv}, the preset asks for {}", serving.kv_type.as_str()));
+    if let Some(kv) = info.kv_type.as_deref().filter(|kv| !kv_type.is_named(kv)) {
+        found.push(format!("KV cache in force is {kv}, the preset asks for {kv_type}"));
     }
     if let Some(method) = info.speculation.as_deref().filter(|method| !is_method(spec, method)) {
         found.push(format!("speculation in force is {method}, the preset asks for {}", spec.method()));
@@ -134,8 +135,13 @@ mod tests {
     fn found(spec: &SpecDecode, device: Device, info: &StackInfo) -> Vec<String> {
         let mut preset = preset();
         preset.serving.device = device;
-        let asked =
-            Asked { preset: &preset, spec, target_sha256: Some("aaaa"), assistant_sha256: Some("bbbb") };
+        let asked = Asked {
+            preset: &preset,
+            spec,
+            kv_type: preset.serving.kv_type,
+            target_sha256: Some("aaaa"),
+            assistant_sha256: Some("bbbb"),
+        };
         differences(asked, info)
     }
 
@@ -202,6 +208,7 @@ mod tests {
             let asked = Asked {
                 preset: &preset,
                 spec: &SpecDecode::None,
+                kv_type: preset.serving.kv_type,
                 target_sha256: None,
                 assistant_sha256: None,
             };

@@ -35,6 +35,7 @@ pub mod gate;
 pub mod host;
 pub mod jsonl;
 pub mod kv_quality;
+mod kv_type;
 pub mod latency;
 pub mod load;
 pub mod noise;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::kv_type::{KvType, KvTypes, ParseKvTypesError};
+
 use crate::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
 use crate::load::Load;
 use crate::stats::Metric;
@@ -182,6 +184,41 @@ pub struct SpecVariant {
     pub label: String,
     /// What it does.
     pub spec: SpecDecode,
+    /// Types of the KV cache in place of [`ServingParams::kv_type`], so that one run interleaves several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_type: Option<KvTypes>,
+}
+
+impl SpecVariant {
+    /// With the preset's own KV cache.
+    #[must_use]
+    pub fn new(label: impl Into<String>, spec: SpecDecode) -> Self {
+        Self { label: label.into(), spec, kv_type: None }
+    }
+}
+
+impl Preset {
+    /// How the models of a variant are served: as the preset says, with the variant's own KV types if it has some. A label
+    /// that no variant has is served as the preset says.
+    #[must_use]
+    pub fn serving_of(&self, variant: &str) -> ServingParams {
+        ServingParams { kv_type: self.kv_types_of(variant), ..self.serving.clone() }
+    }
+
+    /// KV types of a variant.
+    #[must_use]
+    pub fn kv_types_of(&self, variant: &str) -> KvTypes {
+        let own = self.variants.iter().find(|known| known.label == variant).and_then(|known| known.kv_type);
+        own.unwrap_or(self.serving.kv_type)
+    }
+
+    /// Whether variants differ in their KV types: then comparisons of their arms are about these, too.
+    #[must_use]
+    pub fn compares_kv_types(&self) -> bool {
+        let mut all = self.variants.iter().map(|variant| variant.kv_type.unwrap_or(self.serving.kv_type));
+        let first = all.next();
+        all.any(|other| Some(other) != first)
+    }
 }
 
 /// How drafts are made. A method that needs an assistant cannot be written without one (checked against
@@ -407,8 +444,8 @@ impl DraftHead {
 pub struct ServingParams {
     /// Tokens of context of one request, prompt and output together.
     pub context_tokens: NonZeroU32,
-    /// Type of the KV cache.
-    pub kv_type: KvType,
+    /// Types of the KV cache, of the drafter's too; a variant may ask for others.
+    pub kv_type: KvTypes,
     /// CPU threads a stack may use.
     pub threads: NonZeroU32,
     /// The HTTP route (ignored in process, where both forms are native).
@@ -491,56 +528,6 @@ impl PleTable {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde wants")]
     fn is_auto(&self) -> bool {
         *self == Self::Auto
-    }
-}
-
-/// Element type of the KV cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KvType {
-    /// 32-bit floats.
-    F32,
-    /// IEEE half precision.
-    F16,
-    /// Brain floats.
-    Bf16,
-    /// 8-bit blocks of 32 with one f16 scale.
-    #[serde(rename = "q8_0")]
-    Q8_0,
-    /// 4-bit blocks of 32 with one f16 scale.
-    #[serde(rename = "q4_0")]
-    Q4_0,
-    /// Rotated blocks of 128 with a 4-entry codebook, 2.125 bits a value.
-    Turbo2,
-    /// Rotated blocks of 128 with an 8-entry codebook, 3.125 bits a value.
-    Turbo3,
-    /// Rotated blocks of 128 with a 16-entry codebook.
-    Turbo4,
-}
-
-impl KvType {
-    /// The name llama.cpp and presets use.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::Q8_0 => "q8_0",
-            Self::Q4_0 => "q4_0",
-            Self::Turbo2 => "turbo2",
-            Self::Turbo3 => "turbo3",
-            Self::Turbo4 => "turbo4",
-        }
-    }
-
-    /// Whether values are stored in blocks of fewer than 16 bits each.
-    #[must_use]
-    pub fn is_quantised(self) -> bool {
-        match self {
-            Self::F32 | Self::F16 | Self::Bf16 => false,
-            Self::Q8_0 | Self::Q4_0 | Self::Turbo2 | Self::Turbo3 | Self::Turbo4 => true,
-        }
     }
 }
 

@@ -8,8 +8,8 @@ use bench_core::environment::parse_environment;
 use bench_core::jsonl::parse_rows;
 use bench_core::load::Load;
 use bench_core::preset::{
-    AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, PleTable, Preset,
-    PromptSpec, Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant,
+    AcceptanceRule, Device, DraftHead, HfModels, KvType, KvTypes, ModelSource, PRESET_SCHEMA, PleTable,
+    Preset, PromptSpec, Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant,
     StackChoice, StackKind, SynthTiny, SyntheticRates, WeightType, Workload,
 };
 use bench_core::record::{
@@ -293,11 +293,17 @@ fn sampling() -> impl Strategy<Value = SamplingParams> {
         })
 }
 
+fn kv_types() -> impl Strategy<Value = KvTypes> {
+    let one = || prop::sample::select(KvType::ALL.to_vec());
+    (one(), one()).prop_map(|(k, v)| KvTypes { k, v })
+}
+
 fn preset() -> impl Strategy<Value = Preset> {
     let stack = (prop::sample::select(StackKind::ALL.to_vec()), any::<bool>())
         .prop_map(|(kind, required)| StackChoice { kind, required, command: Vec::new() });
-    let variant = ("[a-z0-9-]{1,8}", spec()).prop_map(|(label, spec)| SpecVariant { label, spec });
-    let kv_type = prop_oneof![Just(KvType::F32), Just(KvType::F16), Just(KvType::Q8_0), Just(KvType::Turbo3)];
+    let variant = ("[a-z0-9-]{1,8}", spec(), option::of(kv_types()))
+        .prop_map(|(label, spec, kv_type)| SpecVariant { label, spec, kv_type });
+    let kv_type = kv_types();
     let route = prop_oneof![Just(Route::Completion), Just(Route::Chat), Just(Route::OpenAiCompletion)];
     let device = prop_oneof![Just(Device::Auto), Just(Device::Cpu), Just(Device::Gpu)];
     let ple_table = prop_oneof![Just(PleTable::Auto), Just(PleTable::Device), Just(PleTable::Host)];

@@ -1,6 +1,7 @@
 //! The command line as typed; what it means is decided in `commands`.
 
 mod gate;
+mod kernels;
 
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -10,9 +11,10 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use bench_core::load::Shard;
-use bench_core::preset::StackKind;
+use bench_core::preset::{KvType, KvTypes, StackKind};
 
 pub(crate) use self::gate::{GateArgs, GateCommand, JudgeArgs};
+pub(crate) use self::kernels::KernelsArgs;
 
 /// Measure speculative decoding honestly: the same preset on every stack, counts instead of guesses, ratios with
 /// intervals.
@@ -71,6 +73,9 @@ pub(crate) enum Command {
     /// Measure our own client against the mock server, and print its error budget
     #[command(after_help = SELFTEST_EXAMPLES)]
     Selftest(SelftestArgs),
+    /// Attention and mat-vec kernels one by one, against the read bandwidth of the GPU here; or which a GPU would run
+    #[command(after_help = kernels::KERNELS_EXAMPLES)]
+    Kernels(KernelsArgs),
     /// What this machine can run, what is missing, and how to get it
     Doctor,
 }
@@ -99,7 +104,7 @@ pub(crate) struct RunArgs {
     /// Directory of the run. Default: bench-runs/PRESET-RUN_ID
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Change a value of the preset: `run.blocks=10`, `variants.mtp-3.draft_max=2`
+    /// Change a value of the preset: `run.blocks=10`, `variants.mtp-3.draft_max=2`, `serving.kv_type=q8_0/turbo3`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
     /// Measure the baseline against itself: what this machine shows as a difference where there is none. Later runs of
@@ -287,9 +292,10 @@ pub(crate) struct ServeArgs {
     /// Most tokens of a sequence, prompt and output
     #[arg(long, value_name = "TOKENS", default_value = "4096")]
     pub(crate) context: NonZeroUsize,
-    /// How keys and values are stored: bf16 on a GPU only; turbo2 to 4 are made for a GPU and slow on the CPU
-    #[arg(long, value_enum, default_value_t = KvTypeArg::F16)]
-    pub(crate) kv_type: KvTypeArg,
+    /// How keys and values are stored: f32, f16, bf16 (on a GPU only), `q8_0`, turbo2, turbo3, turbo4 or turbo4-atomic (made for
+    /// a GPU and slow on the CPU); keys and values apart as `q8_0/turbo3`
+    #[arg(long, value_name = "TYPE", default_value_t = KvTypes::same(KvType::F16))]
+    pub(crate) kv_type: KvTypes,
     /// Where the models run
     #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
     pub(crate) device: DeviceArg,
@@ -391,18 +397,6 @@ pub(crate) enum SpecMethod {
     None,
     Mtp,
     Ngram,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum KvTypeArg {
-    F32,
-    F16,
-    Bf16,
-    #[value(name = "q8_0")]
-    Q8_0,
-    Turbo2,
-    Turbo3,
-    Turbo4,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bench_adapters::{ConnectRequest, ModelPaths, measure_kv_quality};
 use bench_core::kv_quality::{KvDivergence, KvQualityOutcome, KvSample};
-use bench_core::preset::{Preset, StackKind};
+use bench_core::preset::{KvTypes, Preset, StackKind};
 use bench_core::record::{ArmManifest, ArmStatus, RunManifest};
 
 /// Writes to every arm that was ready what its KV type costs, or why that is not known. Arms of caches that lose nothing
@@ -19,18 +19,15 @@ pub(crate) fn measure(
     stopped: &dyn Fn() -> bool,
 ) {
     let RunManifest { preset, arms, shard, .. } = manifest;
-    if !preset.serving.kv_type.is_quantised() {
-        return;
-    }
     let sample = if shard.is_some() {
         Err("this is a part of a run".to_owned())
     } else {
         KvSample::of(preset).ok_or_else(|| "`run.kv_quality_tokens` is 0".to_owned())
     };
-    let mut bench = Bench { preset, models, log_dir, stopped, known: None };
+    let mut bench = Bench { preset, models, log_dir, stopped, known: Vec::new() };
     for index in 0..arms.len() {
         let (before, rest) = arms.split_at_mut(index);
-        let Some(arm) = rest.first_mut().filter(|arm| arm.status == ArmStatus::Ready) else { continue };
+        let Some(arm) = rest.first_mut().filter(|arm| is_measured(preset, arm)) else { continue };
         // The arms of a sweep over concurrency are one stack.
         let twin = before.iter().find(|other| other.stack == arm.stack && other.variant == arm.variant);
         arm.kv_quality = twin.and_then(|twin| twin.kv_quality.clone()).or_else(|| {
@@ -42,26 +39,32 @@ pub(crate) fn measure(
     }
 }
 
+/// Arms of caches that lose something, if they ran.
+fn is_measured(preset: &Preset, arm: &ArmManifest) -> bool {
+    arm.status == ArmStatus::Ready && preset.kv_types_of(&arm.variant).is_quantised()
+}
+
 /// What all arms share.
 struct Bench<'a> {
     preset: &'a Preset,
     models: &'a ModelPaths,
     log_dir: &'a Path,
     stopped: &'a dyn Fn() -> bool,
-    /// What the native engine's distributions were: models and KV type are the same in all of its arms.
-    known: Option<KvDivergence>,
+    /// What the native engine's distributions were, by KV type: the models are the same in all of its arms.
+    known: Vec<(KvTypes, KvDivergence)>,
 }
 
 impl Bench<'_> {
     fn outcome(&mut self, arm: &ArmManifest, sample: &KvSample) -> KvQualityOutcome {
+        let serving = self.preset.serving_of(&arm.variant);
         let request = ConnectRequest {
             kind: arm.stack,
             label: &arm.label,
-            ..ConnectRequest::native(self.models, &arm.spec, &self.preset.serving, self.log_dir)
+            ..ConnectRequest::native(self.models, &arm.spec, &serving, self.log_dir)
         };
         if arm.stack == StackKind::Native && !(self.stopped)() {
             // So that nobody takes it for a run that hangs.
-            let kv_type = self.preset.serving.kv_type.as_str();
+            let kv_type = serving.kv_type;
             say(&format!(
                 "{}: comparing its {kv_type} KV cache with f16 on up to {} positions of {} prompts",
                 arm.label,
@@ -69,12 +72,15 @@ impl Bench<'_> {
                 sample.prompts.len()
             ));
         }
-        let outcome = measure_kv_quality(&request, sample, self.known, &mut || {
+        let known = self.known.iter().find(|(types, _)| *types == serving.kv_type).map(|(_, known)| *known);
+        let outcome = measure_kv_quality(&request, sample, known, &mut || {
             if (self.stopped)() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         match &outcome {
             KvQualityOutcome::Measured(quality) => {
-                self.known = Some(quality.divergence);
+                if known.is_none() {
+                    self.known.push((serving.kv_type, quality.divergence));
+                }
                 say(&format!("{}: {quality}", arm.label));
             }
             KvQualityOutcome::NotMeasured { reason } => {

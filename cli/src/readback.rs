@@ -22,6 +22,7 @@ pub(crate) fn say_differences(manifest: &RunManifest, arm: &ArmManifest, info: &
     let asked = Asked {
         preset: &manifest.preset,
         spec: &arm.spec,
+        kv_type: manifest.preset.kv_types_of(&arm.variant),
         target_sha256: manifest.target_sha256.as_deref(),
         assistant_sha256: manifest.assistant_sha256.as_deref(),
     };

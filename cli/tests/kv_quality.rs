@@ -75,3 +75,33 @@ fn what_was_switched_off_is_told_and_f16_needs_no_word() {
     assert!(report.arms.iter().all(|arm| arm.kv_quality.is_none()) && report.notes.is_empty());
     assert!(manifest.arms.iter().all(|arm| arm.kv_quality.is_none()));
 }
+
+/// One run, several caches: each arm in force with its own, each lossy one with its own figures.
+#[test]
+fn one_run_interleaves_kv_types() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = ["run.blocks=1", "workload.max_tokens=8", "run.kv_quality_tokens=16"];
+    let set: Vec<_> = set.iter().flat_map(|set| ["--set", set]).collect();
+    let arguments = ["run", "nano-kv-types", "--json", "--out", "out"];
+    let output = bench(dir.path())
+        .args([&arguments[..], &set, &["--set", "variants.turbo3.kv_type=q8_0/turbo4-atomic"]].concat())
+        .output()
+        .unwrap();
+    let (stderr, stdout) = text(&output);
+    assert!(output.status.success(), "{stderr}");
+    let report: Report = serde_json::from_str(&stdout).unwrap();
+    let types = |arm: &bench_core::report::ArmReport| match &arm.kv_quality {
+        None => "f16".to_owned(),
+        Some(KvQualityOutcome::Measured(quality)) => quality.kv_type.clone(),
+        Some(KvQualityOutcome::NotMeasured { reason }) => panic!("{}: {reason}", arm.label),
+    };
+    let found: Vec<_> = report.arms.iter().map(types).collect();
+    let expected = ["f16", "q8_0", "turbo4", "q8_0/turbo4-atomic", "f16", "q8_0", "turbo4", "turbo3"];
+    assert_eq!(found, expected);
+    assert!(report.arms.iter().all(|arm| arm.valid), "{stderr}");
+    assert!(report.method_notes.iter().any(|note| note.contains("turbo3 q8_0/turbo4-atomic")));
+    let manifest: RunManifest =
+        serde_json::from_slice(&std::fs::read(dir.path().join("out/manifest.json")).unwrap()).unwrap();
+    let hashes: std::collections::BTreeSet<_> = manifest.arms.iter().map(|arm| &arm.config_sha256).collect();
+    assert_eq!(hashes.len(), 8, "another cache is another configuration");
+}

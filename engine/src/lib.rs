@@ -9,6 +9,8 @@ pub mod backend;
 pub mod chat;
 mod error;
 pub mod gguf;
+#[cfg(feature = "cuda")]
+pub mod kernels;
 pub mod kv_cache;
 pub mod model;
 pub mod quant;

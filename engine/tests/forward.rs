@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use bench_engine::EngineError;
 use bench_engine::gguf::{GgmlType, Gguf, Value};
-use bench_engine::kv_cache::KvType;
+use bench_engine::kv_cache::{KvType, KvTypes};
 use bench_engine::model::{Assistant, CpuTarget, DraftHead, DraftPosition, LoadOptions, MtpProposer};
 use bench_engine::spec::{Draft, DraftRequest, LogitRows, Proposer, Target};
 use reference::pair::{CENTROIDS, EVERYTHING, Experts, File, Pair, VOCAB, successor};
 use reference::{Reference, Run};
 
 const OPTIONS: LoadOptions =
-    LoadOptions { context_tokens: 400, kv_type: KvType::F32, threads: 1, max_verify_rows: 48 };
+    LoadOptions { context_tokens: 400, kv_type: KvTypes::same(KvType::F32), threads: 1, max_verify_rows: 48 };
 
 /// One of each thing that a shape can have.
 const PAIRS: [Pair; 7] = [
@@ -54,7 +54,8 @@ fn errors(pair: Pair, kv_type: KvType, threads: usize) -> (f64, f64) {
     let file = write(&pair.target());
     let prompt = tokens(40);
     let run = Reference::new(&file, "gemma4").run(&prompt);
-    let mut target = CpuTarget::load(file, &LoadOptions { kv_type, threads, ..OPTIONS }).unwrap();
+    let mut target =
+        CpuTarget::load(file, &LoadOptions { kv_type: kv_type.into(), threads, ..OPTIONS }).unwrap();
     target.forward(&prompt, LogitRows::All).unwrap();
     let logits = run.logits.iter().enumerate().map(|(i, row)| distance(row, target.logits(i)));
     let hidden = run.hidden.iter().enumerate().map(|(i, row)| distance(row, target.hidden(i)));
@@ -166,7 +167,8 @@ fn verify_rows_have_the_bits_of_decode_rows() {
     for ty in [GgmlType::F32, GgmlType::F16, GgmlType::Q8_0] {
         for kv_type in [KvType::F32, KvType::F16, KvType::Q8_0] {
             for pair in [EVERYTHING, PAIRS[1], PAIRS[5], PAIRS[6]] {
-                let (pair, options) = (Pair { ty, ..pair }, LoadOptions { kv_type, ..OPTIONS });
+                let (pair, options) =
+                    (Pair { ty, ..pair }, LoadOptions { kv_type: kv_type.into(), ..OPTIONS });
                 let sequence = tokens(60);
                 let alone = decoded(pair, options, &sequence);
                 for threads in [1, 2] {
@@ -216,7 +218,7 @@ fn truncate_and_redo_has_the_same_bits() {
         (Pair { ty: GgmlType::Q8_0, ..PAIRS[5] }, KvType::F16),
         (PAIRS[6], KvType::F32),
     ] {
-        let options = LoadOptions { kv_type, max_verify_rows: 8, ..OPTIONS };
+        let options = LoadOptions { kv_type: kv_type.into(), max_verify_rows: 8, ..OPTIONS };
         let alone = decoded(pair, options, &sequence);
         let mut target = load(pair, options);
         target.forward(&sequence[..10], LogitRows::Last).unwrap();

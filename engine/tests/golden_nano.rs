@@ -78,7 +78,8 @@ fn in_f32(part: &str, dir: &Path) -> Arc<Gguf> {
 }
 
 fn load(gguf: Arc<Gguf>, kv_type: KvType) -> CpuTarget {
-    let options = LoadOptions { context_tokens: 1024, kv_type, threads: 1, max_verify_rows: 16 };
+    let options =
+        LoadOptions { context_tokens: 1024, kv_type: kv_type.into(), threads: 1, max_verify_rows: 16 };
     CpuTarget::load(gguf, &options).unwrap()
 }
 

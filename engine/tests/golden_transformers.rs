@@ -54,7 +54,8 @@ impl Case {
     }
 
     fn target(&self, kv_type: KvType, rows: usize) -> CpuTarget {
-        let options = LoadOptions { context_tokens: 128, kv_type, threads: 1, max_verify_rows: rows };
+        let options =
+            LoadOptions { context_tokens: 128, kv_type: kv_type.into(), threads: 1, max_verify_rows: rows };
         CpuTarget::load(self.gguf("target"), &options).unwrap()
     }
 

@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use bench_engine::kv_cache::KvType;
 use bench_engine::kv_cache::turbo::TurboType;
+use bench_engine::kv_cache::{KvType, KvTypes};
 use bench_engine::model::DraftHead;
 use bench_engine::session::kv_quality::{KvQuality, KvQualityPlan, measure};
 use bench_engine::spec::accept::AcceptanceRule;
@@ -22,7 +22,7 @@ const QUESTIONS: [&str; 2] = [
     "Please write a little story about a fisherman called Jonas.",
 ];
 
-fn config(kv_type: KvType, speculation: Speculation) -> EngineConfig {
+fn config(kv_type: impl Into<KvTypes>, speculation: Speculation) -> EngineConfig {
     let file = |part: &str| {
         PathBuf::from(env!("CARGO_MANIFEST_DIR"))
             .join(format!("../presets/models/nano/nano-{part}-q8_0.gguf"))
@@ -31,7 +31,7 @@ fn config(kv_type: KvType, speculation: Speculation) -> EngineConfig {
         target: file("target"),
         assistant: Some(file("assistant")),
         context_tokens: 512,
-        kv_type,
+        kv_type: kv_type.into(),
         threads: NonZeroUsize::MIN,
         device: DeviceChoice::Cpu,
         ple_table: bench_engine::model::PleTable::Auto,

@@ -33,7 +33,8 @@ struct Pair {
 
 impl Pair {
     fn open(target: &Path, assistant: &Path, kv_type: KvType) -> Self {
-        let options = LoadOptions { context_tokens: 160, kv_type, threads: 1, max_verify_rows: 8 };
+        let options =
+            LoadOptions { context_tokens: 160, kv_type: kv_type.into(), threads: 1, max_verify_rows: 8 };
         let target = CpuTarget::load(Arc::new(Gguf::open(target).unwrap()), &options).unwrap();
         Self { target, assistant: Arc::new(Gguf::open(assistant).unwrap()) }
     }

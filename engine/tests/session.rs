@@ -40,7 +40,7 @@ fn config(files: &TinyPairFiles, speculation: Speculation) -> EngineConfig {
         target: files.target.clone(),
         assistant: Some(files.assistant.clone()),
         context_tokens: 128,
-        kv_type: KvType::F16,
+        kv_type: KvType::F16.into(),
         threads: size(1),
         device: DeviceChoice::Cpu,
         ple_table: bench_engine::model::PleTable::Auto,

@@ -18,7 +18,8 @@ fn follows_its_rule(pair: &TinyPair, kv_type: KvType) {
     let files = write_tiny_pair(dir.path(), pair).unwrap();
     let rule: PlantedRule = serde_json::from_slice(&std::fs::read(&files.rule).unwrap()).unwrap();
     let open = |path| Arc::new(Gguf::open(path).unwrap());
-    let options = LoadOptions { context_tokens: 512, kv_type, threads: 1, max_verify_rows: 4 };
+    let options =
+        LoadOptions { context_tokens: 512, kv_type: kv_type.into(), threads: 1, max_verify_rows: 4 };
     let mut target = CpuTarget::load(open(&files.target), &options).unwrap();
     let assistant = Assistant::load(&open(&files.assistant), &target, DraftHead::Auto).unwrap();
     assert_eq!(assistant.has_centroids(), pair.centroids.is_some());

@@ -102,10 +102,19 @@ pub(crate) fn chance(p: Option<f64>) -> String {
 
 /// Comparisons of an arm with the first arm of its own stack, in report order.
 pub(crate) fn within_stack(report: &Report) -> impl Iterator<Item = (&ArmReport, &Comparison)> {
-    report.comparisons.iter().filter_map(|comparison| {
-        let arm = |label: &str| report.arms.iter().find(|arm| arm.label == label);
+    let arm = |label: &str| report.arms.iter().find(|arm| arm.label == label);
+    let of_stack = move |comparison: &Comparison| {
         let (baseline, candidate) = (arm(&comparison.baseline)?, arm(&comparison.candidate)?);
-        (baseline.stack == candidate.stack).then_some((candidate, comparison))
+        (baseline.stack == candidate.stack).then_some(candidate)
+    };
+    // An arm has others where variants differ in their KV types: the one with the first arm comes first.
+    let is_first = move |nth: usize, label: &str| {
+        let before = &report.comparisons[..nth];
+        !before.iter().any(|other| other.candidate == label && of_stack(other).is_some())
+    };
+    report.comparisons.iter().enumerate().filter_map(move |(nth, comparison)| {
+        let candidate = of_stack(comparison)?;
+        is_first(nth, &candidate.label).then_some((candidate, comparison))
     })
 }
 

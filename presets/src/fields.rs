@@ -2,6 +2,8 @@
 //!
 //! A test holds it against the types of `raw`: both know the same keys.
 
+use bench_core::preset::KvType;
+
 /// One key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field {
@@ -32,6 +34,8 @@ pub(crate) enum Kind {
     Number(f64, Option<f64>, &'static str),
     /// A whole number and its unit.
     Duration,
+    /// Types of the KV cache: one word, or keys and values apart.
+    KvTypes,
     /// A list of texts, in words.
     Texts(&'static str),
     /// A list of shares, in words.
@@ -47,6 +51,10 @@ impl Field {
             Kind::Label => "`a-z`, `0-9`, `-`".to_owned(),
             Kind::Flag => "true, false".to_owned(),
             Kind::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            Kind::KvTypes => {
+                let names = KvType::ALL.map(|known| format!("`{}`", known.as_str()));
+                format!("{}, or `KEYS/VALUES` of these", names.join(", "))
+            }
             Kind::Duration => "duration: `500ms`, `30s`, `2m`".to_owned(),
             Kind::Text(words)
             | Kind::Whole(_, _, words)
@@ -229,6 +237,13 @@ pub(crate) const FIELDS: &[Field] = &[
         "Longest n-gram, tried first. For `ngram`.",
     ),
     field(
+        "variants[].kv_type",
+        Kind::KvTypes,
+        "`serving.kv_type`",
+        "Types of the KV cache of this variant alone, so that one run interleaves several: which is really faster? Labels \
+         should tell them, as `turbo3-mtp-3` does.",
+    ),
+    field(
         "serving.context_tokens",
         Kind::Whole(2, None, "above `workload.max_tokens`"),
         "4096",
@@ -236,9 +251,10 @@ pub(crate) const FIELDS: &[Field] = &[
     ),
     field(
         "serving.kv_type",
-        Kind::OneOf(&["f32", "f16", "bf16", "q8_0", "q4_0", "turbo2", "turbo3", "turbo4"]),
+        Kind::KvTypes,
         "`f16`",
-        "Type of the KV cache, the drafter's included.",
+        "Type of the KV cache, the drafter's included; of keys and of values apart as `q8_0/turbo3`. `turbo4-atomic` is what \
+         atomic-llama.cpp calls `turbo4`.",
     ),
     field("serving.threads", ANY_COUNT, "4", "CPU threads a stack may use."),
     field(

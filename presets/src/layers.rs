@@ -240,7 +240,7 @@ mod tests {
         sampling = { top_k = 1, top_p = 1.0, min_p = 0.1 }
         workload.prompts = [{ id = "a", system = "x", text = "y" }]
         variants = [
-            { label = "none", method = "none" },
+            { label = "none", method = "none", kv_type = "q8_0/turbo3" },
             { label = "mtp", method = "mtp", draft_max = 1, acceptance = "synthetic", synthetic_rates = [0.5] },
             { label = "nextn", method = "nextn", draft_max = 1 },
             { label = "ngram", method = "ngram", draft_max = 1 },

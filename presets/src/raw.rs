@@ -1,7 +1,7 @@
 //! A preset as it is written: every key optional, numbers not yet checked.
 
 use bench_core::load::RampCurve;
-use bench_core::preset::{Device, DraftHead, KvType, PleTable, Route, RunOrder, StackKind, WeightType};
+use bench_core::preset::{Device, DraftHead, KvTypes, PleTable, Route, RunOrder, StackKind, WeightType};
 use serde::{Deserialize, Serialize};
 
 /// The whole text. Keys and defaults are described in `fields`.
@@ -63,6 +63,7 @@ pub(crate) struct RawVariant {
     pub(crate) draft_head: Option<DraftHead>,
     pub(crate) ngram_min: Option<i64>,
     pub(crate) ngram_max: Option<i64>,
+    pub(crate) kv_type: Option<KvTypes>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +88,7 @@ pub(crate) enum Acceptance {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawServing {
     pub(crate) context_tokens: Option<i64>,
-    pub(crate) kv_type: Option<KvType>,
+    pub(crate) kv_type: Option<KvTypes>,
     pub(crate) threads: Option<i64>,
     pub(crate) route: Option<Route>,
     pub(crate) device: Option<Device>,

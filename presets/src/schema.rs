@@ -3,6 +3,7 @@
 //! It knows what a key takes, not how keys depend on each other; [`crate::parse`] has the last word. Keys that may be
 //! inherited are optional in it.
 
+use bench_core::preset::KvType;
 use serde_json::{Map, Value, json};
 
 use crate::fields::{FIELDS, Field, Kind};
@@ -58,6 +59,10 @@ fn of(field: &Field) -> Value {
         Kind::Text(_) => json!({ "type": "string" }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::OneOf(words) => json!({ "enum": words }),
+        Kind::KvTypes => {
+            let names = KvType::ALL.map(KvType::as_str).join("|");
+            json!({ "type": "string", "pattern": format!("^({names})(/({names}))?$") })
+        }
         Kind::Whole(least, most, _) => limits(json!({ "type": "integer", "minimum": least }), most),
         Kind::Number(least, most, _) => limits(json!({ "type": "number", "minimum": least }), most),
         Kind::Duration => json!({ "type": "string", "pattern": DURATION }),

@@ -79,6 +79,12 @@ pub fn shipped() -> &'static [Shipped] {
         ),
         shipped!(
             Theme::Anywhere,
+            "nano-kv-types",
+            "The bundled pair with KV caches of f16, q8_0, turbo4 and turbo3 interleaved in one run, plain and with MTP \
+             drafts: which type is faster here, and what does it cost in quality?"
+        ),
+        shipped!(
+            Theme::Anywhere,
             "nano-draft-length",
             "The bundled pair at draft lengths 1 to 5 against plain decoding: where speculation pays on this \
              machine, and where it stops."

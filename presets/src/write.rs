@@ -148,6 +148,7 @@ fn raw_variant(variant: &SpecVariant) -> RawVariant {
     let mut raw = RawVariant {
         label: Some(variant.label.clone()),
         draft_max: variant.spec.draft_max().map(|n| n.get().into()),
+        kv_type: variant.kv_type,
         ..RawVariant::default()
     };
     match &variant.spec {

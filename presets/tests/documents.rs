@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use bench_core::load::{Arrivals, Load, OpenLoad, RampCurve};
 use bench_core::preset::{
-    AcceptanceRule, Device, DraftHead, HfModels, KvType, ModelSource, PRESET_SCHEMA, PleTable, Preset,
-    PromptSpec, Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant,
+    AcceptanceRule, Device, DraftHead, HfModels, KvType, KvTypes, ModelSource, PRESET_SCHEMA, PleTable,
+    Preset, PromptSpec, Route, RunOrder, RunParams, SamplingParams, ServingParams, SpecDecode, SpecVariant,
     StackChoice, StackKind, SynthTiny, SyntheticRates, WeightType, Workload,
 };
 use bench_core::synthetic::SyntheticPrompts;
@@ -96,6 +96,37 @@ fn the_schema_refuses_what_the_reader_refuses() {
         let document: Value = toml::from_str(&text).unwrap();
         assert_eq!(schema::breaches(&json_schema(), &document), [breach], "{to}");
     }
+}
+
+#[test]
+fn kv_types_are_one_word_or_a_pair_and_a_variant_may_have_its_own() {
+    let good = shipped()[0].toml;
+    let read = |text: &str, set: &[&str]| {
+        let set: Vec<_> = set.iter().map(|one| (*one).to_owned()).collect();
+        parse(text, "kv", &set)
+    };
+    let pair = good.replacen("kv_type = \"f16\"", "kv_type = \"q8_0/turbo3\"", 1);
+    let preset = read(&pair, &["variants.mtp-3.kv_type=turbo4-atomic"]).unwrap();
+    let of = |variant: &str| preset.kv_types_of(variant).to_string();
+    assert_eq!([of("none"), of("mtp-3")], ["q8_0/turbo3", "turbo4-atomic"]);
+    assert_eq!(preset.serving_of("none"), preset.serving);
+    assert!(preset.compares_kv_types() && !read(good, &[]).unwrap().compares_kv_types());
+    for wrong in ["q9", "q8_0/", "q8_0/turbo3/f16"] {
+        let said = read(&good.replacen("kv_type = \"f16\"", &format!("kv_type = \"{wrong}\""), 1), &[])
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(&format!("`{wrong}`")) && said.contains("`turbo4-atomic`"), "{said}");
+    }
+}
+
+/// Runs of old presets are told by their hashes.
+#[test]
+fn presets_without_pairs_are_written_as_before_there_were_any() {
+    let preset = parse(shipped()[0].toml, "quickstart", &[]).unwrap();
+    let json = serde_json::to_value(&preset).unwrap();
+    assert_eq!(json["serving"]["kv_type"], "f16");
+    let variant = json["variants"][1].as_object().unwrap();
+    assert_eq!(variant.keys().map(String::as_str).collect::<Vec<_>>(), ["label", "spec"]);
 }
 
 fn label() -> impl Strategy<Value = String> {
@@ -288,19 +319,15 @@ fn stack(kind: StackKind, required: bool, command: &[String]) -> StackChoice {
     StackChoice { kind, required, command }
 }
 
+fn kv_types() -> impl Strategy<Value = KvTypes> {
+    let one = || prop::sample::select(KvType::ALL.to_vec());
+    (one(), one()).prop_map(|(k, v)| KvTypes { k, v })
+}
+
 fn preset() -> impl Strategy<Value = Preset> {
     let kinds = prop::sample::subsequence(StackKind::ALL.to_vec(), 1..=6);
-    let variants = proptest::collection::vec((label(), spec()), 1..4);
-    let kv_type = prop::sample::select(vec![
-        KvType::F32,
-        KvType::F16,
-        KvType::Bf16,
-        KvType::Q8_0,
-        KvType::Q4_0,
-        KvType::Turbo2,
-        KvType::Turbo3,
-        KvType::Turbo4,
-    ]);
+    let variants = proptest::collection::vec((label(), (spec(), option::of(kv_types()))), 1..4);
+    let kv_type = kv_types();
     let device = prop_oneof![Just(Device::Auto), Just(Device::Cpu), Just(Device::Gpu)];
     let command = proptest::collection::vec("[a-z{/ ]{0,4}x|\\{port\\}", 0..4);
     let names = (label(), any::<String>());
@@ -325,7 +352,7 @@ fn preset() -> impl Strategy<Value = Preset> {
             stacks: kinds.into_iter().map(|kind| stack(kind, required, &command)).collect(),
             variants: numbered(variants)
                 .into_iter()
-                .map(|(label, spec)| SpecVariant { label, spec })
+                .map(|(label, (spec, kv_type))| SpecVariant { label, spec, kv_type })
                 .collect(),
             serving: ServingParams {
                 context_tokens: workload

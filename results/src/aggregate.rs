@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bench_core::environment::EnvironmentSample;
 use bench_core::noise::{NoiseFloor, is_aa, noise_key};
+use bench_core::preset::SpecVariant;
 use bench_core::prompt_set::PromptSet;
 use bench_core::record::{ArmManifest, ArmStatus, Phase};
 use bench_core::report::{ArmReport, FailureSummary, REPORT_SCHEMA, Report};
@@ -80,7 +81,11 @@ pub fn aggregate(loaded: &Loaded) -> Result<Report, ResultsError> {
         blocks: full_blocks(loaded),
         confidence: config.confidence,
         notes: notes(loaded).into_iter().chain(explained.notes).collect(),
-        method_notes: looks_note(loaded).into_iter().chain([noise_note(loaded)]).collect(),
+        method_notes: looks_note(loaded)
+            .into_iter()
+            .chain([noise_note(loaded)])
+            .chain(kv_types_note(loaded))
+            .collect(),
         sweeps: sweeps(loaded, &arms, &comparisons),
         comparisons,
         arms,
@@ -226,6 +231,20 @@ fn notes(loaded: &Loaded) -> Vec<String> {
 }
 
 /// What a run that may end early has to say of it.
+/// What a reader of comparisons across KV types has to know, with the types of every variant.
+fn kv_types_note(loaded: &Loaded) -> Option<String> {
+    let preset = &loaded.first().preset;
+    let of = |variant: &SpecVariant| format!("{} {}", variant.label, preset.kv_types_of(&variant.label));
+    preset.compares_kv_types().then(|| {
+        format!(
+            "variants keep KV caches of different types ({}): speeds of arms of different types are compared, as this is \
+             what they differ in; so may their text, their lengths and their acceptance, for which see the quality of the \
+             KV cache, and their outputs are not held against each other",
+            preset.variants.iter().map(of).collect::<Vec<_>>().join(", ")
+        )
+    })
+}
+
 fn looks_note(loaded: &Loaded) -> Option<String> {
     let run = &loaded.first().preset.run;
     let asked = run.blocks.get();

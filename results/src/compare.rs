@@ -1,9 +1,9 @@
 //! Who is compared with whom, and what the pairs say.
 //!
 //! Within a stack, every variant with the first one: what does speculation bring? Across stacks, every variant with
-//! the same variant of the first stack: which stack is faster? In a sweep both at equal concurrency. Nothing else is a fair
-//! pair. How a verdict comes about
-//! is told in docs/statistics.md.
+//! the same variant of the first stack: which stack is faster? In a sweep both at equal concurrency. Where variants differ in
+//! their KV types, also with the first one of the same types, and with the same drafting on the first one's types. Nothing
+//! else is a fair pair. How a verdict comes about is told in docs/statistics.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,7 @@ use bench_core::stats::{
 use crate::differences::arms_differ;
 use crate::error::ResultsError;
 use crate::load::Loaded;
+use crate::reasons::{Reason, Refusal};
 use crate::refused::refused_between;
 use crate::row::Row;
 use crate::samples::{PromptIndex, completed_rows, decode_parts, metric_value};
@@ -62,11 +63,22 @@ fn pairs(loaded: &Loaded) -> Vec<(&str, &str)> {
     let arms = &loaded.arms;
     let mut pairs = Vec::new();
     for arm in arms {
-        let baseline =
-            arms.iter().find(|other| other.stack == arm.stack && other.concurrency == arm.concurrency);
-        pairs.extend(
-            baseline.filter(|other| other.label != arm.label).map(|other| (&*other.label, &*arm.label)),
-        );
+        let of_stack =
+            || arms.iter().filter(|other| other.stack == arm.stack && other.concurrency == arm.concurrency);
+        let baseline = of_stack().next();
+        // Where variants differ in their KV types: what speculation adds with this one, what this one adds to such drafts.
+        let other_types = baseline.filter(|first| !loaded.same_kv_types(first, arm));
+        let same_types = other_types.and_then(|_| of_stack().find(|other| loaded.same_kv_types(other, arm)));
+        let same_spec = other_types.and_then(|first| {
+            of_stack().find(|other| other.spec == arm.spec && loaded.same_kv_types(other, first))
+        });
+        let mut found: Vec<&str> = Vec::new();
+        for other in [baseline, same_types, same_spec].into_iter().flatten() {
+            if other.label != arm.label && !found.contains(&&*other.label) {
+                found.push(&other.label);
+            }
+        }
+        pairs.extend(found.into_iter().map(|other| (other, &*arm.label)));
     }
     let Some(first) = arms.first() else { return pairs };
     for arm in arms.iter().filter(|arm| arm.stack != first.stack) {
@@ -92,6 +104,10 @@ fn comparison(
     let comparable = is_comparable(loaded, baseline, candidate) && refused.is_none();
     let mut metrics = compared_metrics(loaded, (baseline, candidate), &matched, config);
     let main = metrics.remove(0);
+    let same_kv_types = {
+        let arm = |report: &ArmReport| loaded.arms.iter().find(|arm| arm.label == report.label);
+        arm(baseline).zip(arm(candidate)).is_none_or(|(a, b)| loaded.same_kv_types(a, b))
+    };
     let greedy = loaded.first().preset.sampling.temperature <= 0.0;
     let planted = |arm: &ArmReport| loaded.plants_acceptance(&arm.label);
     let audited = greedy && refused.is_none() && !planted(baseline) && !planted(candidate);
@@ -110,7 +126,8 @@ fn comparison(
         test: main.test,
         other_metrics: metrics,
         same_output: audit.as_ref().and_then(|audit| same_output(audit, matched.len())),
-        lossless: audit.filter(|audit| audit.requests > 0),
+        // Another cache may choose another token, and no draft is to blame.
+        lossless: audit.filter(|audit| audit.requests > 0 && same_kv_types),
     })
 }
 
@@ -121,8 +138,11 @@ fn is_comparable(loaded: &Loaded, baseline: &ArmReport, candidate: &ArmReport) -
 /// What two valid arms differ in besides their stacks and variants: everything, in words.
 fn differing(loaded: &Loaded, baseline: &ArmReport, candidate: &ArmReport) -> Option<String> {
     let arm = |report: &ArmReport| loaded.arms.iter().find(|arm| arm.label == report.label);
-    let found = arms_differ(arm(baseline)?, arm(candidate)?);
-    let words: Vec<_> = found.into_iter().map(|refusal| refusal.words).collect();
+    let (a, b) = (arm(baseline)?, arm(candidate)?);
+    // That is what such variants are compared for. A type in force that was not asked for breaks a truth rule.
+    let asked = |refusal: &Refusal| refusal.reason == Reason::KvType && !loaded.same_kv_types(a, b);
+    let found = arms_differ(a, b).into_iter().filter(|refusal| !asked(refusal));
+    let words: Vec<_> = found.map(|refusal| refusal.words).collect();
     (!words.is_empty()).then(|| words.join("; "))
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use bench_core::kv_quality::{DraftCounts, KvQualityOutcome, nats};
+use bench_core::preset::KvTypes;
 use bench_core::record::{ArmManifest, ArmStatus};
 use bench_core::report::Report;
 
@@ -11,7 +12,7 @@ use crate::markdown::one_line;
 
 /// What is known of an arm's cache; `None` where it loses nothing, and of an arm that never ran.
 pub(crate) fn kv_quality(loaded: &Loaded, arm: &ArmManifest) -> Option<KvQualityOutcome> {
-    let is_lossy = loaded.first().preset.serving.kv_type.is_quantised();
+    let is_lossy = loaded.first().preset.kv_types_of(&arm.variant).is_quantised();
     let unknown = || KvQualityOutcome::NotMeasured {
         reason: "the run ended before it, or was made before it was measured".to_owned(),
     };
@@ -20,16 +21,16 @@ pub(crate) fn kv_quality(loaded: &Loaded, arm: &ArmManifest) -> Option<KvQuality
 
 /// A warning for each reason why a lossy cache was not measured.
 pub(crate) fn warnings(loaded: &Loaded) -> Vec<String> {
-    let kv_type = loaded.first().preset.serving.kv_type.as_str();
-    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut reasons: Vec<((KvTypes, String), Vec<&str>)> = Vec::new();
     for arm in &loaded.arms {
         let Some(KvQualityOutcome::NotMeasured { reason }) = kv_quality(loaded, arm) else { continue };
-        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+        let key = (loaded.first().preset.kv_types_of(&arm.variant), reason);
+        match reasons.iter_mut().find(|(known, _)| *known == key) {
             Some((_, labels)) => labels.push(&arm.label),
-            None => reasons.push((reason, vec![&arm.label])),
+            None => reasons.push((key, vec![&arm.label])),
         }
     }
-    let warning = |(reason, labels): (String, Vec<&str>)| {
+    let warning = |((kv_type, reason), labels): ((KvTypes, String), Vec<&str>)| {
         format!(
             "the KV cache of {} is {kv_type}, which loses precision, and its quality was not measured: {reason}",
             labels.join(", ")

@@ -50,6 +50,12 @@ impl Loaded {
         self.arms.iter().any(|arm| arm.label == label && arm.spec.plants_acceptance())
     }
 
+    /// Whether the preset asks the same KV types of both arms.
+    pub(crate) fn same_kv_types(&self, a: &ArmManifest, b: &ArmManifest) -> bool {
+        let asked = |arm: &ArmManifest| self.first().preset.kv_types_of(&arm.variant);
+        asked(a) == asked(b)
+    }
+
     /// The noise floor that the first run knew, or was told by [`Self::or_noise_floor`].
     pub(crate) fn noise_floor(&self) -> Option<&NoiseFloor> {
         self.first().noise_floor.as_ref()

@@ -269,7 +269,7 @@ pub const REASONS: [ReasonRow; 20] = [
     },
     ReasonRow {
         reason: Reason::Serving,
-        differs: "`[serving]`: KV type, threads, context, device, route, slots",
+        differs: "`[serving]`: KV types, threads, context, device, route, slots",
         says: "serving",
         compared: Unless(Allowed::Serving),
         merged: Through(Reason::Preset),
@@ -277,7 +277,8 @@ pub const REASONS: [ReasonRow; 20] = [
     },
     ReasonRow {
         reason: Reason::KvType,
-        differs: "the KV type in force, as the stack says of itself",
+        differs: "the KV types in force, as the stack says of itself; variants of one preset may ask for different ones, and \
+                  are compared then: a note names them",
         says: "KV types of",
         compared: Unless(Allowed::Serving),
         merged: Refused,

@@ -53,7 +53,7 @@ fn experiment(device: &str) -> (RunManifest, Vec<RequestRecord>) {
         acceptance: AcceptanceRule::SampleAndCompare,
         draft_head: DraftHead::Auto,
     };
-    preset.variants.push(SpecVariant { label: "mtp-2".to_owned(), spec: mtp.clone() });
+    preset.variants.push(SpecVariant::new("mtp-2", mtp.clone()));
     let mut run = manifest(preset);
     let mut second = run.arms[0].clone();
     (second.label, second.variant, second.spec) = (MTP.to_owned(), "mtp-2".to_owned(), mtp);

@@ -31,7 +31,7 @@ fn run(root: &Path) -> PathBuf {
         acceptance: AcceptanceRule::SampleAndCompare,
         draft_head: DraftHead::Auto,
     };
-    run.preset.variants.push(SpecVariant { label: "mtp-3".to_owned(), spec: mtp.clone() });
+    run.preset.variants.push(SpecVariant::new("mtp-3", mtp.clone()));
     run.preset.workload.max_tokens = NonZeroU32::new(4).unwrap();
     run.preset.run.blocks = NonZeroU32::new(BLOCKS).unwrap();
     let plain = run.arms[0].clone();

@@ -63,7 +63,7 @@ fn experiment() -> Preset {
         acceptance: AcceptanceRule::SampleAndCompare,
         draft_head: DraftHead::Auto,
     };
-    preset.variants.push(SpecVariant { label: "mtp".to_owned(), spec: mtp });
+    preset.variants.push(SpecVariant::new("mtp", mtp));
     preset.stacks.push(StackChoice { kind: StackKind::LlamaServer, required: true, command: Vec::new() });
     preset.workload.max_tokens = NonZeroU32::new(4).unwrap();
     preset.run.blocks = NonZeroU32::new(BLOCKS).unwrap();

@@ -40,7 +40,7 @@ fn quality(acceptance: bool) -> KvQualityOutcome {
 /// Plain and drafting arms that were measured, a server that cannot be, and an arm that never ran.
 fn experiment(kv_type: KvType) -> RunManifest {
     let mut preset = preset();
-    preset.serving.kv_type = kv_type;
+    preset.serving.kv_type = kv_type.into();
     let mut run = manifest(preset);
     let plain = run.arms[0].clone();
     let mut arm = |label: &str, stack, kv_quality, status| {

@@ -28,9 +28,9 @@ fn experiment() -> Preset {
         draft_head: DraftHead::Auto,
     };
     preset.variants = vec![
-        SpecVariant { label: "none".to_owned(), spec: SpecDecode::None },
-        SpecVariant { label: "mtp-2".to_owned(), spec: mtp(2) },
-        SpecVariant { label: "mtp-4".to_owned(), spec: mtp(4) },
+        SpecVariant::new("none", SpecDecode::None),
+        SpecVariant::new("mtp-2", mtp(2)),
+        SpecVariant::new("mtp-4", mtp(4)),
     ];
     preset.stacks.push(StackChoice { kind: StackKind::LlamaServer, required: false, command: Vec::new() });
     let mut third = preset.workload.prompts[0].clone();

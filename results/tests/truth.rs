@@ -43,10 +43,7 @@ fn clean() -> Run {
     let draft_max = NonZeroU32::new(2).unwrap();
     let acceptance = AcceptanceRule::SampleAndCompare;
     let mtp = SpecDecode::Mtp { draft_max, acceptance, draft_head: DraftHead::Auto };
-    preset.variants = vec![
-        SpecVariant { label: "none".to_owned(), spec: SpecDecode::None },
-        SpecVariant { label: "mtp-2".to_owned(), spec: mtp },
-    ];
+    preset.variants = vec![SpecVariant::new("none", SpecDecode::None), SpecVariant::new("mtp-2", mtp)];
     preset.stacks[0].kind = StackKind::LlamaServer;
     preset.serving.device = Device::Gpu;
     preset.workload.max_tokens = NonZeroU32::new(4).unwrap();

@@ -9,7 +9,9 @@ use bench_core::audit::DivergenceKind;
 use bench_core::jsonl::RowSink;
 use bench_core::load::Shard;
 use bench_core::noise::{NoiseFloor, aa_preset};
-use bench_core::preset::{AcceptanceRule, DraftHead, Preset, SpecDecode, SpecVariant, StackKind};
+use bench_core::preset::{
+    AcceptanceRule, DraftHead, KvType, KvTypes, Preset, SpecDecode, SpecVariant, StackKind,
+};
 use bench_core::record::{ArmManifest, ArmStatus, RequestRecord, RunEnd, RunManifest};
 use bench_core::report::{Comparison, Report, Verdict};
 use bench_core::run_dir::{RunDir, prompt_sha256};
@@ -28,7 +30,7 @@ fn experiment() -> Preset {
         acceptance: AcceptanceRule::SampleAndCompare,
         draft_head: DraftHead::Auto,
     };
-    preset.variants.push(SpecVariant { label: "mtp".to_owned(), spec: mtp });
+    preset.variants.push(SpecVariant::new("mtp", mtp));
     preset.workload.max_tokens = NonZeroU32::new(4).unwrap();
     preset.run.blocks = NonZeroU32::new(BLOCKS).unwrap();
     preset
@@ -176,6 +178,48 @@ fn every_metric_has_its_ratio_its_tests_and_its_word() {
     // The same first token in every block: not a difference anybody would act on.
     assert_eq!(of(Metric::TtftMs).verdict, Verdict::Equivalent);
     assert!(report.method_notes.iter().any(|note| note.contains("no noise floor is known")));
+}
+
+/// Variants that differ in their KV types are compared in speed, by name, and no output is held against another's.
+#[test]
+fn kv_types_of_one_run_are_compared_and_named() {
+    let mut preset = experiment();
+    preset.variants = ["f16", "turbo3", "f16-mtp", "turbo3-mtp"]
+        .map(|label| {
+            let spec = preset.variants[usize::from(label.ends_with("-mtp"))].spec.clone();
+            let kv_type = label.starts_with("turbo3").then(|| KvTypes::same(KvType::Turbo3));
+            SpecVariant { label: label.to_owned(), spec, kv_type }
+        })
+        .to_vec();
+    let (mut manifest, rows) = run("a", preset, |nth, block| faster_by(100 * nth as u64)(nth, block));
+    for arm in &mut manifest.arms {
+        let types = manifest.preset.kv_types_of(&arm.variant).to_string();
+        arm.info.as_mut().unwrap().kv_type = Some(types);
+    }
+    let report = aggregate(&loaded(&(manifest.clone(), rows.clone()))).unwrap();
+    let pairs: Vec<_> = report.comparisons.iter().map(|c| (&*c.baseline, &*c.candidate)).collect();
+    assert_eq!(
+        pairs,
+        [
+            ("native/f16", "native/turbo3"),
+            ("native/f16", "native/f16-mtp"),
+            ("native/f16", "native/turbo3-mtp"),
+            ("native/turbo3", "native/turbo3-mtp"),
+            ("native/f16-mtp", "native/turbo3-mtp"),
+        ]
+    );
+    assert!(report.comparisons.iter().all(|c| c.verdict == Verdict::Faster), "{:?}", report.comparisons);
+    let audited: Vec<_> = report.comparisons.iter().map(|c| c.lossless.is_some()).collect();
+    assert_eq!(audited, [false, true, false, true, false], "outputs of one type only");
+    let note = report.method_notes.iter().find(|note| note.contains("KV caches of different types"));
+    let named = "(f16 f16, turbo3 turbo3, f16-mtp f16, turbo3-mtp turbo3)";
+    assert!(note.is_some_and(|note| note.contains(named)), "{:?}", report.method_notes);
+
+    // A type that is in force and was not asked for is no comparison of types.
+    manifest.arms[1].info.as_mut().unwrap().kv_type = Some("q8_0".to_owned());
+    let report = aggregate(&loaded(&(manifest, rows))).unwrap();
+    assert!(!report.arms[1].valid && report.arms[1].invalid_reasons[0].contains("q8_0"));
+    assert_eq!(report.comparisons[0].verdict, Verdict::NotComparable);
 }
 
 #[test]

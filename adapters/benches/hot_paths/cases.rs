@@ -234,7 +234,7 @@ fn attention(isa: Isa, kv_type: KvType) -> Box<dyn FnMut()> {
     let scratch = AttentionScratch::new(1, CACHED, shape.head_dim);
     let mut pool = Pool::new(1).expect("one thread is the caller");
     Box::new(move || {
-        let queries = Queries { values: &values, heads: HEADS, visible: &visible };
+        let queries = Queries { values: &values, heads: HEADS, tree: None, visible: &visible };
         let layer = cache.layer(0).expect("one layer");
         attend(isa, &mut pool, layer, queries, &scratch, black_box(&mut out));
     })

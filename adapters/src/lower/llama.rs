@@ -11,7 +11,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use bench_core::preset::{AcceptanceRule, Device, KvType, ServingParams, SpecDecode, StackKind};
+use bench_core::preset::{AcceptanceRule, Device, KvType, KvTypes, ServingParams, SpecDecode, StackKind};
 use bench_core::stack::StackError;
 
 use super::{Args, draft_length, unsupported};
@@ -214,28 +214,31 @@ fn draft_threads(args: &mut Args, dialect: Dialect, serving: &ServingParams) {
 fn kv_cache(
     args: &mut Args,
     dialect: Dialect,
-    kv: KvType,
+    kv: KvTypes,
     has_draft_context: bool,
 ) -> Result<(), StackError> {
-    let is_turbo = match kv {
-        KvType::F32 | KvType::F16 | KvType::Bf16 | KvType::Q8_0 | KvType::Q4_0 => false,
-        KvType::Turbo2 | KvType::Turbo3 | KvType::Turbo4 => true,
-    };
-    if is_turbo && dialect == Dialect::Upstream {
-        let what =
-            format!("keep a {} KV cache: only the fork has it, the stack `atomic-llama-server`", kv.as_str());
-        return Err(dialect.cannot(what));
-    }
-    args.pair("-ctk", kv.as_str());
-    args.pair("-ctv", kv.as_str());
+    let [k, v] = [cache_type(dialect, kv.k)?, cache_type(dialect, kv.v)?];
+    args.pair("-ctk", k);
+    args.pair("-ctv", v);
     // The drafter's own cache is f16 unless told.
-    if has_draft_context && kv != KvType::F16 {
-        args.pair("-ctkd", kv.as_str());
-        args.pair("-ctvd", kv.as_str());
+    if has_draft_context && kv != KvTypes::same(KvType::F16) {
+        args.pair("-ctkd", k);
+        args.pair("-ctvd", v);
     }
     // A quantised V cache needs flash attention; elsewhere the build's own choice is what users get.
     args.pair("-fa", if kv.is_quantised() { "on" } else { "auto" });
     Ok(())
+}
+
+/// The fork's word of a type, which is upstream's where upstream has it.
+fn cache_type(dialect: Dialect, ty: KvType) -> Result<&'static str, StackError> {
+    if ty.is_turbo() && dialect == Dialect::Upstream {
+        let what =
+            format!("keep a {} KV cache: only the fork has it, the stack `atomic-llama-server`", ty.as_str());
+        return Err(dialect.cannot(what));
+    }
+    // Its one turbo4 has its own codebook; a preset's `turbo4` asks it for what it calls so, as ever.
+    Ok(if ty == KvType::Turbo4Atomic { KvType::Turbo4.as_str() } else { ty.as_str() })
 }
 
 /// Without layers on it a GPU would still get the KV cache and large products: `none` leaves it out.

@@ -138,7 +138,7 @@ mod tests {
         let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
         let serving = ServingParams {
             context_tokens: n(1024),
-            kv_type: KvType::F16,
+            kv_type: KvType::F16.into(),
             threads: n(2),
             route: Route::Chat,
             device: Device::Auto,

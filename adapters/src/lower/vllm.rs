@@ -6,7 +6,9 @@
 
 use std::fmt::Display;
 
-use bench_core::preset::{AcceptanceRule, DraftHead, HfModels, KvType, ServingParams, SpecDecode, StackKind};
+use bench_core::preset::{
+    AcceptanceRule, DraftHead, HfModels, KvType, KvTypes, ServingParams, SpecDecode, StackKind,
+};
 use bench_core::stack::StackError;
 use serde_json::{Value, json};
 
@@ -109,13 +111,14 @@ fn assistant<'a>(hf: Option<&'a HfModels>, spec: &SpecDecode) -> Result<&'a str,
 
 /// Its eight-bit types are floats (fp8) or quantised by token and head, its turboquant types have other bits, scales and
 /// exempt layers: none is a type of ours.
-fn kv_cache_dtype(kv: KvType) -> Result<&'static str, StackError> {
-    match kv {
-        KvType::F16 => Ok("float16"),
-        KvType::Bf16 => Ok("bfloat16"),
-        KvType::F32 | KvType::Q8_0 | KvType::Q4_0 | KvType::Turbo2 | KvType::Turbo3 | KvType::Turbo4 => Err(
-            cannot(format!("keep a {} KV cache: of the types of a preset it has f16 and bf16", kv.as_str())),
-        ),
+fn kv_cache_dtype(kv: KvTypes) -> Result<&'static str, StackError> {
+    match (kv.k, kv.v) {
+        (KvType::F16, KvType::F16) => Ok("float16"),
+        (KvType::Bf16, KvType::Bf16) => Ok("bfloat16"),
+        (k, v) if k != v => {
+            Err(cannot(format!("keep a {kv} KV cache: it has one type for keys and values, f16 or bf16")))
+        }
+        _ => Err(cannot(format!("keep a {kv} KV cache: of the types of a preset it has f16 and bf16"))),
     }
 }
 
@@ -139,10 +142,10 @@ mod tests {
         HfModels { target: "google/t".to_owned(), assistant: Some("google/a".to_owned()) }
     }
 
-    fn serving(kv_type: KvType) -> ServingParams {
+    fn serving(kv_type: impl Into<KvTypes>) -> ServingParams {
         ServingParams {
             context_tokens: n(4096),
-            kv_type,
+            kv_type: kv_type.into(),
             threads: n(4),
             route: Route::Chat,
             device: Device::Auto,
@@ -199,6 +202,15 @@ mod tests {
         assert_eq!(
             said(args(Some(&hf()), &SpecDecode::None, &serving(KvType::Turbo3), 1)),
             "vllm cannot keep a turbo3 KV cache: of the types of a preset it has f16 and bf16"
+        );
+        assert_eq!(
+            said(args(
+                Some(&hf()),
+                &SpecDecode::None,
+                &serving(KvTypes { k: KvType::F16, v: KvType::Bf16 }),
+                1
+            )),
+            "vllm cannot keep a f16/bf16 KV cache: it has one type for keys and values, f16 or bf16"
         );
         let long = SpecDecode::Nextn { draft_max: n(4), draft_min: 2, acceptance: AcceptanceRule::default() };
         assert!(said(args(Some(&hf()), &long, &plain, 1)).contains("drafts shorter than 2"));

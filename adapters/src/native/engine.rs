@@ -9,8 +9,8 @@ use bench_core::stack::{
 };
 use bench_core::thinking::{MarkerIds, Splitter};
 use bench_engine::chat::ChatMessage;
-use bench_engine::kv_cache::KvType;
 use bench_engine::kv_cache::turbo::TurboType;
+use bench_engine::kv_cache::{KvType, KvTypes};
 use bench_engine::model::{DraftHead, PleTable};
 use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::spec::generation::{GenerateParams, GenerateSummary, StepEvent};
@@ -53,7 +53,7 @@ pub(crate) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, Stack
         target: request.models.target.clone(),
         assistant: request.models.assistant.clone(),
         context_tokens: size(request.serving.context_tokens)?.get(),
-        kv_type: kv_type(request.serving.kv_type)?,
+        kv_type: kv_types(request.serving.kv_type)?,
         threads: size(request.serving.threads)?,
         speculation,
         device: match request.serving.device {
@@ -69,6 +69,14 @@ pub(crate) fn config(request: &ConnectRequest<'_>) -> Result<EngineConfig, Stack
     })
 }
 
+/// The engine's types of a preset's.
+///
+/// # Errors
+/// A type that it does not have.
+pub fn kv_types(asked: preset::KvTypes) -> Result<KvTypes, StackError> {
+    Ok(KvTypes { k: kv_type(asked.k)?, v: kv_type(asked.v)? })
+}
+
 fn kv_type(asked: preset::KvType) -> Result<KvType, StackError> {
     match asked {
         preset::KvType::F32 => Ok(KvType::F32),
@@ -78,8 +86,9 @@ fn kv_type(asked: preset::KvType) -> Result<KvType, StackError> {
         preset::KvType::Turbo2 => Ok(KvType::Turbo(TurboType::Turbo2)),
         preset::KvType::Turbo3 => Ok(KvType::Turbo(TurboType::Turbo3)),
         preset::KvType::Turbo4 => Ok(KvType::Turbo(TurboType::Turbo4)),
+        preset::KvType::Turbo4Atomic => Ok(KvType::Turbo(TurboType::Turbo4Atomic)),
         preset::KvType::Q4_0 => Err(unsupported(
-            "keep its KV cache as q4_0: it has f32, f16, q8_0 and turbo2 to 4, and on a GPU bf16",
+            "keep its KV cache as q4_0: it has f32, f16, q8_0, turbo2 to 4 and turbo4-atomic, and on a GPU bf16",
         )),
     }
 }
@@ -126,7 +135,7 @@ fn stack_info(config: &EngineConfig, info: &EngineInfo) -> StackInfo {
         build: Some(format!("{} ({})", env!("CARGO_PKG_VERSION"), info.kernels)),
         model: Some(info.model_name.clone().unwrap_or_else(|| config.target.display().to_string())),
         speculation: Some(method.to_owned()),
-        kv_type: Some(info.kv_type.name().to_owned()),
+        kv_type: Some(info.kv_type.name()),
         context_tokens: u32::try_from(info.context_tokens).ok(),
         threads: u32::try_from(info.threads).ok(),
         draft_max: u32::try_from(config.speculation.draft_max()).ok().filter(|&drafts| drafts > 0),

@@ -72,7 +72,7 @@ fn measure(
         .acceptance
         .map(|[with, reference]| KvAcceptance { with: counts(&with), reference: counts(&reference) });
     Ok(Some(KvQuality {
-        kv_type: config.kv_type.name().to_owned(),
+        kv_type: config.kv_type.name(),
         reference: engine::REFERENCE.name().to_owned(),
         divergence,
         acceptance,

@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 pub(crate) use self::engine::config;
+pub use self::engine::kv_types;
 pub use self::kv_quality::measure_kv_quality;
 use crate::arm::ConnectRequest;
 

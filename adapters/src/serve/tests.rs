@@ -13,7 +13,7 @@ fn config() -> ServeConfig {
         target: "models/some.gguf".into(),
         assistant: None,
         context_tokens: 8,
-        kv_type: KvType::F16,
+        kv_type: KvType::F16.into(),
         threads: NonZeroUsize::MIN,
         device: DeviceChoice::Cpu,
         ple_table: bench_engine::model::PleTable::Auto,

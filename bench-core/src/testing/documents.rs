@@ -34,10 +34,10 @@ pub fn preset() -> Preset {
             seed: 1,
         }),
         stacks: vec![StackChoice { kind: StackKind::Native, required: true, command: Vec::new() }],
-        variants: vec![SpecVariant { label: "none".to_owned(), spec: SpecDecode::None }],
+        variants: vec![SpecVariant::new("none", SpecDecode::None)],
         serving: ServingParams {
             context_tokens: NonZeroU32::MIN.saturating_add(1023),
-            kv_type: KvType::F16,
+            kv_type: KvType::F16.into(),
             threads: NonZeroU32::MIN,
             route: Route::Completion,
             device: Device::Auto,

@@ -71,7 +71,7 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn lower(&self, variant: &SpecVariant) -> Result<Lowered, StackError> {
-        let (spec, serving) = (&variant.spec, &self.preset.serving);
+        let (spec, serving) = (&variant.spec, &self.preset.serving_of(&variant.label));
         let plain = |what: What| Lowered { what, env: Vec::new(), note: None };
         let command = |words: Vec<String>| plain(What::Command(words));
         match self.kind {
@@ -92,14 +92,14 @@ impl Source<'_> {
     }
 
     fn engine(&self, variant: &SpecVariant) -> Result<String, StackError> {
-        let (models, serving) = (&self.models, &self.preset.serving);
+        let (models, serving) = (&self.models, &self.preset.serving_of(&variant.label));
         let config = native::config(&ConnectRequest::native(models, &variant.spec, serving, Path::new("")))?;
         Ok(native::line(&config))
     }
 
     fn llama(&self, variant: &SpecVariant, port: impl std::fmt::Display) -> Result<Vec<String>, StackError> {
         let ModelPaths { target, assistant } = &self.models;
-        let serving = &self.preset.serving;
+        let serving = &self.preset.serving_of(&variant.label);
         let args = llama::args(self.dialect, target, assistant.as_deref(), &variant.spec, serving, port)?;
         Ok(with_program("llama-server", args))
     }

@@ -5,6 +5,7 @@ mod doctor;
 mod export;
 mod gate;
 mod import;
+mod kernels;
 mod lower;
 mod mock;
 mod model;
@@ -34,6 +35,7 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Serve(args) => serve::serve(&args),
         Command::Mock(args) => mock::mock(&args),
         Command::Selftest(args) => crate::selftest::selftest(&args),
+        Command::Kernels(args) => kernels::kernels(&args),
         Command::Doctor => doctor::doctor(),
     }
 }

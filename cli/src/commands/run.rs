@@ -12,7 +12,9 @@ use bench_core::clock;
 use bench_core::host;
 use bench_core::jsonl::{RowSink, RowWriter};
 use bench_core::noise::{aa_preset, is_aa};
-use bench_core::preset::{HfModels, ModelSource, Preset, RunParams, SpecDecode, StackChoice, StackKind};
+use bench_core::preset::{
+    HfModels, ModelSource, Preset, RunParams, ServingParams, SpecDecode, StackChoice, StackKind,
+};
 use bench_core::record::{ArmManifest, ArmStatus, RECORD_SCHEMA, RunEnd, RunManifest};
 use bench_core::report::Report;
 use bench_core::run_dir::{RunDir, json_sha256, preset_sha256};
@@ -293,13 +295,14 @@ async fn connect_arms(
                 return Ok(ready);
             }
             let label = format!("{}/{}", choice.kind, variant.label);
+            let serving = preset.serving_of(&variant.label);
             let request = ConnectRequest {
                 kind: choice.kind,
                 label: &label,
                 models: paths,
                 hf: hf(&preset.models),
                 spec: &variant.spec,
-                serving: &preset.serving,
+                serving: &serving,
                 command: &choice.command,
                 place: places.of(choice.kind, &variant.label),
                 log_dir: dir.root(),
@@ -311,7 +314,7 @@ async fn connect_arms(
                 spec: variant.spec.clone(),
                 status: ArmStatus::Ready,
                 info: None,
-                config_sha256: config_sha256(manifest, &variant.spec),
+                config_sha256: config_sha256(manifest, &variant.spec, &serving),
                 concurrency: None,
                 kv_quality: None,
             };
@@ -402,10 +405,10 @@ fn salted_if(salted: bool, stack: Arc<dyn Stack>) -> Arc<dyn Stack> {
 }
 
 /// Everything that decides what a stack does, prompts excepted.
-fn config_sha256(manifest: &RunManifest, spec: &SpecDecode) -> Option<String> {
+fn config_sha256(manifest: &RunManifest, spec: &SpecDecode, serving: &ServingParams) -> Option<String> {
     let preset = &manifest.preset;
     let models = (&manifest.target_sha256, &manifest.assistant_sha256);
-    json_sha256(&(spec, &preset.serving, &preset.sampling, models)).ok()
+    json_sha256(&(spec, serving, &preset.sampling, models)).ok()
 }
 
 /// One line for an optional stack that is not here, not one for each of its arms.

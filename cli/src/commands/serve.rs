@@ -5,14 +5,12 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use bench_adapters::serve::{ApiKey, ServeConfig, Server};
-use bench_engine::kv_cache::KvType;
-use bench_engine::kv_cache::turbo::TurboType;
 use bench_engine::model::{DraftHead, PleTable};
 use bench_engine::spec::accept::AcceptanceRule;
 use bench_engine::{DeviceChoice, EngineConfig, Speculation};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{DeviceArg, KvTypeArg, PleTableArg, ServeArgs, SpecMethod};
+use crate::args::{DeviceArg, PleTableArg, ServeArgs, SpecMethod};
 use crate::failure::Failure;
 
 /// Holds the key; its value is never printed, so it is no argument.
@@ -30,7 +28,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn serve_until_stopped(args: &ServeArgs) -> Result<ExitCode, Failure> {
-    let config = config(args);
+    let config = config(args)?;
     if !config.host.is_loopback() && config.api_key.is_none() {
         say(&format!(
             "warning: {} is open to others and there is no authentication: set {API_KEY_VAR}",
@@ -55,7 +53,7 @@ async fn serve_until_stopped(args: &ServeArgs) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
-fn config(args: &ServeArgs) -> ServeConfig {
+fn config(args: &ServeArgs) -> Result<ServeConfig, Failure> {
     let speculation = match args.spec {
         SpecMethod::None => Speculation::None,
         SpecMethod::Mtp => Speculation::Mtp {
@@ -69,22 +67,13 @@ fn config(args: &ServeArgs) -> ServeConfig {
             ngram_max: args.ngram_max,
         },
     };
-    let kv_type = match args.kv_type {
-        KvTypeArg::F32 => KvType::F32,
-        KvTypeArg::F16 => KvType::F16,
-        KvTypeArg::Q8_0 => KvType::Q8_0,
-        KvTypeArg::Bf16 => KvType::Bf16,
-        KvTypeArg::Turbo2 => KvType::Turbo(TurboType::Turbo2),
-        KvTypeArg::Turbo3 => KvType::Turbo(TurboType::Turbo3),
-        KvTypeArg::Turbo4 => KvType::Turbo(TurboType::Turbo4),
-    };
     let all_threads = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    ServeConfig {
+    Ok(ServeConfig {
         engine: EngineConfig {
             target: args.model.clone(),
             assistant: args.assistant.clone(),
             context_tokens: args.context.get(),
-            kv_type,
+            kv_type: bench_adapters::kv_types(args.kv_type)?,
             threads: args.threads.unwrap_or_else(all_threads),
             device: match args.device {
                 DeviceArg::Auto => DeviceChoice::Auto,
@@ -103,7 +92,7 @@ fn config(args: &ServeArgs) -> ServeConfig {
         queue: args.queue,
         alias: args.alias.clone(),
         api_key: std::env::var(API_KEY_VAR).ok().and_then(ApiKey::new),
-    }
+    })
 }
 
 fn say(line: &str) {

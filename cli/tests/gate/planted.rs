@@ -66,7 +66,7 @@ impl Planted {
             acceptance: AcceptanceRule::SampleAndCompare,
             draft_head: DraftHead::Auto,
         };
-        preset.variants.push(SpecVariant { label: "mtp".to_owned(), spec: mtp });
+        preset.variants.push(SpecVariant::new("mtp", mtp));
         preset.workload.prompts = ["a", "b", "c", "d", "e", "f"].map(prompt).to_vec();
         preset.workload.max_tokens = NonZeroU32::MIN.saturating_add(3);
         preset.run.blocks = NonZeroU32::new(self.blocks).unwrap();

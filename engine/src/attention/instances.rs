@@ -349,7 +349,7 @@ pub fn markdown() -> String {
          A column is one (token, query head) pair; `q rows x GQA ratio` of them share a KV head, and surplus columns of a \
          block are masked. Each row serves causal masks and, compiled with `-DTREE=1`, draft trees. Shared memory is \
          that of the largest pair of formats in the row. `regs` is the most a thread may use so that `blocks` fit a \
-         multiprocessor; CI compiles every row for either mask and for sm_80, 86, 89, 90a and 120 and fails on more \
+         multiprocessor; CI compiles every row for sm_80, 86, 89, 90a and 120, for trees for sm_80 and 120, and fails on more \
          registers, on spills, or on shared memory beyond the row's.\n\n\
          | path | head_dim | K/V formats | columns | keys | warps | slots | blocks | regs | shared bytes | from sm |\n\
          |---|---|---|---|---|---|---|---|---|---|---|\n",

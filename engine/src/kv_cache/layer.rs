@@ -36,6 +36,15 @@ impl CellFormat {
         }
     }
 
+    /// Whether rows are stored rotated.
+    #[must_use]
+    pub const fn is_rotated(self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Turbo(_) => true,
+        }
+    }
+
     fn store(self, isa: Isa, values: &[f32], out: &mut [u8]) {
         match self {
             Self::Plain(element) => isa.narrow(element, values, out),
@@ -53,16 +62,18 @@ impl CellFormat {
 #[derive(Debug)]
 pub struct LayerCache {
     shape: KvShape,
-    format: CellFormat,
+    /// Of keys and of values.
+    formats: [CellFormat; 2],
     cells: usize,
     k: Vec<u8>,
     v: Vec<u8>,
 }
 
 impl LayerCache {
-    pub(super) fn new(shape: KvShape, format: CellFormat, cells: usize) -> Result<Self, EngineError> {
-        let bytes = cells.saturating_mul(shape.kv_heads).saturating_mul(format.row_bytes(shape.head_dim));
-        let zeros = || {
+    pub(super) fn new(shape: KvShape, formats: [CellFormat; 2], cells: usize) -> Result<Self, EngineError> {
+        let rows = cells.saturating_mul(shape.kv_heads);
+        let zeros = |format: CellFormat| {
+            let bytes = rows.saturating_mul(format.row_bytes(shape.head_dim));
             let mut cells = Vec::new();
             cells.try_reserve_exact(bytes).map_err(|source| EngineError::OutOfMemory {
                 what: "the KV cache of a layer",
@@ -72,7 +83,8 @@ impl LayerCache {
             cells.resize(bytes, 0);
             Ok::<_, EngineError>(cells)
         };
-        Ok(Self { shape, format, cells, k: zeros()?, v: zeros()? })
+        let [k, v] = formats;
+        Ok(Self { shape, formats, cells, k: zeros(k)?, v: zeros(v)? })
     }
 
     /// Heads and their size.
@@ -81,34 +93,39 @@ impl LayerCache {
         self.shape
     }
 
-    /// How rows are stored.
+    /// How rows of keys and of values are stored.
     #[must_use]
-    pub const fn format(&self) -> CellFormat {
-        self.format
+    pub const fn formats(&self) -> [CellFormat; 2] {
+        self.formats
     }
 
     /// Stores the rows of `k` and `v`, each `[m][kv_heads * head_dim]`, at positions `first..first + m`.
     pub fn write(&mut self, isa: Isa, first: usize, k: &[f32], v: &[f32]) {
         let KvShape { kv_heads, head_dim, .. } = self.shape;
-        let row_bytes = self.format.row_bytes(head_dim);
+        let [k_format, v_format] = self.formats;
         let width = kv_heads * head_dim;
         for (i, (k, v)) in k.chunks_exact(width).zip(v.chunks_exact(width)).enumerate() {
             let cell = (first + i) % self.cells;
             for head in 0..kv_heads {
-                let start = (head * self.cells + cell) * row_bytes;
+                let row = head * self.cells + cell;
                 let values = head * head_dim..(head + 1) * head_dim;
-                self.format.store(isa, &k[values.clone()], &mut self.k[start..start + row_bytes]);
-                self.format.store(isa, &v[values], &mut self.v[start..start + row_bytes]);
+                let bytes = |format: CellFormat| {
+                    let row_bytes = format.row_bytes(head_dim);
+                    row * row_bytes..(row + 1) * row_bytes
+                };
+                k_format.store(isa, &k[values.clone()], &mut self.k[bytes(k_format)]);
+                v_format.store(isa, &v[values], &mut self.v[bytes(v_format)]);
             }
         }
     }
 
     /// Copies what was written as position `from` to position `to`.
     pub fn copy(&mut self, from: usize, to: usize) {
-        let row_bytes = self.format.row_bytes(self.shape.head_dim);
-        for head in 0..self.shape.kv_heads {
-            let at = |position: usize| (head * self.cells + position % self.cells) * row_bytes;
-            for cells in [&mut self.k, &mut self.v] {
+        let KvShape { kv_heads, head_dim, .. } = self.shape;
+        for (format, cells) in self.formats.into_iter().zip([&mut self.k, &mut self.v]) {
+            let row_bytes = format.row_bytes(head_dim);
+            for head in 0..kv_heads {
+                let at = |position: usize| (head * self.cells + position % self.cells) * row_bytes;
                 cells.copy_within(at(from)..at(from) + row_bytes, at(to));
             }
         }
@@ -123,9 +140,12 @@ impl LayerCache {
     }
 
     fn run(&self, head: usize, cell: usize, count: usize) -> (&[u8], &[u8]) {
-        let row_bytes = self.format.row_bytes(self.shape.head_dim);
-        let start = (head * self.cells + cell) * row_bytes;
-        let bytes = start..start + count * row_bytes;
-        (&self.k[bytes.clone()], &self.v[bytes])
+        let first = head * self.cells + cell;
+        let bytes = |format: CellFormat| {
+            let row_bytes = format.row_bytes(self.shape.head_dim);
+            first * row_bytes..(first + count) * row_bytes
+        };
+        let [k, v] = self.formats;
+        (&self.k[bytes(k)], &self.v[bytes(v)])
     }
 }

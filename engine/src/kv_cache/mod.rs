@@ -64,6 +64,45 @@ impl KvType {
     }
 }
 
+/// How keys and how values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvTypes {
+    /// Of keys.
+    pub k: KvType,
+    /// Of values.
+    pub v: KvType,
+}
+
+impl KvTypes {
+    /// The same type for both.
+    #[must_use]
+    pub const fn same(both: KvType) -> Self {
+        Self { k: both, v: both }
+    }
+
+    /// As in presets and tables: one word, or `q8_0/turbo3`.
+    #[must_use]
+    pub fn name(self) -> String {
+        if self.k == self.v {
+            self.k.name().to_owned()
+        } else {
+            format!("{}/{}", self.k.name(), self.v.name())
+        }
+    }
+
+    /// Layouts of keys and values in memory of the host; `None` where a GPU alone has one of them.
+    #[must_use]
+    pub fn cells(self) -> Option<[CellFormat; 2]> {
+        Some([self.k.cells()?, self.v.cells()?])
+    }
+}
+
+impl From<KvType> for KvTypes {
+    fn from(both: KvType) -> Self {
+        Self::same(both)
+    }
+}
+
 /// Which positions a layer's queries see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttentionKind {
@@ -121,11 +160,16 @@ pub struct KvCache {
 impl KvCache {
     /// Bytes that [`Self::new`] will allocate; `None` when that is beyond any address space, or the type is a GPU's.
     #[must_use]
-    pub fn bytes(layers: &[Option<KvShape>], kv_type: KvType, limits: &KvLimits) -> Option<usize> {
+    pub fn bytes(
+        layers: &[Option<KvShape>],
+        kv_type: impl Into<KvTypes>,
+        limits: &KvLimits,
+    ) -> Option<usize> {
+        let [k, v] = kv_type.into().cells()?;
         layers.iter().flatten().try_fold(0_usize, |sum, shape| {
             let rows = limits.cells(shape.kind).checked_mul(shape.kv_heads)?;
-            let bytes = rows.checked_mul(kv_type.cells()?.row_bytes(shape.head_dim))?.checked_mul(2)?;
-            sum.checked_add(bytes)
+            let row_bytes = k.row_bytes(shape.head_dim).checked_add(v.row_bytes(shape.head_dim))?;
+            sum.checked_add(rows.checked_mul(row_bytes)?)
         })
     }
 
@@ -133,16 +177,21 @@ impl KvCache {
     ///
     /// # Errors
     /// [`EngineError::OutOfMemory`]; [`EngineError::InvalidArgument`] for a type that only a GPU has.
-    pub fn new(layers: &[Option<KvShape>], kv_type: KvType, limits: KvLimits) -> Result<Self, EngineError> {
-        let Some(format) = kv_type.cells() else {
+    pub fn new(
+        layers: &[Option<KvShape>],
+        kv_type: impl Into<KvTypes>,
+        limits: KvLimits,
+    ) -> Result<Self, EngineError> {
+        let kv_type = kv_type.into();
+        let Some(formats) = kv_type.cells() else {
             return Err(EngineError::InvalidArgument {
                 what: "kv_type",
                 got: format!("{} on the CPU", kv_type.name()),
-                expected: "f32, f16, q8_0 or turbo2 to 4 there".to_owned(),
+                expected: "f32, f16, q8_0, turbo2 to 4 or turbo4-atomic there".to_owned(),
             });
         };
         let build = |shape: &Option<KvShape>| {
-            shape.map(|s| LayerCache::new(s, format, limits.cells(s.kind))).transpose()
+            shape.map(|s| LayerCache::new(s, formats, limits.cells(s.kind))).transpose()
         };
         let layers = layers.iter().map(build).collect::<Result<_, _>>()?;
         let ring = vec![usize::MAX; limits.cells(AttentionKind::Sliding)];

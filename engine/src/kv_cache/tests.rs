@@ -42,16 +42,27 @@ fn attention(cache: &LayerCache, visible: Range<usize>) -> Vec<f32> {
     out
 }
 
+fn kv_type() -> impl Strategy<Value = KvType> {
+    prop_oneof![
+        Just(KvType::F32),
+        Just(KvType::F16),
+        Just(KvType::Q8_0),
+        Just(KvType::Turbo(TurboType::Turbo3)),
+        Just(KvType::Turbo(TurboType::Turbo4Atomic)),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// After any appends and rollbacks within one forward pass, attention over the ring equals attention over a
     /// cache that holds only the surviving rows, bit for bit, and the ring never refuses such a rollback.
     #[test]
-    fn a_ring_equals_the_whole_history(steps in steps(), kind in prop_oneof![Just(KvType::F32), Just(KvType::F16), Just(KvType::Q8_0), Just(KvType::Turbo(TurboType::Turbo3))]) {
+    fn a_ring_equals_the_whole_history(steps in steps(), (k, v) in (kv_type(), kv_type())) {
         let shape = |kind| Some(KvShape { kind, kv_heads: KV_HEADS, head_dim: HEAD_DIM });
         let shapes = [shape(AttentionKind::Sliding), None, shape(AttentionKind::Full)];
-        let mut cache = KvCache::new(&shapes, kind, LIMITS).expect("small");
+        let types = KvTypes { k, v };
+        let mut cache = KvCache::new(&shapes, types, LIMITS).expect("small");
         let mut history: Vec<(Vec<f32>, Vec<f32>)> = Vec::new();
         let mut last_append = 0;
         for (version, step) in steps.into_iter().enumerate() {
@@ -82,7 +93,7 @@ proptest! {
                 continue;
             }
             let (k, v): (Vec<_>, Vec<_>) = history.iter().cloned().unzip();
-            let mut naive = LayerCache::new(shapes[2].expect("full"), kind.cells().expect("the CPU's"), 60).expect("small");
+            let mut naive = LayerCache::new(shapes[2].expect("full"), types.cells().expect("the CPU's"), 60).expect("small");
             naive.write(Isa::detect(), 0, &k.concat(), &v.concat());
             let len = history.len();
             let window = len.saturating_sub(LIMITS.window)..len;
@@ -105,17 +116,22 @@ fn turbo_attention_is_attention_over_what_the_codec_keeps() {
         row.as_chunks().0.iter().flat_map(group).collect()
     };
     for ty in TurboType::ALL {
-        let new = |format| LayerCache::new(shape, format, 60).expect("small");
-        let (mut packed, mut plain) = (new(CellFormat::Turbo(ty)), new(CellFormat::Plain(Element::F32)));
-        for position in 0..41 {
-            let (k, v) = (row(position, 0, 1), row(position, 0, 2));
-            packed.write(Isa::detect(), position, &k, &v);
-            plain.write(Isa::detect(), position, &decoded(ty, &k), &decoded(ty, &v));
-        }
-        for visible in [0..41, 3..20, 40..41] {
-            let (got, expected) = (attention(&packed, visible.clone()), attention(&plain, visible));
-            for (a, b) in got.iter().zip(&expected) {
-                assert!((a - b).abs() < 1e-4, "{ty:?}: {a} instead of {b}");
+        let (turbo, f32) = (CellFormat::Turbo(ty), CellFormat::Plain(Element::F32));
+        // Either side alone, too: what is rotated there has to be rotated back there.
+        for formats in [[turbo, turbo], [turbo, f32], [f32, turbo]] {
+            let new = |formats| LayerCache::new(shape, formats, 60).expect("small");
+            let (mut packed, mut plain) = (new(formats), new([f32; 2]));
+            let kept = |format, row: Vec<f32>| if format == turbo { decoded(ty, &row) } else { row };
+            for position in 0..41 {
+                let (k, v) = (row(position, 0, 1), row(position, 0, 2));
+                packed.write(Isa::detect(), position, &k, &v);
+                plain.write(Isa::detect(), position, &kept(formats[0], k), &kept(formats[1], v));
+            }
+            for visible in [0..41, 3..20, 40..41] {
+                let (got, expected) = (attention(&packed, visible.clone()), attention(&plain, visible));
+                for (a, b) in got.iter().zip(&expected) {
+                    assert!((a - b).abs() < 1e-4, "{ty:?}: {a} instead of {b}");
+                }
             }
         }
     }
@@ -157,8 +173,8 @@ fn a_tree_reads_its_paths_alone_and_no_siblings_nan() {
                 let scratch = AttentionScratch::new(threads, LIMITS.context_tokens, HEAD_DIM);
                 let mut pool = Pool::new(threads).expect("threads");
                 let filled = |cells: &[usize], sibling: Option<usize>| {
-                    let mut cache =
-                        LayerCache::new(shape, format.cells().expect("of the host"), 40).expect("small");
+                    let cells_of = format.cells().expect("of the host");
+                    let mut cache = LayerCache::new(shape, [cells_of; 2], 40).expect("small");
                     for (at, cell) in cells.iter().enumerate() {
                         let bad = sibling.is_some_and(|row| *cell == FIRST + row);
                         let row = |salt| {

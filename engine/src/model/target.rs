@@ -15,7 +15,7 @@ use crate::EngineError;
 use crate::attention::TreeMask;
 use crate::backend::cpu::{Cpu, Isa, Job, Pool, Q8Buffer, rms_norm, rms_norm_in_place};
 use crate::gguf::Gguf;
-use crate::kv_cache::{AttentionKind, KvCache, KvLimits, KvType};
+use crate::kv_cache::{AttentionKind, CellFormat, KvCache, KvLimits, KvTypes};
 use crate::spec::sampler::margin;
 use crate::spec::{LogitRows, Target};
 
@@ -28,7 +28,7 @@ pub struct LoadOptions {
     /// Most tokens of a sequence, prompt and output.
     pub context_tokens: usize,
     /// How keys and values are stored.
-    pub kv_type: KvType,
+    pub kv_type: KvTypes,
     /// Threads that compute, the caller included.
     pub threads: usize,
     /// Most rows whose logits one forward pass gives: the drafts and one more.
@@ -136,14 +136,17 @@ impl LoadOptions {
             Err(EngineError::InvalidArgument { what: "kv_type", got, expected })
         };
         let name = self.kv_type.name();
-        let Some(format) = self.kv_type.cells() else {
-            let expected = "f32, f16, q8_0 or turbo2 to 4 there, or a GPU";
+        let Some(formats) = self.kv_type.cells() else {
+            let expected = "f32, f16, q8_0, turbo2 to 4 or turbo4-atomic there, or a GPU";
             return refused(format!("{name} on the CPU"), expected.to_owned());
         };
-        match config.decoder.layers.iter().find(|layer| layer.head_dim % format.block() != 0) {
+        let [k, v] = formats.map(CellFormat::block);
+        // Each is 1, 32 or 128: the greater one is a multiple of the other.
+        let block = k.max(v);
+        match config.decoder.layers.iter().find(|layer| layer.head_dim % block != 0) {
             Some(layer) => refused(
                 format!("{name} with a head_dim of {}", layer.head_dim),
-                format!("a head_dim that is a multiple of {}, or f16", format.block()),
+                format!("a head_dim that is a multiple of {block}, or f16"),
             ),
             None => Ok(()),
         }

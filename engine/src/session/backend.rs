@@ -227,11 +227,10 @@ fn load_cuda(
     device: Device,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Backend, EngineError> {
-    let format = config.kv_type.format();
     let options = CudaLoadOptions {
         context_tokens: config.context_tokens,
-        k: format,
-        v: format,
+        k: config.kv_type.k.format(),
+        v: config.kv_type.v.format(),
         max_verify_rows: config.speculation.draft_max() + 1,
         ple_table: config.ple_table,
     };

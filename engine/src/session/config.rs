@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::kv_cache::KvType;
+use crate::kv_cache::KvTypes;
 use crate::model::{DraftHead, PleTable};
 use crate::spec::accept::AcceptanceRule;
 
@@ -17,7 +17,7 @@ pub struct EngineConfig {
     /// Most tokens of a sequence, prompt and output.
     pub context_tokens: usize,
     /// How keys and values are stored.
-    pub kv_type: KvType,
+    pub kv_type: KvTypes,
     /// Threads that compute, the caller's included.
     pub threads: NonZeroUsize,
     /// How drafts are made.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::gguf::Gguf;
-use crate::kv_cache::KvType;
+use crate::kv_cache::KvTypes;
 
 /// What is really in force in a loaded engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct EngineInfo {
     /// Bytes of the assistant's tensors, where one is loaded.
     pub assistant_weight_bytes: Option<u64>,
     /// How keys and values are stored.
-    pub kv_type: KvType,
+    pub kv_type: KvTypes,
     /// Threads that compute.
     pub threads: usize,
     /// Most tokens of a sequence.

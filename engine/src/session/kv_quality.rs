@@ -77,7 +77,7 @@ pub fn measure(
     if !plan.divergence && !speculates {
         return Ok(Some(KvQuality::default()));
     }
-    let mut engine = Engine::load(&EngineConfig { kv_type: REFERENCE, ..config.clone() })?;
+    let mut engine = Engine::load(&EngineConfig { kv_type: REFERENCE.into(), ..config.clone() })?;
     let ControlFlow::Continue(answers) = answer(&mut engine, plan, on_answer)? else { return Ok(None) };
     let mut accepted = |engine: &mut Engine| -> Result<_, EngineError> {
         if speculates {

@@ -440,7 +440,7 @@ mod tests {
     #[cfg_attr(not(target_os = "linux"), ignore = "needs a file system with holes")]
     fn the_engine_loads_every_size() {
         let options =
-            LoadOptions { context_tokens: 16, kv_type: KvType::F16, threads: 1, max_verify_rows: 4 };
+            LoadOptions { context_tokens: 16, kv_type: KvType::F16.into(), threads: 1, max_verify_rows: 4 };
         for size in RealSize::ALL {
             let dir = tempfile::tempdir().unwrap();
             let pair = RealPair { size, weights: GgmlType::Q8_0, seed: 1 };

@@ -47,7 +47,7 @@ fn a_nodes_bits_are_those_of_its_path_alone() {
         (PAIRS[4], KvType::Q8_0, 1),
         (PAIRS[6], KvType::F32, 1),
     ] {
-        let options = LoadOptions { kv_type, threads, max_verify_rows: 8, ..OPTIONS };
+        let options = LoadOptions { kv_type: kv_type.into(), threads, max_verify_rows: 8, ..OPTIONS };
         let (mut target, mut plain) = (load(pair, options), load(pair, options));
         for target in [&mut target, &mut plain] {
             target.forward(&tokens(130), LogitRows::Last).unwrap();

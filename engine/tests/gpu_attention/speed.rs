@@ -1,22 +1,17 @@
 //! How fast: microseconds of attention with its combine step, by events around replays of a graph.
 //!
 //! Cold: launches rotate among enough copies of the cache that none is still in L2. Bytes are those of the cache rows,
-//! once a KV head; the ceiling is a streaming read of 4.48 TB/s, measured on the same kind of card.
+//! once a KV head; the ceiling is a streaming read, measured in the same process.
 
 use std::num::NonZeroU32;
 
 use bench_engine::attention::{AttnPlan, AttnShape, INSTANCES, KvFormat, Mask, Path, plan, plan_among};
-use bench_engine::backend::cuda::{Attention, AttentionBuffers, AttentionOutput, Buffer, Device};
+use bench_engine::backend::cuda::{Buffer, CacheCopies, Device, read_bandwidth};
+use bench_engine::kernels::Times;
 use bench_engine::kv_cache::turbo::TurboType;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
-
-/// Bytes a second that a streaming read reaches.
-const READ_CEILING: f64 = 4.48e12;
-/// Bytes among which launches rotate: several times the L2.
-const ROTATION: usize = 400 << 20;
-const LAUNCHES: usize = 20;
 
 /// Name, head dimension, heads, KV heads, window.
 const LAYERS: [(&str, u32, u32, u32, Option<u32>); 5] = [
@@ -32,6 +27,7 @@ pub(crate) fn measure(device: &Device) -> Value {
         .into_iter()
         .filter(|format| *format != KvFormat::Turbo(TurboType::Turbo4Atomic))
         .collect();
+    let ceiling = read_bandwidth(device).unwrap();
     let mut records = Vec::new();
     for (layer, head_dim, heads, kv_heads, window) in LAYERS {
         let lengths: &[u32] = if window.is_some() { &[8192] } else { &[512, 2048, 8192, 32_768, 131_072] };
@@ -50,19 +46,20 @@ pub(crate) fn measure(device: &Device) -> Value {
                     mask: Mask::Causal,
                     cells,
                 };
-                let caches = caches(device, &shape);
+                let caches = CacheCopies::new(device, &shape).unwrap();
                 for q_rows in [1, 4, 8] {
                     let plan = plan(&AttnShape { q_rows, ..shape }, device.caps()).unwrap();
-                    records.push(one(device, layer, plan, kv_len, &caches));
+                    records.push(one(device, ceiling, layer, plan, kv_len, &caches));
                 }
             }
         }
     }
-    json!({"device": device.name(), "read_ceiling_bytes_per_s": READ_CEILING, "records": records})
+    json!({"device": device.name(), "read_ceiling_bytes_per_s": ceiling, "records": records})
 }
 
 /// Every row that serves a shape against the others: what the order of the table rests on.
 pub(crate) fn compare_rows(device: &Device) -> Value {
+    let ceiling = read_bandwidth(device).unwrap();
     let mut records = Vec::new();
     for (layer, head_dim, heads, kv_heads, window) in LAYERS {
         let lengths: &[u32] = if window.is_some() { &[8192] } else { &[512, 8192, 32_768] };
@@ -81,7 +78,7 @@ pub(crate) fn compare_rows(device: &Device) -> Value {
                     mask: Mask::Causal,
                     cells,
                 };
-                let caches = caches(device, &shape);
+                let caches = CacheCopies::new(device, &shape).unwrap();
                 for q_rows in [1, 2, 4, 8] {
                     for row in
                         INSTANCES.iter().filter(|row| ![Path::Tile, Path::MmaPrefill].contains(&row.path))
@@ -89,77 +86,43 @@ pub(crate) fn compare_rows(device: &Device) -> Value {
                         let shape = AttnShape { q_rows, ..shape };
                         if let Ok(plan) = plan_among(&shape, device.caps(), |other| std::ptr::eq(other, row))
                         {
-                            records.push(one(device, layer, plan, kv_len, &caches));
+                            records.push(one(device, ceiling, layer, plan, kv_len, &caches));
                         }
                     }
                 }
             }
         }
     }
-    json!({"device": device.name(), "records": records})
-}
-
-/// Copies of a cache among which launches rotate.
-fn caches(device: &Device, shape: &AttnShape) -> Vec<(Buffer<u8>, Buffer<u8>)> {
-    let row_bytes = |format: KvFormat| format.row_bytes(shape.head_dim as usize);
-    let bytes = shape.kv_heads as usize * shape.cells as usize * (row_bytes(shape.k) + row_bytes(shape.v));
-    let copies = (ROTATION / bytes).clamp(2, LAUNCHES);
-    (0..copies).map(|_| (fill(device, shape, shape.k), fill(device, shape, shape.v))).collect()
+    json!({"device": device.name(), "read_ceiling_bytes_per_s": ceiling, "records": records})
 }
 
 fn one(
     device: &Device,
+    ceiling: f64,
     layer: &str,
     plan: AttnPlan,
     kv_len: u32,
-    caches: &[(Buffer<u8>, Buffer<u8>)],
+    caches: &CacheCopies,
 ) -> Value {
     let shape = plan.shape();
     let dim = shape.head_dim as usize;
     let cell_bytes = shape.k.row_bytes(dim) + shape.v.row_bytes(dim);
-    let mut rng = StdRng::seed_from_u64(1);
-    let q = super::case::normal(&mut rng, shape.q_rows as usize * shape.heads as usize * dim, 0.05);
-    let (q, mut out) = (device.upload("queries", &q).unwrap(), device.upload("output", &q).unwrap());
-    let state = device.upload("state", &[kv_len as i32, (kv_len - shape.q_rows) as i32]).unwrap();
-    let attention = Attention::new(device, plan, 1.0).unwrap();
-    let graph = device
-        .capture(|| {
-            (0..LAUNCHES).try_for_each(|i| {
-                let (k, v) = &caches[i % caches.len()];
-                attention.launch(
-                    device,
-                    shape.q_rows,
-                    AttentionBuffers { q: &q, k, v, state: &state, out: AttentionOutput::Values(&mut out) },
-                )
-            })
-        })
-        .unwrap();
-    for _ in 0..3 {
-        graph.launch().unwrap();
-    }
-    let mut times: Vec<f64> = (0..15)
-        .map(|_| {
-            let start = device.record().unwrap();
-            graph.launch().unwrap();
-            let end = device.record().unwrap();
-            f64::from(start.elapsed_ms(&end).unwrap()) * 1e3 / LAUNCHES as f64
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    let (median, slow) = (times[times.len() / 2], times[times.len() - 1]);
+    let graph = caches.graph(device, plan, shape.q_rows, kv_len).unwrap();
+    let times = Times::of(graph.us_per_launch(15).unwrap()).unwrap();
     let keys = u64::from(shape.keys().min(kv_len));
-    let bytes = keys as f64 * f64::from(shape.kv_heads) * cell_bytes as f64;
-    let share = bytes / (median * 1e-6) / READ_CEILING;
+    let bytes = keys * u64::from(shape.kv_heads) * cell_bytes as u64;
+    let (median, gb_per_s) = (times.us_median, times.gb_per_s(bytes));
+    let share = gb_per_s * 1e9 / ceiling;
     println!(
         "{layer:<18} kv {kv_len:>6} q {} {:<7} {median:>8.2} us  {:>5.2} TB/s  {:>5.1} %  {}",
         shape.q_rows,
         shape.k.name(),
-        bytes / median / 1e6,
+        gb_per_s / 1e3,
         100.0 * share,
         plan.route()
     );
     json!({"layer": layer, "kv_len": kv_len, "q_rows": shape.q_rows, "format": shape.k.name(), "route": plan.route(),
-        "us_median": median, "us_slowest": slow, "cache_bytes": bytes, "share_of_read_ceiling": share})
+        "us_median": median, "us_p95": times.us_p95, "cache_bytes": bytes, "share_of_read_ceiling": share})
 }
 
 /// A cache of random rows, repeated.

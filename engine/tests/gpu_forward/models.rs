@@ -141,7 +141,7 @@ impl Pair {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let options = LoadOptions {
             context_tokens: self.context(),
-            kv_type: KvType::F32,
+            kv_type: KvType::F32.into(),
             threads,
             max_verify_rows: rows,
         };

@@ -8,8 +8,8 @@ use std::num::NonZeroU32;
 use bench_core::kv_quality::DEFAULT_KV_QUALITY_TOKENS;
 use bench_core::preset::{
     DEFAULT_MAX_LOOKS, DEFAULT_MAX_RESTARTS, DEFAULT_MIN_ACCEPTANCE, DEFAULT_THROUGHPUT_MARGIN,
-    DEFAULT_TTFT_MARGIN, HfModels, KvType, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route, RunParams,
-    SamplingParams, ServingParams, SynthTiny, WeightType, Workload,
+    DEFAULT_TTFT_MARGIN, HfModels, KvType, KvTypes, ModelSource, PRESET_SCHEMA, Preset, PromptSpec, Route,
+    RunParams, SamplingParams, ServingParams, SynthTiny, WeightType, Workload,
 };
 use bench_core::stats::MAX_LOOKS;
 
@@ -126,7 +126,7 @@ fn synth_tiny(raw: &RawSynthTiny) -> Checked<SynthTiny> {
 fn serving(raw: &RawServing, slots: NonZeroU32) -> Checked<ServingParams> {
     Ok(ServingParams {
         context_tokens: count("serving.context_tokens", raw.context_tokens, 4096)?,
-        kv_type: raw.kv_type.unwrap_or(KvType::F16),
+        kv_type: raw.kv_type.unwrap_or(KvTypes::same(KvType::F16)),
         threads: count("serving.threads", raw.threads, 4)?,
         route: raw.route.unwrap_or(Route::Completion),
         device: raw.device.unwrap_or_default(),

@@ -33,7 +33,7 @@ pub(super) fn variants(
         if spec.needs_assistant() {
             check_assistant(&at, models, stacks)?;
         }
-        Ok(SpecVariant { label, spec })
+        Ok(SpecVariant { label, spec, kv_type: variant.kv_type })
     });
     checked.collect()
 }

@@ -74,7 +74,7 @@ fn is_of_type(value: &Value, rule: &Value) -> bool {
     }
 }
 
-/// The two patterns that the schema has.
+/// The patterns that the schema has.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern {
         "^[a-z0-9-]+$" => {
@@ -83,6 +83,9 @@ fn matches(pattern: &str, text: &str) -> bool {
         "^[0-9]+ ?(ms|s|m)$" => {
             let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
             unit.len() < text.len() && ["ms", "s", "m"].contains(&unit.strip_prefix(' ').unwrap_or(unit))
+        }
+        "^(f32|f16|bf16|q8_0|q4_0|turbo2|turbo3|turbo4|turbo4-atomic)(/(f32|f16|bf16|q8_0|q4_0|turbo2|turbo3|turbo4|turbo4-atomic))?$" => {
+            text.parse::<bench_core::preset::KvTypes>().is_ok()
         }
         unknown => panic!("the schema has the pattern `{unknown}`"),
     }

@@ -240,6 +240,7 @@ fn asked<'a>(facts: &Facts<'a>) -> Asked<'a> {
     Asked {
         preset: &run.preset,
         spec: &facts.arm.spec,
+        kv_type: run.preset.kv_types_of(&facts.arm.variant),
         target_sha256: run.target_sha256.as_deref(),
         assistant_sha256: run.assistant_sha256.as_deref(),
     }

@@ -66,11 +66,12 @@ pub(super) fn output_length(facts: &Facts<'_>) -> Finding {
 /// Lengths and ends against the arm's baseline, request by request.
 pub(super) fn equal_work(facts: &Facts<'_>) -> Finding {
     let rule = RuleId::EqualWork;
-    let arms = &facts.loaded.arms;
+    // Another KV type may choose other tokens.
+    let arms = || facts.loaded.arms.iter().filter(|arm| facts.loaded.same_kv_types(arm, facts.arm));
     let of_stack =
-        arms.iter().find(|arm| arm.stack == facts.arm.stack && arm.concurrency == facts.arm.concurrency);
+        arms().find(|arm| arm.stack == facts.arm.stack && arm.concurrency == facts.arm.concurrency);
     let of_stack = of_stack.filter(|arm| arm.label != facts.arm.label);
-    let Some(baseline) = of_stack.or_else(|| arms.first().filter(|arm| arm.label != facts.arm.label)) else {
+    let Some(baseline) = of_stack.or_else(|| arms().next().filter(|arm| arm.label != facts.arm.label)) else {
         return Finding::does_not_apply(rule, "the other arms are held against it");
     };
     if facts.arm.spec.plants_acceptance() {

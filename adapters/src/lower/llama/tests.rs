@@ -20,10 +20,10 @@ fn nextn() -> SpecDecode {
     SpecDecode::Nextn { draft_max: n(2), draft_min: 1, acceptance: AcceptanceRule::default() }
 }
 
-fn serving(kv_type: KvType, device: Device) -> ServingParams {
+fn serving(kv_type: impl Into<KvTypes>, device: Device) -> ServingParams {
     ServingParams {
         context_tokens: n(1024),
-        kv_type,
+        kv_type: kv_type.into(),
         threads: n(2),
         route: Route::Completion,
         device,
@@ -111,6 +111,33 @@ fn turbo_caches_are_the_forks() {
         line(Dialect::Upstream, &real_mtp(), &turbo).unwrap_err(),
         "llama-server cannot keep a turbo3 KV cache: only the fork has it, the stack `atomic-llama-server`"
     );
+}
+
+#[test]
+fn keys_and_values_have_types_of_their_own() {
+    let mixed = |k, v| serving(KvTypes { k, v }, Device::Auto);
+    let types = |dialect, serving: &ServingParams| {
+        let line = line(dialect, &real_mtp(), serving).unwrap();
+        let (_, types) = line.split_once("-np 1 ").unwrap();
+        types.split_once(" -t ").unwrap().0.to_owned()
+    };
+    assert_eq!(
+        types(Dialect::Upstream, &mixed(KvType::F16, KvType::Q8_0)),
+        "-ctk f16 -ctv q8_0 -ctkd f16 -ctvd q8_0 -fa on"
+    );
+    assert_eq!(
+        types(Dialect::AtomicNew, &mixed(KvType::Q8_0, KvType::Turbo3)),
+        "-ctk q8_0 -ctv turbo3 -ctkd q8_0 -ctvd turbo3 -fa on"
+    );
+    let error = line(Dialect::Upstream, &SpecDecode::None, &mixed(KvType::Q8_0, KvType::Turbo3)).unwrap_err();
+    assert!(error.starts_with("llama-server cannot keep a turbo3 KV cache"), "{error}");
+}
+
+#[test]
+fn turbo4_atomic_is_the_forks_turbo4() {
+    let types = |kv: KvType| line(Dialect::AtomicNew, &SpecDecode::None, &serving(kv, Device::Auto)).unwrap();
+    assert!(types(KvType::Turbo4Atomic).contains("-ctk turbo4 -ctv turbo4 -fa on"));
+    assert_eq!(types(KvType::Turbo4Atomic), types(KvType::Turbo4));
 }
 
 #[test]

@@ -146,11 +146,9 @@ impl TileScratch {
         for (i, q) in members.clone().zip(self.queries.chunks_exact_mut(dim)) {
             q.copy_from_slice(&queries.values[place(i)..place(i) + dim]);
         }
-        let turbo = match cache.format() {
-            CellFormat::Plain(_) => None,
-            CellFormat::Turbo(ty) => Some(ty),
-        };
-        if turbo.is_some() {
+        // Keys are rotated as queries are; what is blended of rotated values is rotated back.
+        let [k_format, v_format] = cache.formats();
+        if k_format.is_rotated() {
             self.queries[..m * dim].as_chunks_mut::<GROUP>().0.iter_mut().for_each(rotate);
         }
         // Ranges end further on from row to row; in a tree they begin anywhere.
@@ -159,7 +157,7 @@ impl TileScratch {
         let end = visible.last().map_or(0, |range| range.end);
         let span = end - start;
         let past = queries.tree.map_or(end, |tree| tree.first) - start;
-        self.score(isa, cache.runs(kv_head, start..end), cache.format(), m, dim, span);
+        self.score(isa, cache.runs(kv_head, start..end), k_format, m, dim, span);
         self.blended[..m * dim].fill(0.0);
         let mut sums = [0.0; TILE];
         for ((i, scores), sum) in members.zip(self.scores.chunks_exact_mut(span)).zip(&mut sums) {
@@ -170,10 +168,10 @@ impl TileScratch {
                 Some(tree) => tree_weights(isa, scores, visible.start..past, tree.seen[i / group]),
             };
         }
-        let row_bytes = cache.format().row_bytes(dim);
+        let row_bytes = v_format.row_bytes(dim);
         let mut offset = 0;
         for (_, values) in cache.runs(kv_head, start..start + past) {
-            self.blend(isa, cache.format(), values, (offset, span), 0..m, dim);
+            self.blend(isa, v_format, values, (offset, span), 0..m, dim);
             offset += values.len() / row_bytes;
         }
         // Cells of a tree go to the queries that see them alone: 0 times what is no number would be none.
@@ -181,11 +179,11 @@ impl TileScratch {
             let [(_, values), _] = cache.runs(kv_head, start + cell..start + cell + 1);
             for q in 0..m {
                 if self.scores[q * span + cell] != 0.0 {
-                    self.blend(isa, cache.format(), values, (cell, span), q..q + 1, dim);
+                    self.blend(isa, v_format, values, (cell, span), q..q + 1, dim);
                 }
             }
         }
-        if turbo.is_some() {
+        if v_format.is_rotated() {
             self.blended[..m * dim].as_chunks_mut::<GROUP>().0.iter_mut().for_each(rotate_back);
         }
         for (values, sum) in self.blended.chunks_exact_mut(dim).zip(&sums[..m]) {

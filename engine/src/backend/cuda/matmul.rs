@@ -11,12 +11,15 @@ use super::activations::Activations;
 use super::kernel::{Kernel, KernelArgs};
 use super::packed::{PackedLayout, TILE_ROWS};
 use super::{Buffer, CudaError, Device, DeviceMatrix, KernelSource};
+use crate::attention::DeviceCaps;
 use crate::gguf::GgmlType;
 
 /// Rows of activations that share one pass over the weights.
 pub const SMALL_M: u32 = 8;
 /// Warps of a block of the small kernel, at most.
 const MOST_WARPS: usize = 10;
+/// Depth of the ring of blocks with many tiles.
+const SHALLOW: usize = 2;
 
 /// Blocks of the small kernel on a multiprocessor: their weights under way are more than the memory needs to be busy.
 pub(super) const SMALL_BLOCKS: u32 = 2;
@@ -35,11 +38,50 @@ pub struct Product {
     tiled: Arc<Kernel>,
 }
 
+/// How a product of up to [`SMALL_M`] rows is launched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SmallPlan {
+    /// Blocks.
+    pub blocks: u32,
+    /// Warps of a block.
+    pub warps: u32,
+    /// Groups of weights that a warp has under way.
+    pub depth: usize,
+    /// Shared memory of a block, in bytes.
+    pub shared_bytes: u32,
+}
+
+/// The plan of a matrix `[rows][cols]` on a device, as [`Product::launch`] makes it.
+///
+/// # Errors
+/// A type without a product, or a device older than compute capability 8.0.
+pub fn plan_small(ty: GgmlType, rows: usize, cols: usize, caps: &DeviceCaps) -> Result<SmallPlan, CudaError> {
+    let layout = PackedLayout::of(ty)?;
+    supported(caps)?;
+    Ok(layout.plan_small(rows, cols.div_ceil(layout.group_cols), caps))
+}
+
+impl PackedLayout {
+    fn plan_small(&self, rows: usize, groups: usize, caps: &DeviceCaps) -> SmallPlan {
+        let tiles = rows.div_ceil(TILE_ROWS) as u32;
+        let blocks = tiles.min(SMALL_BLOCKS * caps.multiprocessors.max(1));
+        let warps = warps(groups) as u32;
+        // Depth changes no order of sums, so it may depend on the device.
+        let one_long_tile = tiles == blocks && groups.div_ceil(warps as usize) > SHALLOW;
+        let depth = if one_long_tile { self.ring_depth(caps.shared_per_block, MOST_WARPS) } else { SHALLOW };
+        SmallPlan { blocks, warps, depth, shared_bytes: warps * self.ring_bytes(depth) }
+    }
+}
+
+/// Kernels of products need asynchronous copies and tensor cores for codes.
+fn supported(caps: &DeviceCaps) -> Result<(), CudaError> {
+    if caps.compute < 80 { Err(CudaError::TooOld { compute: caps.compute }) } else { Ok(()) }
+}
+
 /// The small kernel with rings of one depth.
 #[derive(Debug)]
 pub(super) struct Small {
     pub(super) kernel: Arc<Kernel>,
-    depth: usize,
     /// Shared memory of a warp.
     pub(super) ring_bytes: u32,
 }
@@ -72,13 +114,10 @@ impl Product {
     /// A type without a product, a GPU older than compute capability 8.0, or a kernel that does not compile or load.
     pub fn new(device: &Device, ty: GgmlType) -> Result<Self, CudaError> {
         let layout = PackedLayout::of(ty)?;
-        let compute = device.caps().compute;
-        if compute < 80 {
-            return Err(CudaError::TooOld { compute });
-        }
+        supported(device.caps())?;
         let most = layout.ring_depth(device.caps().shared_per_block, MOST_WARPS);
         let small = |depth| Small::new(device, &layout, depth, &[]);
-        let (shallow, deep) = (small(2)?, small(most)?);
+        let (shallow, deep) = (small(SHALLOW)?, small(most)?);
         let tiled =
             device.kernel(KernelSource::MatmulTiled, vec![layout.define()], layout.tiled_shared_bytes())?;
         Ok(Self { layout, shallow, deep, tiled })
@@ -121,13 +160,9 @@ impl Product {
     }
 
     fn launch_small(&self, device: &Device, args: &ProductArgs) -> Result<(), CudaError> {
-        let tiles = args.rows.div_ceil(TILE_ROWS as u32);
-        let blocks = tiles.min(SMALL_BLOCKS * device.caps().multiprocessors.max(1));
-        let warps = warps(args.groups as usize) as u32;
-        // Depth changes no order of sums, so it may depend on the device.
-        let one_long_tile = tiles == blocks && args.groups.div_ceil(warps) > self.shallow.depth as u32;
-        let small = if one_long_tile { &self.deep } else { &self.shallow };
-        let shared_bytes = warps * small.ring_bytes;
+        let SmallPlan { blocks, warps, depth, shared_bytes } =
+            self.layout.plan_small(args.rows as usize, args.groups as usize, device.caps());
+        let small = if depth == SHALLOW { &self.shallow } else { &self.deep };
         // SAFETY: sizes were checked by `launch`.
         unsafe { small.kernel.launch_with(device, [blocks, 1, 1], 32 * warps, shared_bytes, true, args) }
     }
@@ -166,7 +201,7 @@ impl Small {
         let mut defines = vec![layout.define(), format!("-DDEPTH={depth}")];
         defines.extend(options.iter().map(|option| (*option).to_owned()));
         let kernel = device.kernel(KernelSource::MatmulSmall, defines, MOST_WARPS as u32 * ring_bytes)?;
-        Ok(Self { kernel, depth, ring_bytes })
+        Ok(Self { kernel, ring_bytes })
     }
 }
 

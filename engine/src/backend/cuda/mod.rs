@@ -23,6 +23,7 @@ mod ops;
 mod packed;
 mod sampling;
 mod self_check;
+mod timing;
 
 pub use activations::Activations;
 pub use attention::{Attention, AttentionBuffers, AttentionOutput, KvRows, KvWriter};
@@ -33,12 +34,13 @@ pub use error::CudaError;
 pub use experts::{ExpertJoin, ExpertProduct, ExpertRoutes, ExpertShape};
 pub use gather::RowGather;
 pub use host_table::{HostPages, HostTable};
-pub use matmul::{Product, SMALL_M};
+pub use matmul::{Product, SMALL_M, SmallPlan, plan_small};
 pub use nvrtc::{Compiled, KernelCache, KernelSource, architecture, compile, nvrtc_version};
 pub use ops::{Argmax, Heads, HeadsKv, LayerInputs, NO_TOKEN, Ops, ResidualNorm, Rows, VERDICT};
 pub use packed::DeviceMatrix;
 pub use sampling::{Drawing, Outcome, RowSampler};
 pub use self_check::{Disabled, checked_plan};
+pub use timing::{CacheCopies, MatrixCopies, TimedGraph, read_bandwidth};
 
 /// Whether the driver's library can be loaded.
 #[must_use]

@@ -106,6 +106,8 @@ kernel_sources! {
     GatherRows = "gather_rows";
     /// Rows of a table in the host's memory.
     FetchRows = "fetch_rows";
+    /// A streaming read of memory.
+    ReadProbe = "read_probe";
 }
 
 impl KernelSource {
