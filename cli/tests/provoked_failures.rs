@@ -333,7 +333,7 @@ fn a_run_that_lies_elsewhere_is_one_clear_error_wherever_runs_are_taken() {
     let commands: [&[&str]; 5] = [
         &["report", place],
         &["compare", place, place],
-        &["export", place],
+        &["export", place, "--format", "csv"],
         &["publish", "site", place],
         &["gate", "save", place, "--as", "baseline"],
     ];
